@@ -1,0 +1,35 @@
+// map.c: open addressing with linear probing, at most half full; an empty slot has no value.
+#include "base/map.h"
+#include "base/str.h"
+#include <assert.h>
+#include <stddef.h>
+
+typedef struct MapSlot { uint64_t key; void *value; } MapSlot;
+
+Map map_make(Arena *a) { return (Map){.a = a}; }
+
+// The slot that holds key, or the empty one where it belongs.
+static MapSlot *map_slot(const Map *m, uint64_t key) {
+  uint64_t mask = (uint64_t)m->cap - 1;
+  uint64_t at = hash_bytes(&key, sizeof key, 0) & mask;
+  while (m->slot[at].value && m->slot[at].key != key) at = (at + 1) & mask;
+  return &m->slot[at];
+}
+
+static void map_grow(Map *m) {
+  Map old = *m;
+  m->cap = old.cap ? old.cap * 2 : 16;
+  m->slot = arena_array(m->a, MapSlot, m->cap);
+  for (int i = 0; i < old.cap; i++)
+    if (old.slot[i].value) *map_slot(m, old.slot[i].key) = old.slot[i];
+}
+
+void *map_get(const Map *m, uint64_t key) { return m->cap ? map_slot(m, key)->value : NULL; }
+
+void map_put(Map *m, uint64_t key, void *value) {
+  assert(value);
+  if (2 * (m->n + 1) > m->cap) map_grow(m);
+  MapSlot *s = map_slot(m, key);
+  if (!s->value) m->n++;
+  *s = (MapSlot){key, value};
+}

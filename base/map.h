@@ -1,0 +1,15 @@
+// map.h: a hash map from 64-bit keys (ids, or pointers) to pointers, in an arena.
+// Iteration is not offered: no output may depend on hash order.
+#ifndef PLAIT_BASE_MAP_H
+#define PLAIT_BASE_MAP_H
+#include "base/arena.h"
+#include <stdint.h>
+
+typedef struct Map { struct MapSlot *slot; int n, cap; Arena *a; } Map;
+
+Map map_make(Arena *a);
+void *map_get(const Map *m, uint64_t key);             // NULL when absent
+void map_put(Map *m, uint64_t key, void *value);       // value must not be NULL; replaces
+#define map_getp(m, p) map_get((m), (uint64_t)(uintptr_t)(p))
+#define map_putp(m, p, value) map_put((m), (uint64_t)(uintptr_t)(p), (value))
+#endif

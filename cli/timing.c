@@ -1,0 +1,142 @@
+// timing.c: plait run --time: medians, bytes moved, and a copy of as many bytes beside it.
+//
+// A bandwidth means little without the machine's own: the copy is a Plait program too, with the same compiler and
+// threads, moves as many bytes, and is timed in the same process right after. `mut` tensors are put back before each run.
+#include "cli/run.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+typedef struct Launch {
+  Cli *c;
+  const plait_exec *x;
+  const plait_tensor *params, *results;
+  size_t nparams, nresults;
+  plait_launch_options o;
+  Run *restore;               // NULL: nothing is changed in place
+} Launch;
+
+static void put_back(Run *r) {
+  for (size_t i = 0; r && i < r->info.nparams; i++)
+    if (r->input[i].before) memcpy(r->params[i].data, r->input[i].before, r->params[i].bytes);
+}
+
+static int give_scratch(Launch *l) {
+  size_t align;
+  plait_messages *m = NULL;
+  plait_status s = plait_exec_scratch(l->x, l->params, l->nparams, &l->o.scratch_bytes, &align, &m);
+  if (s) return cli_messages(l->c, s, m);
+  l->o.struct_size = sizeof l->o;
+  l->o.scratch = cli_alloc(l->c, l->o.scratch_bytes);
+  return GOOD;
+}
+
+// The first run is not counted: it pays for page faults and for the start of threads. The n times in ms, sorted.
+static int time_launches(Launch *l, const char *what, int64_t n, double *ms) {
+  int bad = give_scratch(l);
+  for (int64_t i = -1; i < n && !bad; i++) {
+    plait_messages *m = NULL;
+    put_back(l->restore);
+    double start = now_ms();
+    plait_status s = plait_launch(l->x, l->params, l->nparams, l->results, l->nresults, &l->o, &m);
+    if (i >= 0) ms[i] = now_ms() - start;
+    if (s) bad = cli_messages(l->c, s, m);
+    if (l->c->color_err) cli_talk(l->c, "\r%s: %lld of %lld runs", what, (long long)i + 1, (long long)n);
+  }
+  if (l->c->color_err) cli_talk(l->c, "\r\033[K");
+  qsort(ms, (size_t)n, sizeof *ms, by_value);
+  return bad;
+}
+
+static double median(const double *ms, int64_t n) { return n % 2 ? ms[n / 2] : (ms[n / 2 - 1] + ms[n / 2]) / 2; }
+
+// ---- the copy ----
+
+static const char copy_text[] = "fn copy(x: f32[N]) -> y: f32[N] { y[i] = x[i] }\n";
+enum { COPY_LEAST = 1 << 20, COPY_MOST = 1 << 30 };
+
+// Median ms of a copy that moves *bytes (read and written together); -1 when it cannot be had.
+static double time_copy(Run *r, const char *target, int64_t n, double *bytes) {
+  double moved = *bytes < COPY_LEAST ? COPY_LEAST : *bytes > COPY_MOST ? COPY_MOST : *bytes;
+  int64_t extent = (int64_t)moved / 8;
+  plait_program *p = NULL;
+  plait_exec *x = NULL;
+  const plait_entry *e;
+  double result = -1, *ms = cli_array(r->c, double, n);
+  if (plait_compile(r->c->context, "<copy>", copy_text, strlen(copy_text), NULL, &p, NULL) == PLAIT_OK
+      && plait_program_find(p, NULL, &e, NULL) == PLAIT_OK && plait_prepare(e, target, NULL, &x, NULL) == PLAIT_OK) {
+    plait_tensor t[2];
+    for (int i = 0; i < 2; i++)
+      t[i] = (plait_tensor){.data = cli_alloc(r->c, 4 * (size_t)extent), .dtype = PLAIT_F32, .rank = 1, .extent = {extent}, .bytes = 4 * (size_t)extent};
+    Launch l = {.c = r->c, .x = x, .params = t, .results = t + 1, .nparams = 1, .nresults = 1};
+    if (time_launches(&l, "copy", n, ms) == GOOD) result = median(ms, n);
+  }
+  *bytes = 8 * (double)extent;
+  plait_exec_free(x);
+  plait_program_free(p);
+  return result;
+}
+
+// ---- the report ----
+
+// Bytes that the kernels move with these dimensions; -1 when that cannot be told.
+static double bytes_moved(const Run *r) {
+  plait_build_options o = r->build;
+  plait_report *report = NULL;
+  plait_cost cost = {.struct_size = sizeof cost};
+  plait_dim *dims = cli_array(r->c, plait_dim, r->info.ndims + 1);
+  for (size_t i = 0; i < r->info.ndims; i++) dims[i] = (plait_dim){plait_entry_dim(r->entry, i), r->dims[i]};
+  o.dims = dims;
+  o.ndims = r->info.ndims;
+  o.timing = NULL;
+  o.dump_after = NULL;
+  bool good = plait_explain(r->entry, &o, &report, NULL) == PLAIT_OK && plait_report_cost(report, &cost) == PLAIT_OK;
+  plait_report_free(report);
+  return good ? cost.bytes_fused : -1;
+}
+
+static void row(Table *t, const char *name, const char *value, const char *remark) {
+  table_cell(t, name);
+  table_cell(t, value);
+  table_cell(t, remark);
+}
+
+static void put_bandwidth(Run *r, Table *t, const char *target, int64_t n, double ms) {
+  Cli *c = r->c;
+  double bytes = bytes_moved(r), copied = bytes;
+  if (bytes <= 0 || ms <= 0) return;
+  row(t, "moves", human(c, bytes, "B"), cli_printf(c, "%.1f GB/s", bytes / ms / 1e6));
+  double copy = time_copy(r, target, n, &copied);
+  if (copy <= 0) return;
+  double gbs = copied / copy / 1e6;
+  row(t, "copy", human(c, copied, "B"), cli_printf(c, "%.1f GB/s, measured now", gbs));
+  row(t, "of copy", cli_printf(c, "%.0f %%", 100 * (bytes / ms / 1e6) / gbs), "");
+}
+
+int time_runs(Run *r, const plait_exec *x, int64_t n) {
+  Cli *c = r->c;
+  plait_exec_info info = {.struct_size = sizeof info};
+  plait_exec_get(x, &info);
+  double *ms = cli_array(c, double, n);
+  Launch l = {.c = c, .x = x, .params = r->params, .results = r->results, .nparams = r->info.nparams, .nresults = r->info.nresults, .restore = r};
+  int bad = time_launches(&l, r->info.name, n, ms);
+  if (bad) return bad;
+  Table t = table_make(c, "lrl");
+  row(&t, "median", cli_printf(c, "%.4f ms", median(ms, n)), cli_printf(c, "of %lld run%s", (long long)n, n == 1 ? "" : "s"));
+  row(&t, "range", cli_printf(c, "%.4f ms", ms[0]), cli_printf(c, "to %.4f ms", ms[n - 1]));
+  row(&t, "build", cli_printf(c, "%.1f ms", info.build_ms), info.compiler ? info.compiler : "the interpreter");
+  if (info.compiler) put_bandwidth(r, &t, info.target, n, median(ms, n));
+  table_print(&t, stdout, 0);
+  return GOOD;
+}

@@ -1,0 +1,398 @@
+// emit.c: a plan as the text of a file; the one printer of kernels for all targets.
+//
+// Order of the file: comment with the source, the target's prologue, helper functions, tables, kernels, entry points.
+// It is printed from the end: what kernels use decides what stands before them.
+#include "codegen/emit.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+// ---- lines and names ---------------------------------------------------------------------------
+
+void emit_line(Emit *e, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  const char *s = arena_vprintf(e->a, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < e->indent && *s && *s != '#'; i++) buf_puts(e->out, "  ");
+  buf_puts(e->out, s);
+  buf_putc(e->out, '\n');
+}
+
+void emit_open(Emit *e) {
+  e->indent++;
+  names_open(&e->names);
+}
+
+void emit_close(Emit *e) {
+  names_close(&e->names);
+  e->indent--;
+}
+
+static const char present = 1;
+
+const char *emit_dim(Emit *e, const Dim *d) {
+  map_putp(&e->used, d, (void *)&present);
+  return names_of(&e->names, d);
+}
+
+// Versions of a mut tensor share its storage and its name.
+static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
+
+const char *emit_tensor(Emit *e, const Tensor *t) {
+  t = root_of(t);
+  map_putp(t->role == ROLE_TABLE ? &e->table_used : &e->used, t, (void *)&present);
+  const char *name = names_of(&e->names, t);
+  assert(name && "a tensor has a name where it is used");
+  return name;
+}
+
+const char *emit_type(Dtype wide) { return wide == DT_BOOL ? "int" : dtypes[wide].c; }
+
+const char *emit_storage(const Tensor *t) { return t->fmt ? "unsigned char" : dtypes[t->dtype].c; }
+
+// ---- statements --------------------------------------------------------------------------------
+
+static void print_note(Emit *e, const char *note) {
+  while (note && *note) {
+    size_t n = strcspn(note, "\n");
+    if (n) emit_line(e, "// %.*s", (int)n, note);
+    note += n + (note[n] == '\n');
+  }
+}
+
+// #line with the place of s, where its file is known.
+static void print_place(Emit *e, const Stmt *s) {
+  const Diags *d = e->p->fn->d;
+  if (!e->opt->line || !d || !s->at.file || (int)s->at.file >= d->files.n) return;
+  int line, column;
+  diag_position(d, s->at, &line, &column);
+  Buf path = buf_make(e->a);
+  for (const char *c = d->files.v[s->at.file].path; *c; c++) {
+    if (*c == '"' || *c == '\\') buf_putc(&path, '\\');
+    buf_putc(&path, *c);
+  }
+  emit_line(e, "#line %d \"%s\"", line, path.s);
+}
+
+bool emit_is_simple(const Expr *x) {
+  if (x->op == OP_READ) return x->u.t->rank == 0;
+  if (x->op == OP_ADD || x->op == OP_SUB) return emit_is_simple(x->arg[0]) && emit_is_simple(x->arg[1]);
+  return x->op == OP_CONST || x->op == OP_DIM || x->op == OP_INDEX || x->op == OP_VAR;
+}
+
+const char *emit_index(Emit *e, const Stmt *loop) {
+  map_putp(&e->loops, loop->ix, (void *)loop);
+  return names_bind(&e->names, loop->ix, loop->ix->name);
+}
+
+static void print_let(Emit *e, const Stmt *s) {
+  const char *value = emit_expr(e, s->a, LEVEL_COND);
+  if (!dtype_is_float(s->var->dtype)) {
+    Range *r = arena_new(e->a, Range);
+    *r = emit_range(e, s->a);
+    map_putp(&e->ranges, s->var, r);
+  }
+  emit_line(e, "const %s %s = %s;", emit_type(s->var->dtype), names_bind(&e->names, s->var, s->var->name), value);
+}
+
+static void print_var(Emit *e, const Stmt *s) {
+  map_putp(&e->first, s->var, s->a);
+  if (s->lanes > 1) {
+    e->t->lanes_var(e, s);
+    return;
+  }
+  const char *value = emit_expr(e, s->a, LEVEL_COND);
+  emit_line(e, "%s %s = %s;", emit_type(s->var->dtype), names_bind(&e->names, s->var, s->var->name), value);
+}
+
+static void print_set(Emit *e, const Stmt *s) {
+  emit_line(e, "%s = %s;", emit_var(e, s->var), emit_expr(e, s->a, LEVEL_COND));
+}
+
+// A state whose index is still the first value holds nothing.
+static const char *nothing(Emit *e, const Var *index) { return emit_expr(e, map_getp(&e->first, index), LEVEL_PREFIX); }
+
+// argmax and argmin. Terms come in order of their index within a lane, so a later one must be strictly better; NaN is
+// better than all but NaN.
+static void print_arg(Emit *e, const Stmt *s) {
+  const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype);
+  const char *sign = s->reducer == RED_ARGMAX ? ">" : "<";
+  const char *term = names_fresh(&e->names, "term"), *better = names_fresh(&e->names, "better");
+  const char *nan = dtype_is_float(s->var->dtype) ? arena_printf(e->a, " || (%s != %s && %s == %s)", term, term, v, v) : "";
+  const char *value = emit_expr(e, s->a, LEVEL_COND), *index = emit_expr(e, s->b, LEVEL_COND);
+  emit_line(e, "const %s %s = %s;", type, term, value);
+  emit_line(e, "const int %s = %s %s %s%s || %s == %s;", better, term, sign, v, nan, i, nothing(e, s->var2));
+  emit_line(e, "%s = %s ? %s : %s;", v, better, term, v);
+  emit_line(e, "%s = %s ? %s : %s;", i, better, index, i);
+}
+
+static void print_acc(Emit *e, const Stmt *s) {
+  if (reducers[s->reducer].arg) {
+    print_arg(e, s);
+    return;
+  }
+  Op op = reducers[s->reducer].combine;
+  Dtype d = s->var->dtype;
+  const char *v = emit_var(e, s->var);
+  if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
+  else if ((op == OP_ADD || op == OP_MUL) && d != DT_I32 && d != DT_I64)
+    emit_line(e, "%s %s= %s;", v, op == OP_ADD ? "+" : "*", emit_expr(e, s->a, LEVEL_COND));
+  else emit_line(e, "%s = %s;", v, emit_combine(e, op, d, v, emit_expr(e, s->a, op == OP_ADD || op == OP_MUL ? LEVEL_PREFIX : LEVEL_COND)));
+}
+
+// Field k of a block: bytes, at any alignment.
+static void print_store_field(Emit *e, const Stmt *s) {
+  Dtype d = s->t->fmt->field[s->field].dtype;
+  const char *p = emit_field(e, s->t, s->field, s->sub, s->nsub), *value = emit_stored(e, d, s->a);
+  switch (dtypes[d].bits) {
+  case 4: {
+    const char *k = s->nsub > s->t->rank ? emit_expr(e, s->sub[s->t->rank], LEVEL_COND) : "0";
+    emit_line(e, "%s(%s, %s, %s);", emit_math(e, MATH_store_u4), p, k, value);
+    return;
+  }
+  case 16: emit_line(e, "%s(%s, %s);", emit_math(e, MATH_store_u16), p, value); return;
+  case 32: if (d == DT_F32) value = arena_printf(e->a, "%s(%s)", emit_math(e, MATH_bits_from_f32), value);
+    emit_line(e, "%s(%s, (unsigned int)%s);", emit_math(e, MATH_store_u32), p, value); return;
+  case 64: if (d == DT_F64) value = arena_printf(e->a, "%s(%s)", emit_math(e, MATH_bits_from_f64), value);
+    emit_line(e, "%s(%s, (unsigned long long)%s);", emit_math(e, MATH_store_u64), p, value); return;
+  default: {
+    const char *name = emit_tensor(e, s->t);     // p is "name + offset"
+    emit_line(e, "%s[%s] = (unsigned char)%s;", name, p + strlen(name) + strlen(" + "), value);
+  }
+  }
+}
+
+static void print_store(Emit *e, const Stmt *s) {
+  const Tensor *t = s->t;
+  map_putp(&e->written, root_of(t), (void *)&present);
+  if (s->field >= 0) {
+    print_store_field(e, s);
+    return;
+  }
+  const char *value = emit_stored(e, t->dtype, s->a), *at = emit_position(e, t, s->sub, s->nsub, 1, LEVEL_COND);
+  if (dtypes[t->dtype].bits == 4) emit_line(e, "%s(%s, %s, %s);", emit_math(e, MATH_store_u4), emit_tensor(e, t), at, value);
+  else emit_line(e, "%s[%s] = %s;", emit_tensor(e, t), at, value);
+}
+
+static void print_braced(Emit *e, const Stmt *body) {
+  emit_open(e);
+  emit_block(e, body);
+  emit_close(e);
+}
+
+static void print_if(Emit *e, const Stmt *s) {
+  emit_line(e, "if (%s) {", emit_expr(e, s->a, LEVEL_COND));
+  print_braced(e, s->body);
+  if (s->els) {
+    emit_line(e, "} else {");
+    print_braced(e, s->els);
+  }
+  emit_line(e, "}");
+}
+
+static int64_t elements_of(const Tensor *t) {
+  int64_t n = 1;
+  for (int k = 0; k < t->rank; k++) n *= t->extent[k]->u.v.i;
+  return n;
+}
+
+static void print_alloc(Emit *e, const Stmt *s) {
+  const Tensor *t = s->t;
+  int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
+  emit_line(e, "%s %s[%lld];", emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
+}
+
+static void print_fault(Emit *e, const Stmt *s) {
+  e->faults = true;
+  e->t->fault(e, s->site->id, emit_expr(e, s->a, LEVEL_COND));
+}
+
+static void print_statement(Emit *e, const Stmt *s) {
+  print_place(e, s);
+  print_note(e, s->note);
+  switch (s->kind) {
+  case ST_LOOP: e->t->loop(e, s); return;
+  case ST_LET: print_let(e, s); return;
+  case ST_VAR: print_var(e, s); return;
+  case ST_SET: print_set(e, s); return;
+  case ST_ACC: print_acc(e, s); return;
+  case ST_FOLD: e->t->fold(e, s); return;
+  case ST_STORE: print_store(e, s); return;
+  case ST_IF: print_if(e, s); return;
+  case ST_FAULT: print_fault(e, s); return;
+  case ST_ALLOC: print_alloc(e, s); return;
+  }
+}
+
+void emit_block(Emit *e, const Stmt *s) {
+  for (; s; s = s->next) print_statement(e, s);
+}
+
+// ---- the file ----------------------------------------------------------------------------------
+
+static void add_param(Emit *e, Params *p, const Dim *d, const Tensor *t) {
+  const void *object = d ? (const void *)d : t;
+  if (!map_getp(&e->used, object) || (t && tensor_place(e->p, t) == PLACE_STACK)) return;
+  vec_push(e->a, &p->list, (Param){d, t, t && map_getp(&e->written, t)});
+}
+
+// Dimensions, then parameters, results and temporaries in their order.
+static Params *params_of(Emit *e) {
+  const Fn *f = e->p->fn;
+  Params *p = arena_new(e->a, Params);
+  p->faults = e->faults;
+  for (int i = 0; i < f->dims.n; i++) add_param(e, p, f->dims.v[i], NULL);
+  for (int i = 0; i < f->params.n; i++) add_param(e, p, NULL, f->params.v[i]);
+  for (int i = 0; i < f->results.n; i++) add_param(e, p, NULL, f->results.v[i]);
+  for (int i = 0; i < e->p->temps.n; i++) add_param(e, p, NULL, e->p->temps.v[i].t);
+  return p;
+}
+
+static void print_kernel(Emit *e, const Kernel *k) {
+  Buf body = buf_make(e->a), *out = e->out;
+  e->used = map_make(e->a);
+  e->written = map_make(e->a);
+  e->faults = false;
+  e->out = &body;
+  names_open(&e->names);
+  e->indent = 1;
+  emit_block(e, k->body);
+  e->indent = 0;
+  names_close(&e->names);
+  e->out = out;
+  map_putp(&e->params, k, params_of(e));
+  e->t->kernel_head(e, k);
+  buf_puts(out, body.s);
+  buf_puts(out, "}\n\n");
+}
+
+// A comment line by line; `//` ends at a backslash only by accident, so that one gets a point behind it.
+static void print_comment(Emit *e, const char *text) {
+  while (*text) {
+    int n = (int)strcspn(text, "\n");
+    emit_line(e, "//%s%.*s%s", n ? "   " : "", n, text, n && text[n - 1] == '\\' ? "." : "");
+    text += n + (text[n] == '\n');
+  }
+}
+
+static void print_source(Emit *e) {
+  const Fn *f = e->p->source ? e->p->source : e->p->fn;
+  emit_line(e, "// %s, printed by plait from", e->entry);
+  emit_line(e, "//");
+  Buf source = buf_make(e->a);
+  fn_print(f, &source);
+  print_comment(e, source.s);
+}
+
+static void mark_needs(Emit *e, Math m) {
+  const char *s = math_functions[m].needs;
+  for (const char *end = strchr(s, ' '); end; s = end + 1, end = strchr(s, ' ')) {
+    Math need = math_by_name(arena_strndup(e->a, s, (size_t)(end - s)));
+    assert(need < m && "a function stands before its users");
+    e->math_used[need] = true;
+  }
+}
+
+static void print_math(Emit *e) {
+  for (int m = MATH_COUNT - 1; m >= 0; m--)
+    if (e->math_used[m]) mark_needs(e, (Math)m);
+  for (int m = 0; m < MATH_COUNT; m++)
+    if (e->math_used[m]) buf_printf(e->out, "%s%s\n", e->t->function_words, math_functions[m].text);
+}
+
+// The text without brackets around all of it.
+static const char *strip(Emit *e, const char *s) {
+  size_t n = strlen(s);
+  int depth = 0;
+  for (size_t i = 0; i < n; i++) {
+    depth += (s[i] == '(') - (s[i] == ')');
+    if (depth == 0 && i + 1 < n) return s;
+  }
+  return arena_strndup(e->a, s + 1, n - 2);
+}
+
+static void print_op(Emit *e, Op op, Dtype d) {
+  static const char *const names[] = {"a", "b", "c"};
+  const char *type = emit_type(d);
+  buf_printf(e->out, "%s%s %s_%s(", e->t->function_words, emit_type(op_dtype(op, d)), ops[op].name, dtypes[d].name);
+  for (int k = 0; k < ops[op].arity; k++) buf_printf(e->out, "%s%s %s", k ? ", " : "", type, names[k]);
+  const char *text = emit_fill(e, e->t->op_text(&ops[op], dtypes[d].kind), d, names);
+  buf_printf(e->out, ") {\n  return %s;\n}\n\n", strip(e, text));
+}
+
+static void print_ops(Emit *e) {
+  for (int op = 0; op < OP_COUNT_; op++)
+    for (int d = 0; d < DT_COUNT; d++)
+      if (e->op_used[op * DT_COUNT + d]) print_op(e, (Op)op, (Dtype)d);
+}
+
+static void print_table(Emit *e, const Tensor *t) {
+  buf_printf(e->out, "%s%s %s[%lld] = {", e->t->table_words, emit_storage(t), names_of(&e->names, t), (long long)t->ntable);
+  int64_t bytes = dtypes[t->dtype].bits == 4 ? (t->ntable + 1) / 2 : t->ntable;
+  for (int64_t i = 0; i < bytes; i++) {
+    buf_puts(e->out, i == 0 ? "\n  " : i % 8 ? ", " : ",\n  ");
+    buf_puts(e->out, emit_element(e, t, i));
+  }
+  buf_puts(e->out, "\n};\n\n");
+}
+
+static void print_tables(Emit *e) {
+  const Fn *f = e->p->fn;
+  for (int i = 0; i < f->tensors.n; i++)
+    if (map_getp(&e->table_used, f->tensors.v[i])) print_table(e, f->tensors.v[i]);
+}
+
+// Names of the whole file: helpers first, then what the source named, so that the source's names keep clear of them.
+static void take_names(Emit *e) {
+  const Fn *f = e->p->fn;
+  for (int m = 0; m < MATH_COUNT; m++) names_fresh(&e->names, math_functions[m].name);
+  for (int op = 0; op < OP_COUNT_; op++)
+    for (int d = 0; d < DT_COUNT; d++)
+      if ((ops[op].props & OP_DUP) && d && dtype_is_wide((Dtype)d))
+        names_fresh(&e->names, arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name));
+  e->entry = names_global(&e->names, f->name);
+  for (int i = 0; i < f->dims.n; i++) names_bind(&e->names, f->dims.v[i], f->dims.v[i]->name);
+  for (int i = 0; i < f->tensors.n; i++) {
+    const Tensor *t = f->tensors.v[i];
+    if (t->role == ROLE_TABLE) names_bind_to(&e->names, t, names_global(&e->names, t->name));
+    else if (root_of(t) == t && tensor_place(e->p, t) != PLACE_STACK) names_bind(&e->names, t, t->name);
+  }
+  for (int i = 0; i < e->p->kernels.n; i++) {
+    const Kernel *k = e->p->kernels.v[i];
+    names_bind_to(&e->names, k, names_global(&e->names, k->name));
+  }
+}
+
+static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
+  Emit e = {.p = p, .t = opt->target, .opt = opt, .a = a, .names = names_make(a)};
+  e.lanes = map_make(a);
+  e.first = map_make(a);
+  e.loops = map_make(a);
+  e.ranges = map_make(a);
+  e.used = map_make(a);
+  e.table_used = map_make(a);
+  e.written = map_make(a);
+  e.params = map_make(a);
+  e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
+  e.math_used = arena_array(a, bool, MATH_COUNT);
+  return e;
+}
+
+void emit_plan(const Plan *p, const EmitOptions *opt, Buf *text, Buf *header) {
+  Arena *a = arena_create();
+  Emit e = emit_make(a, p, opt);
+  Buf kernels = buf_make(a);
+  take_names(&e);
+  e.out = &kernels;
+  for (int i = 0; i < p->kernels.n; i++) print_kernel(&e, p->kernels.v[i]);
+  e.t->entry(&e, header);
+  e.out = text;
+  print_source(&e);
+  e.t->prologue(&e);
+  print_math(&e);
+  print_ops(&e);
+  print_tables(&e);
+  buf_puts(text, kernels.s);
+  arena_destroy(a);
+}

@@ -1,0 +1,78 @@
+// emit.h: the state of one printing, and what the printer offers to targets.
+//
+// Kernels are printed body first: what a body uses (dimensions, tensors, helper functions) is known when its head and
+// the file's prologue are printed.
+#ifndef PLAIT_CODEGEN_EMIT_H
+#define PLAIT_CODEGEN_EMIT_H
+#include "codegen/math.h"
+#include "codegen/name.h"
+#include "codegen/target.h"
+
+// C's binding strengths as in ops.h (c_level), and the two ends that it leaves out.
+enum { LEVEL_COND = 0, LEVEL_ADD = 9, LEVEL_MUL = 10, LEVEL_PREFIX = 11, LEVEL_PRIMARY = 12 };
+
+// Values that an integer expression can have; wide enough to be exact below 2^53 and never too narrow above.
+typedef struct Range { double lo, hi; } Range;
+
+// What a kernel takes: a dimension, a scalar argument (rank 0) or a tensor in memory.
+typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
+typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: the kernel can report one
+
+struct Emit {
+  const Plan *p;
+  const Target *t;
+  const EmitOptions *opt;
+  Arena *a;               // of this printing
+  Buf *out;               // where statements go
+  int indent;
+  Names names;
+  bool parallel;          // inside a loop that is split over cores
+  const char *lane;       // in a LANES loop: the lane's variable
+  Map lanes;              // Var -> its VAR statement while it is an array of lanes, else absent or &emit_none
+  Map first;              // Var -> Expr: what it was declared with
+  Map loops;              // Index -> the Stmt of its loop
+  Map ranges;             // Expr -> Range
+  Map used;               // Dim, Tensor (root) -> non-NULL: what the kernel (or entry) being printed uses
+  Map written;            // Tensor (root), same
+  bool faults;            // it has FAULT statements
+  Map params;             // Kernel -> Params, once it is printed
+  bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
+  bool *math_used;        // [MATH_COUNT]
+  Map table_used;         // Tensor
+  bool uses_parallel, uses_simd;    // in the file
+  const char *entry;      // name of the typed entry
+};
+
+// Names. Dims and tensors (versions as their parameter) have one name in the file, indices and vars one in their block.
+const char *emit_dim(Emit *e, const Dim *d);             // marks it used
+const char *emit_tensor(Emit *e, const Tensor *t);       // marks its root used
+const char *emit_type(Dtype wide);                       // C type of a value: bool is int
+const char *emit_storage(const Tensor *t);               // C type of an element; bytes for formats
+
+// Expressions, in brackets when they bind less than `level`.
+const char *emit_expr(Emit *e, const Expr *x, int level);
+const char *emit_var(Emit *e, const Var *v);             // a variable, or the lane's element of it
+const char *emit_math(Emit *e, Math m);                  // name of a helper; marks it used
+// An operation's text of ops.def with its operands in place.
+const char *emit_fill(Emit *e, const char *text, Dtype d, const char *const *operand);
+const char *emit_element(Emit *e, const Tensor *table, int64_t i);   // the stored element (i4, u4: byte) of a table
+// An operation on two values of dtype d given as primaries, as ACC and FOLD need it.
+const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y);
+// x converted to the storage type, as text of its C type: what a store writes (i4, u4: the value in an int).
+const char *emit_stored(Emit *e, Dtype storage, const Expr *x);
+// Row-major position of the first n subscripts, the last extent divided by `block`.
+const char *emit_position(Emit *e, const Tensor *t, Expr *const *sub, int n, int64_t block, int level);
+// Address of a field of a block: a pointer to bytes.
+const char *emit_field(Emit *e, const Tensor *t, int field, Expr *const *sub, int n);
+
+Range emit_range(Emit *e, const Expr *x);                // emit_range.c
+bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_WRAPS that cannot overflow
+
+// Statements.
+void emit_line(Emit *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   // indented, with its line end
+void emit_open(Emit *e);                                 // deeper, and a scope of names
+void emit_close(Emit *e);
+void emit_block(Emit *e, const Stmt *s);                 // s and what follows it
+const char *emit_index(Emit *e, const Stmt *loop);       // names the loop's index in the present scope
+bool emit_is_simple(const Expr *x);                      // costs next to nothing to evaluate in each step
+#endif

@@ -1,0 +1,423 @@
+// emit_expr.c: expressions as C text, in few brackets.
+//
+// An operation prints as its text in ops.def says, with four exceptions: a row `<op>_<dtype>` of math.def takes its
+// place; a text that uses an operand twice becomes a helper function; signed arithmetic that may overflow runs on
+// unsigned operands; and divisions and shifts whose operands are known to be harmless print as C's own.
+#include "codegen/emit.h"
+#include <assert.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Text { const char *s; int level; } Text;
+
+static Text text_of(Emit *e, const Expr *x);
+
+static Text primary(const char *s) { return (Text){s, LEVEL_PRIMARY}; }
+
+#define TEXT(level, ...) ((Text){arena_printf(e->a, __VA_ARGS__), (level)})
+
+static const char *bracket(Emit *e, Text t, int level) {
+  return t.level < level ? arena_printf(e->a, "(%s)", t.s) : t.s;
+}
+
+const char *emit_expr(Emit *e, const Expr *x, int level) { return bracket(e, text_of(e, x), level); }
+
+const char *emit_math(Emit *e, Math m) {
+  e->math_used[m] = true;
+  return math_functions[m].name;
+}
+
+static const char *call_by_name(Emit *e, const char *name, const char *operand) {
+  Math m = math_by_name(name);
+  assert(m != MATH_COUNT && "every conversion has its row in math.def");
+  return arena_printf(e->a, "%s(%s)", emit_math(e, m), operand);
+}
+
+// `to`_from_`from`(operand).
+static const char *convert(Emit *e, const char *to, const char *from, const char *operand) {
+  return call_by_name(e, arena_printf(e->a, "%s_from_%s", to, from), operand);
+}
+
+// ---- literals ----------------------------------------------------------------------------------
+
+static Text float_literal(Emit *e, double v, Dtype d) {
+  const char *f = d == DT_F32 ? "f" : "";
+  if (isnan(v)) return TEXT(LEVEL_PRIMARY, "__builtin_nan%s(\"\")", f);
+  if (isinf(v)) return TEXT(v < 0 ? LEVEL_PREFIX : LEVEL_PRIMARY, "%s__builtin_inf%s()", v < 0 ? "-" : "", f);
+  Buf b = buf_make(e->a);
+  buf_float(&b, v, d == DT_F32);
+  buf_puts(&b, f);
+  return (Text){b.s, signbit(v) ? LEVEL_PREFIX : LEVEL_PRIMARY};
+}
+
+// The least values of signed types have no literal.
+static Text signed_literal(Emit *e, int64_t v, Dtype d) {
+  if (d == DT_I32 && v == INT32_MIN) return TEXT(LEVEL_ADD, "-2147483647 - 1");
+  if (v == INT64_MIN) return TEXT(LEVEL_ADD, "-9223372036854775807 - 1");
+  return TEXT(v < 0 ? LEVEL_PREFIX : LEVEL_PRIMARY, "%" PRId64, v);
+}
+
+static Text literal(Emit *e, const Expr *x) {
+  Dtype d = (Dtype)x->dtype;
+  if (dtype_is_float(d)) return float_literal(e, x->u.v.f, d);
+  if (d == DT_BOOL) return primary(x->u.v.u ? "1" : "0");
+  if (dtypes[d].kind == 'U') return TEXT(LEVEL_PRIMARY, "%" PRIu64 "%s", x->u.v.u, d == DT_U64 ? "ull" : "u");
+  return signed_literal(e, x->u.v.i, d);
+}
+
+const char *emit_element(Emit *e, const Tensor *t, int64_t i) {
+  Dtype d = t->dtype, wide = dtype_wide(d);
+  if (dtypes[d].bits == 4) {
+    uint64_t high = 2 * i + 1 < t->ntable ? dtype_encode(d, t->table[2 * i + 1]) : 0;
+    return arena_printf(e->a, "%" PRIu64, dtype_encode(d, t->table[2 * i]) | high << 4);
+  }
+  Scalar v = t->table[i];
+  if (dtype_is_float(wide)) return d == wide ? float_literal(e, v.f, d).s : arena_printf(e->a, "%" PRIu64, dtype_encode(d, v));
+  if (wide == DT_I64 || wide == DT_I32) return signed_literal(e, v.i, wide).s;
+  return arena_printf(e->a, "%" PRIu64 "%s", v.u, wide == DT_U64 ? "ull" : "u");
+}
+
+// ---- reads -------------------------------------------------------------------------------------
+
+static bool is_one(const Expr *x) { return expr_is_int(x, 1); }
+static bool is_zero(const Expr *x) { return expr_is_int(x, 0); }
+
+// A sum as a right operand of + needs no brackets: positions do not overflow.
+static Text plus(Emit *e, Text a, Text b) {
+  if (!a.s) return b;
+  return TEXT(LEVEL_ADD, "%s + %s", bracket(e, a, LEVEL_ADD), bracket(e, b, LEVEL_ADD));
+}
+
+static Text times(Emit *e, Text a, Text b, bool b_is_product) {
+  return TEXT(LEVEL_MUL, "%s * %s", bracket(e, a, LEVEL_MUL), bracket(e, b, b_is_product ? LEVEL_MUL : LEVEL_PREFIX));
+}
+
+// How many steps dimension k has; the last one of a format counts blocks.
+static Text steps(Emit *e, const Tensor *t, int k, int64_t block) {
+  const Expr *x = t->extent[k];
+  if (k + 1 < t->rank || block == 1) return text_of(e, x);
+  if (x->op == OP_CONST) return TEXT(LEVEL_PRIMARY, "%" PRId64, x->u.v.i / block);
+  return TEXT(LEVEL_MUL, "%s / %" PRId64, bracket(e, text_of(e, x), LEVEL_MUL), block);
+}
+
+const char *emit_position(Emit *e, const Tensor *t, Expr *const *sub, int n, int64_t block, int level) {
+  Text at = {NULL, LEVEL_PRIMARY};
+  for (int k = 0; k < n; k++) {
+    bool whole = k + 1 < t->rank || block == 1;
+    if (is_one(t->extent[k]) && whole) continue;
+    if (at.s) at = times(e, at, steps(e, t, k, block), t->extent[k]->op == OP_MUL && whole);
+    if (!is_zero(sub[k])) at = plus(e, at, text_of(e, sub[k]));
+  }
+  return at.s ? bracket(e, at, level) : "0";
+}
+
+static const char *load_name(Dtype d) {
+  switch (dtypes[d].bits) {
+  case 16: return "load_u16";
+  case 32: return "load_u32";
+  default: return "load_u64";
+  }
+}
+
+// Stored bits, as an unsigned (or plain) C value, to the wide value.
+static Text widen(Emit *e, Dtype d, Text bits) {
+  switch (d) {
+  case DT_F16: case DT_BF16: case DT_F8E4M3: case DT_F8E5M2: return primary(convert(e, "f32", dtypes[d].name, bits.s));
+  case DT_F32: return primary(call_by_name(e, "f32_from_bits", bits.s));
+  case DT_F64: return primary(call_by_name(e, "f64_from_bits", bits.s));
+  case DT_BOOL: return TEXT(6, "%s != 0", bracket(e, bits, 7));
+  case DT_I4: return TEXT(LEVEL_ADD, "(((int)%s & 15) ^ 8) - 8", bracket(e, bits, LEVEL_PREFIX));
+  case DT_U4: return TEXT(5, "(int)%s & 15", bracket(e, bits, LEVEL_PREFIX));
+  default: return TEXT(LEVEL_PREFIX, "(%s)%s", dtypes[d].c, bracket(e, bits, LEVEL_PREFIX));
+  }
+}
+
+// An element as it is stored; i4, u4: as its value.
+static Text element_bits(Emit *e, const Expr *x) {
+  const Tensor *t = x->u.t;
+  if (!t->rank) return primary(emit_tensor(e, t));
+  const char *name = emit_tensor(e, t), *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND);
+  if (t->dtype == DT_I4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_i4), name, at);
+  if (t->dtype == DT_U4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_u4), name, at);
+  return TEXT(LEVEL_PRIMARY, "%s[%s]", name, at);
+}
+
+static bool is_narrow_float(Dtype d) { return dtype_is_float(d) && !dtype_is_wide(d); }
+
+static Text read(Emit *e, const Expr *x) {
+  Text bits = element_bits(e, x);
+  Dtype d = x->u.t->dtype;
+  return is_narrow_float(d) || d == DT_BOOL ? widen(e, d, bits) : bits;
+}
+
+const char *emit_field(Emit *e, const Tensor *t, int field, Expr *const *sub, int n) {
+  const Field *f = &t->fmt->field[field];
+  int lead = t->rank;       // leading subscripts and the block's number
+  const char *block = emit_position(e, t, sub, lead, t->fmt->block, LEVEL_MUL);
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "%s + %s * %d", emit_tensor(e, t), block, t->fmt->bytes);
+  if (f->offset) buf_printf(&b, " + %d", f->offset);
+  int bytes = dtypes[f->dtype].bits / 8;
+  if (n == lead || bytes == 0) return b.s;
+  if (bytes == 1) buf_printf(&b, " + %s", emit_expr(e, sub[lead], LEVEL_ADD));
+  else buf_printf(&b, " + %s * %d", emit_expr(e, sub[lead], LEVEL_MUL), bytes);
+  return b.s;
+}
+
+// A field's stored bits. Nibbles have their number beside the address of the first.
+static Text field_bits(Emit *e, const Expr *x) {
+  const Tensor *t = x->u.t;
+  Dtype d = t->fmt->field[x->aux].dtype;
+  const char *p = emit_field(e, t, x->aux, x->arg, (int)x->nargs);
+  if (dtypes[d].bits == 4) {
+    const char *k = (int)x->nargs > t->rank ? emit_expr(e, x->arg[t->rank], LEVEL_COND) : "0";
+    return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, d == DT_I4 ? MATH_load_i4 : MATH_load_u4), p, k);
+  }
+  if (dtypes[d].bits > 8) return primary(call_by_name(e, load_name(d), p));
+  const char *name = emit_tensor(e, t);      // p is "name + offset"
+  return TEXT(LEVEL_PRIMARY, "%s[%s]", name, p + strlen(name) + strlen(" + "));
+}
+
+static Text field(Emit *e, const Expr *x) {
+  Dtype d = x->u.t->fmt->field[x->aux].dtype;
+  Text bits = field_bits(e, x);
+  return d == DT_U8 || dtypes[d].bits == 4 ? bits : widen(e, d, bits);
+}
+
+// ---- casts -------------------------------------------------------------------------------------
+
+// A float or integer in a narrow float's bits, rounded once.
+static const char *narrow_bits(Emit *e, Dtype to, Dtype from, const char *x) {
+  const char *name = dtypes[to].name;
+  switch (from) {
+  case DT_F32: return convert(e, name, "f32", x);
+  case DT_BOOL: return convert(e, name, "f32", arena_printf(e->a, "(float)(%s)", x));
+  case DT_U64: x = call_by_name(e, "odd_f64_from_u64", x); break;
+  case DT_I64: x = call_by_name(e, "odd_f64_from_i64", x); break;
+  default: break;
+  }
+  return convert(e, name, "f32", call_by_name(e, "odd_f32_from_f64", x));
+}
+
+// An integer wrapped to the width of `to`; `value`: plain C types convert by themselves.
+static Text wrapped(Emit *e, Dtype to, const Expr *x) {
+  Range r = emit_range(e, x);
+  bool same = dtype_wide(to) == (Dtype)x->dtype || (x->dtype == DT_BOOL && dtype_wide(to) == DT_I32);
+  double low = dtypes[to].kind == 'U' ? 0 : -ldexp(1, dtypes[to].bits - 1);
+  bool fits = r.lo >= low && r.hi < ldexp(1, dtypes[to].bits - (dtypes[to].kind != 'U'));
+  if (same && fits) return text_of(e, x);
+  return widen(e, fits ? dtype_wide(to) : to, text_of(e, x));
+}
+
+static Text cast(Emit *e, const Expr *x) {
+  const Expr *a = x->arg[0];
+  Dtype from = (Dtype)a->dtype, to = (Dtype)x->aux;
+  if (to == DT_BOOL) return TEXT(6, "%s != 0", emit_expr(e, a, 7));
+  if (is_narrow_float(to)) return primary(convert(e, "f32", dtypes[to].name, narrow_bits(e, to, from, emit_expr(e, a, LEVEL_COND))));
+  if (dtype_is_float(to)) return TEXT(LEVEL_PREFIX, "(%s)%s", dtypes[to].c, emit_expr(e, a, LEVEL_PREFIX));
+  if (dtype_is_float(from)) return primary(convert(e, dtypes[to].name, dtypes[from].name, emit_expr(e, a, LEVEL_COND)));
+  return wrapped(e, to, a);
+}
+
+const char *emit_stored(Emit *e, Dtype storage, const Expr *x) {
+  if (x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype)))
+    x = x->arg[0];                     // the store itself rounds
+  Dtype from = (Dtype)x->dtype;
+  if (is_narrow_float(storage)) return narrow_bits(e, storage, from, emit_expr(e, x, LEVEL_COND));
+  if (storage == DT_BOOL) return from == DT_BOOL ? emit_expr(e, x, LEVEL_COND) : arena_printf(e->a, "%s != 0", emit_expr(e, x, 7));
+  if (dtype_wide(storage) == storage) return emit_expr(e, x, LEVEL_COND);
+  if (dtypes[storage].bits == 4) return arena_printf(e->a, "(int)%s", emit_expr(e, x, LEVEL_PREFIX));
+  return arena_printf(e->a, "(%s)%s", dtypes[storage].c, emit_expr(e, x, LEVEL_PREFIX));
+}
+
+static Text bitcast(Emit *e, const Expr *x) {
+  const Expr *a = x->arg[0];
+  Dtype from = expr_stored(a), to = (Dtype)x->aux;
+  Text bits;
+  if (is_narrow_float(from) && a->op == OP_READ) bits = element_bits(e, a);
+  else if (is_narrow_float(from) && a->op == OP_FIELD) bits = field_bits(e, a);
+  else if (is_narrow_float(from)) bits = primary(emit_stored(e, from, a));
+  else if (from == DT_F32) bits = primary(call_by_name(e, "bits_from_f32", emit_expr(e, a, LEVEL_COND)));
+  else if (from == DT_F64) bits = primary(call_by_name(e, "bits_from_f64", emit_expr(e, a, LEVEL_COND)));
+  else bits = text_of(e, a);
+  if (is_narrow_float(to)) bits = TEXT(LEVEL_PREFIX, "(%s)%s", dtypes[to].c, bracket(e, bits, LEVEL_PREFIX));
+  return widen(e, to, bits);
+}
+
+// ---- operations --------------------------------------------------------------------------------
+
+static const char *unsigned_type(Dtype d) { return dtypes[d].bits == 64 ? "unsigned long long" : "unsigned int"; }
+
+// The text with operands in place; `operand` are primaries or known to be enclosed.
+const char *emit_fill(Emit *e, const char *text, Dtype d, const char *const *operand) {
+  Buf b = buf_make(e->a);
+  for (; *text; text++) {
+    if (*text == '@') { buf_puts(&b, d == DT_F32 ? "f" : ""); continue; }
+    if (*text != '$') { buf_putc(&b, *text); continue; }
+    switch (*++text) {
+    case 'T': buf_puts(&b, emit_type(d)); break;
+    case 'U': buf_puts(&b, unsigned_type(d)); break;
+    case 'B': buf_printf(&b, "%d", dtypes[d].bits); break;
+    case 'L': buf_puts(&b, dtypes[d].bits == 64 ? "ll" : ""); break;
+    default: assert(isdigit((unsigned char)*text)); buf_puts(&b, operand[*text - '0']);
+    }
+  }
+  return b.s;
+}
+
+// Operand k stands alone between brackets or commas wherever the text has it.
+static bool is_enclosed(const char *text, int k) {
+  for (const char *s = strchr(text, '$'); s; s = strchr(s + 1, '$')) {
+    if (s[1] != '0' + k) continue;
+    bool left = s > text && (s[-1] == '(' || (s[-1] == ' ' && s - 1 > text && s[-2] == ',')), right = s[2] == ')' || s[2] == ',';
+    if (!left || !right) return false;
+  }
+  return true;
+}
+
+static bool uses_twice(const char *text) {
+  int seen[10] = {0};
+  for (const char *s = strchr(text, '$'); s; s = strchr(s + 1, '$'))
+    if (isdigit((unsigned char)s[1]) && seen[s[1] - '0']++) return true;
+  return false;
+}
+
+// What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
+static const char *form_of(Emit *e, Op op, Dtype d, const char **call) {
+  *call = NULL;
+  const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
+  Math m = math_by_name(name);
+  if (m != MATH_COUNT) return *call = emit_math(e, m);
+  const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
+  assert(text && "sema gives an operation only dtypes that its row has");
+  if (!uses_twice(text)) return text;
+  e->op_used[op * DT_COUNT + d] = true;
+  return *call = name;
+}
+
+// GCC and Clang ask for brackets where the language does not.
+static int operand_level(int level, bool right) {
+  if (level >= 3 && level <= 5) return LEVEL_PREFIX;      // & | ^ among operators
+  if (level == 8) return LEVEL_PREFIX;                    // << >> of sums
+  if (level == 1) return 3;                               // && inside ||
+  return level == 6 || level == 7 ? 8 : level + right;    // comparisons of comparisons
+}
+
+static Text infix(Emit *e, const char *text, int level, Dtype d, const Expr *x) {
+  const char *operand[3] = {0};
+  bool chain = level == 1 || level == 2;                  // a && b && c
+  for (uint32_t k = 0; k < x->nargs; k++) {
+    Text t = text_of(e, x->arg[k]);
+    bool same = chain && x->arg[k]->op == x->op;
+    operand[k] = same ? t.s : bracket(e, t, x->nargs == 1 ? LEVEL_PREFIX : operand_level(level, k == 1));
+    if (x->nargs == 1 && operand[k][0] == '-') operand[k] = arena_printf(e->a, "(%s)", operand[k]);
+  }
+  return (Text){emit_fill(e, text, d, operand), level};
+}
+
+static const char *list(Emit *e, const Expr *x) {
+  Buf b = buf_make(e->a);
+  for (uint32_t k = 0; k < x->nargs; k++) buf_printf(&b, "%s%s", k ? ", " : "", emit_expr(e, x->arg[k], LEVEL_COND));
+  return b.s;
+}
+
+static Text operation(Emit *e, const Expr *x) {
+  Dtype d = (Dtype)x->arg[0]->dtype;
+  const char *call, *text = form_of(e, (Op)x->op, d, &call);
+  if (call) return TEXT(LEVEL_PRIMARY, "%s(%s)", call, list(e, x));
+  if (ops[x->op].c_level) return infix(e, text, ops[x->op].c_level, d, x);
+  const char *operand[3] = {0};
+  for (uint32_t k = 0; k < x->nargs; k++) operand[k] = emit_expr(e, x->arg[k], is_enclosed(text, (int)k) ? LEVEL_COND : LEVEL_PRIMARY);
+  return primary(emit_fill(e, text, d, operand));
+}
+
+// Arithmetic that may wrap: the same on unsigned operands, whole trees of it at once.
+static Text on_unsigned(Emit *e, const Expr *x) {
+  const char *u = unsigned_type((Dtype)x->dtype);
+  if (x->op == OP_CONST && x->u.v.i >= 0) return TEXT(LEVEL_PRIMARY, "%" PRId64 "%s", x->u.v.i, x->dtype == DT_I64 ? "ull" : "u");
+  if (!(ops[x->op].props & OP_WRAPS) || emit_fits(e, x)) return TEXT(LEVEL_PREFIX, "(%s)%s", u, emit_expr(e, x, LEVEL_PREFIX));
+  Text a = on_unsigned(e, x->arg[0]);
+  if (x->nargs == 1) return TEXT(LEVEL_ADD, "0u - %s", bracket(e, a, LEVEL_MUL));
+  int level = ops[x->op].c_level;
+  Text b = on_unsigned(e, x->arg[1]);
+  return (Text){emit_fill(e, e->t->op_text(&ops[x->op], 'I'), DT_U64, (const char *[]){bracket(e, a, level), bracket(e, b, level + 1)}), level};
+}
+
+static bool is_signed_int(const Expr *x) { return x->dtype == DT_I32 || x->dtype == DT_I64; }
+
+static Text wrapping(Emit *e, const Expr *x) {
+  if (!is_signed_int(x) || emit_fits(e, x)) return operation(e, x);
+  return TEXT(LEVEL_PREFIX, "(%s)(%s)", emit_type((Dtype)x->dtype), on_unsigned(e, x).s);
+}
+
+// x // y and x % y of numbers that are not negative are C's; y must not be 0.
+static Text division(Emit *e, const Expr *x) {
+  Dtype d = (Dtype)x->dtype;
+  if (dtype_is_float(d) || emit_range(e, x->arg[0]).lo < 0 || emit_range(e, x->arg[1]).lo < 1) return operation(e, x);
+  return infix(e, x->op == OP_MOD ? "$0 % $1" : "$0 / $1", LEVEL_MUL, d, x);
+}
+
+// Shifts by less than the width. A left shift must not lose bits of a signed value.
+static Text shift(Emit *e, const Expr *x) {
+  Dtype d = (Dtype)x->dtype;
+  Range a = emit_range(e, x->arg[0]), b = emit_range(e, x->arg[1]);
+  if (b.lo < 0 || b.hi >= dtypes[d].bits) return operation(e, x);
+  if (x->op == OP_SHR) return infix(e, "$0 >> $1", 8, d, x);
+  if (dtypes[d].kind == 'U' || (a.lo >= 0 && ldexp(a.hi, (int)b.hi) < ldexp(1, dtypes[d].bits - 2))) return infix(e, "$0 << $1", 8, d, x);
+  return TEXT(LEVEL_PREFIX, "(%s)((%s)%s << %s)", emit_type(d), unsigned_type(d), emit_expr(e, x->arg[0], LEVEL_PREFIX),
+              emit_expr(e, x->arg[1], LEVEL_PREFIX));
+}
+
+static Text select(Emit *e, const Expr *x) {
+  return TEXT(LEVEL_COND, "%s ? %s : %s", emit_expr(e, x->arg[0], 1), emit_expr(e, x->arg[1], 1), emit_expr(e, x->arg[2], LEVEL_COND));
+}
+
+const char *emit_var(Emit *e, const Var *v) {
+  const char *name = names_of(&e->names, v);
+  assert(name && "a VAR is declared before its use");
+  const Stmt *lanes = map_getp(&e->lanes, v);
+  if (!lanes || lanes->kind != ST_VAR) return name;
+  assert(e->lane && "lanes are read inside their loop only; FOLD comes first");
+  return arena_printf(e->a, "%s[%s]", name, e->lane);
+}
+
+static Text index_text(Emit *e, const Expr *x) {
+  const char *name = names_of(&e->names, x->u.ix);
+  assert(name && "an INDEX is used inside its loop");
+  return primary(name);
+}
+
+static Text text_of(Emit *e, const Expr *x) {
+  switch ((Op)x->op) {
+  case OP_CONST: return literal(e, x);
+  case OP_DIM: return primary(emit_dim(e, x->u.dim));
+  case OP_INDEX: return index_text(e, x);
+  case OP_VAR: return primary(emit_var(e, x->u.var));
+  case OP_READ: return read(e, x);
+  case OP_FIELD: return field(e, x);
+  case OP_CAST: return cast(e, x);
+  case OP_BITCAST: return bitcast(e, x);
+  case OP_SELECT: return select(e, x);
+  case OP_UNIFORM: return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_uniform_f32), list(e, x));
+  case OP_FLOORDIV: case OP_MOD: return division(e, x);
+  case OP_SHL: case OP_SHR: return shift(e, x);
+  case OP_BITNOT: return x->dtype == DT_BOOL ? infix(e, "!$0", LEVEL_PREFIX, DT_BOOL, x) : operation(e, x);
+  case OP_REDUCE: assert(!"reductions are loops in a kernel"); return primary("0");
+  default: return ops[x->op].props & OP_WRAPS ? wrapping(e, x) : operation(e, x);
+  }
+}
+
+const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y) {
+  const char *operand[] = {x, y};
+  if (d == DT_BOOL) return arena_printf(e->a, "%s %s %s", x, op == OP_OR ? "|" : "&", y);
+  if ((ops[op].props & OP_WRAPS) && (d == DT_I32 || d == DT_I64)) {
+    operand[0] = arena_printf(e->a, "(%s)%s", unsigned_type(d), x);
+    operand[1] = arena_printf(e->a, "(%s)%s", unsigned_type(d), y);
+    return arena_printf(e->a, "(%s)(%s)", emit_type(d), emit_fill(e, e->t->op_text(&ops[op], 'I'), d, operand));
+  }
+  const char *call, *text = form_of(e, op, d, &call);
+  return call ? arena_printf(e->a, "%s(%s, %s)", call, x, y) : emit_fill(e, text, d, operand);
+}

@@ -1,0 +1,17 @@
+// math.h: device functions as text (math.def): what C has no operator for.
+#ifndef PLAIT_CODEGEN_MATH_H
+#define PLAIT_CODEGEN_MATH_H
+
+typedef enum Math {
+#define MATH(NAME, ...) MATH_##NAME,
+#include "codegen/math.def"
+#undef MATH
+  MATH_COUNT
+} Math;
+
+typedef struct MathInfo { const char *name, *needs, *text; } MathInfo;
+extern const MathInfo math_functions[MATH_COUNT];
+
+// MATH_COUNT when there is no such row.
+Math math_by_name(const char *name);
+#endif

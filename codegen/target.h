@@ -1,0 +1,39 @@
+// target.h: what a printer of kernels needs to know about a target: data and a few hooks.
+#ifndef PLAIT_CODEGEN_TARGET_H
+#define PLAIT_CODEGEN_TARGET_H
+#include "base/str.h"
+#include "ir/kernel.h"
+
+typedef struct Emit Emit;       // emit.h: the state of one printing
+
+typedef struct Target {
+  const char *name;             // "c", "cuda", "null"
+  const char *restrict_word;    // behind the `*` of kernel parameters; "" where the target has none
+  const char *function_words;   // before the return type of helper functions
+  const char *table_words;      // before the element type of tables
+  // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
+  const char *(*op_text)(const OpInfo *o, char kind);
+  // Hooks; statements go to e->out.
+  void (*prologue)(Emit *e);                               // behind the file comment: what helpers and kernels rely on
+  void (*kernel_head)(Emit *e, const Kernel *k);           // signature and opening brace, after the body was printed
+  void (*loop)(Emit *e, const Stmt *loop);                 // a whole loop; the body by emit_block
+  void (*lanes_var)(Emit *e, const Stmt *var);             // VAR with lanes > 1
+  void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
+  void (*fault)(Emit *e, int site, const char *value);     // a statement
+  void (*entry)(Emit *e, Buf *header);                     // behind the kernels: the documented entry points, and their
+                                                           // declarations to header unless it is NULL
+} Target;
+
+extern const Target target_c;       // C11 with OpenMP
+extern const Target target_null;    // loops alone, in plain C: the smallest target, for tests of the printer
+
+// Options of a printed file.
+typedef struct EmitOptions {
+  const Target *target;
+  bool jit;             // the uniform entry `plait_entry` (runtime/call.h) in place of the typed one
+  bool line;            // #line directives to the Plait source
+} EmitOptions;
+
+// The whole file for a plan, and the header that declares its entry (guard from the name); NULL header: not wanted.
+void emit_plan(const Plan *p, const EmitOptions *opt, Buf *text, Buf *header);
+#endif

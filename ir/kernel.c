@@ -1,0 +1,189 @@
+// kernel.c: plans and kernels as data, and as text for people and golden tests.
+//
+//   kernel softmax_y(x, y)
+//     # m[i] = max[j](x[i, j])
+//     par i in 0 .. N if N * D
+//       var m: f32[16 lanes] = -inf
+//       lanes j in 0 .. D
+//         m = max(m, x[i, j])
+//       fold m = max
+//       vec j in 0 .. D
+//         y[i, j] = exp(x[i, j] - m)
+#include "ir/kernel.h"
+#include <assert.h>
+#include <string.h>
+
+const ReasonInfo reasons[REASON_COUNT] = {
+#define REASON(NAME, code, short_name, text) [REASON_##NAME] = {.id = code, .slug = short_name, .what = text},
+#include "ir/reasons.def"
+#undef REASON
+};
+
+Stmt *stmt_new(Arena *a, StmtKind kind) {
+  Stmt *s = arena_new(a, Stmt);
+  s->kind = kind;
+  s->field = -1;
+  s->lanes = 1;
+  return s;
+}
+
+static bool is_temp(const Plan *p, const Tensor *t) {
+  for (int i = 0; i < p->temps.n; i++)
+    if (p->temps.v[i].t == t) return true;
+  return false;
+}
+
+Place tensor_place(const Plan *p, const Tensor *t) {
+  switch (t->role) {
+  case ROLE_TABLE: return PLACE_TABLE;
+  case ROLE_LOCAL: return is_temp(p, t) ? PLACE_SCRATCH : PLACE_STACK;
+  default: return PLACE_ARG;
+  }
+}
+
+static const char *how_words[] = {
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_UNROLL] = "unroll",
+};
+
+static void indent(Buf *out, int depth) {
+  for (int i = 0; i < depth; i++) buf_puts(out, "  ");
+}
+
+static void print_list(Buf *out, int n, Expr *const *e) {
+  for (int i = 0; i < n; i++) {
+    if (i) buf_puts(out, ", ");
+    expr_print(e[i], out);
+  }
+}
+
+static void print_loop(const Stmt *s, Buf *out) {
+  buf_puts(out, how_words[s->how]);
+  if (s->how == HOW_LANES) buf_printf(out, "(%d)", s->lanes);
+  buf_printf(out, " %s in ", s->ix->name);
+  expr_print(s->lo, out);
+  buf_puts(out, " .. ");
+  expr_print(s->hi, out);
+  if (s->parallel_if) {
+    buf_puts(out, " if ");
+    expr_print(s->parallel_if, out);
+  }
+}
+
+static void print_var(const Stmt *s, Buf *out) {
+  buf_printf(out, "%s %s: %s", s->kind == ST_LET ? "let" : "var", s->var->name, dtypes[s->var->dtype].name);
+  if (s->kind == ST_VAR && s->lanes > 1) buf_printf(out, "[%d lanes]", s->lanes);
+  buf_puts(out, " = ");
+  expr_print(s->a, out);
+}
+
+static void print_acc(const Stmt *s, Buf *out) {
+  if (s->var2) buf_printf(out, "%s, %s", s->var->name, s->var2->name);
+  else buf_puts(out, s->var->name);
+  buf_printf(out, " = %s(%s, ", reducers[s->reducer].name, s->var->name);
+  expr_print(s->a, out);
+  if (s->var2) {
+    buf_puts(out, " at ");
+    expr_print(s->b, out);
+  }
+  buf_putc(out, ')');
+}
+
+static void print_store(const Stmt *s, Buf *out) {
+  buf_puts(out, s->t->name);
+  if (s->field >= 0) buf_printf(out, ".%s", s->t->fmt->field[s->field].name);
+  if (s->nsub) {
+    buf_putc(out, '[');
+    print_list(out, s->nsub, s->sub);
+    buf_putc(out, ']');
+  }
+  buf_puts(out, " = ");
+  expr_print(s->a, out);
+}
+
+static void print_alloc(const Stmt *s, Buf *out) {
+  buf_printf(out, "alloc %s: %s[", s->t->name, s->t->fmt ? s->t->fmt->name : dtypes[s->t->dtype].name);
+  print_list(out, s->t->rank, s->t->extent);
+  buf_putc(out, ']');
+}
+
+// The line of s itself.
+static void print_head(const Stmt *s, Buf *out) {
+  switch (s->kind) {
+  case ST_LOOP: print_loop(s, out); return;
+  case ST_LET: case ST_VAR: print_var(s, out); return;
+  case ST_SET: buf_printf(out, "%s = ", s->var->name); expr_print(s->a, out); return;
+  case ST_ACC: print_acc(s, out); return;
+  case ST_FOLD: buf_printf(out, "fold %s = %s", s->var->name, reducers[s->reducer].name); return;
+  case ST_STORE: print_store(s, out); return;
+  case ST_IF: buf_puts(out, "if "); expr_print(s->a, out); return;
+  case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); expr_print(s->a, out); return;
+  case ST_ALLOC: print_alloc(s, out); return;
+  }
+}
+
+static void print_block(const Stmt *s, int depth, Buf *out) {
+  for (; s; s = s->next) {
+    if (s->note) {
+      indent(out, depth);
+      buf_printf(out, "# %s\n", s->note);
+    }
+    indent(out, depth);
+    print_head(s, out);
+    buf_putc(out, '\n');
+    print_block(s->body, depth + 1, out);
+    if (!s->els) continue;
+    indent(out, depth);
+    buf_puts(out, "else\n");
+    print_block(s->els, depth + 1, out);
+  }
+}
+
+void kernel_print(const Plan *p, const Kernel *k, Buf *out) {
+  (void)p;
+  buf_printf(out, "kernel %s(", k->name);
+  for (int i = 0; i < k->args.n; i++) {
+    const KernelArg *arg = &k->args.v[i];
+    buf_printf(out, "%s%s%s", i ? ", " : "", arg->writes ? arg->reads ? "inout " : "out " : "", arg->t->name);
+  }
+  buf_puts(out, ")\n");
+  print_block(k->body, 1, out);
+}
+
+static void print_temp(const Temp *t, Buf *out) {
+  buf_printf(out, "temp %s: %s[", t->t->name, t->t->fmt ? t->t->fmt->name : dtypes[t->t->dtype].name);
+  print_list(out, t->t->rank, t->t->extent);
+  buf_puts(out, "] at ");
+  expr_print(t->offset, out);
+  buf_printf(out, " in kernels %d .. %d\n", t->first, t->last);
+}
+
+static void print_site(const Site *s, Buf *out) {
+  buf_printf(out, "site %d: %s", s->id, code_info(s->code)->title);
+  if (s->tensor) buf_printf(out, ", %s", s->tensor);
+  if (s->axis >= 0) buf_printf(out, " subscript %d", s->axis);
+  if (s->extent) {
+    buf_puts(out, " of 0 .. ");
+    expr_print(s->extent, out);
+  }
+  if (s->equation) buf_printf(out, ", in the equation of %s", s->equation);
+  buf_putc(out, '\n');
+}
+
+void plan_print(const Plan *p, Buf *out) {
+  for (int i = 0; i < p->temps.n; i++) print_temp(&p->temps.v[i], out);
+  if (p->temps.n) {
+    buf_puts(out, "scratch ");
+    expr_print(p->scratch_bytes, out);
+    buf_puts(out, " bytes\n");
+  }
+  for (int i = 0; i < p->conds.n; i++) {
+    buf_puts(out, "check ");
+    expr_print(p->conds.v[i].e, out);
+    buf_putc(out, '\n');
+  }
+  for (int i = 0; i < p->sites.n; i++) print_site(p->sites.v[i], out);
+  for (int i = 0; i < p->kernels.n; i++) {
+    if (out->n) buf_putc(out, '\n');
+    kernel_print(p, p->kernels.v[i], out);
+  }
+}

@@ -1,0 +1,124 @@
+// kernel.h: the lower level of the IR: a Fn becomes a Plan of Kernels; a Kernel is loops and statements.
+//
+// Expressions are those of expr.h with four differences: subscripts are known to be in range where they are evaluated
+// (a read that may fail stands behind an IF whose other side is a FAULT), `??` is gone, reads of tensors in a format are
+// FIELD reads, and VARs name values computed before. A REDUCE never appears: reductions are loops with accumulators.
+#ifndef PLAIT_IR_KERNEL_H
+#define PLAIT_IR_KERNEL_H
+#include "ir/fn.h"
+
+typedef enum StmtKind {
+  ST_LOOP,      // for ix in lo .. hi: body
+  ST_LET,       // var = a, never changed
+  ST_VAR,       // declare var, initial value a; with lanes > 1 an array of lanes, each set to a
+  ST_SET,       // var = a
+  ST_ACC,       // var = combine(var, a) by `reducer`; arg reducers: (var, var2) = better of (var, var2) and (a, b). Inside a LANES loop
+                // that names var it addresses the lane's element
+  ST_FOLD,      // combine the lanes of var (and var2) in a fixed tree: afterwards var is a scalar
+  ST_STORE,     // t[sub] = a (rounded to the storage type); field >= 0: field of a block, sub as in FIELD
+  ST_IF,        // if a: body else els
+  ST_FAULT,     // record `site` with value a; the statement is skipped when an earlier fault was recorded
+  ST_ALLOC      // a local array t (constant extents, on the stack), live to the end of the enclosing block
+} StmtKind;
+
+typedef enum LoopHow {
+  HOW_SEQ,
+  HOW_PAR,      // iterations are independent and go to cores (blocks): contiguous static split. Consecutive perfectly nested
+                // PAR loops are collapsed
+  HOW_VEC,      // iterations are independent: vector lanes (omp simd); no accumulators
+  HOW_PAR_VEC,  // one loop that is both split over cores and vectorised
+  HOW_LANES,    // a reduction in `lanes` interleaved partial results: iteration lo + n goes to lane n % lanes
+  HOW_UNROLL    // constant trip count, to be unrolled
+} LoopHow;
+
+typedef struct Site Site;
+typedef struct Stmt Stmt;
+struct Stmt {
+  StmtKind kind;
+  LoopHow how;
+  Index *ix; Expr *lo, *hi;     // LOOP
+  int lanes;                    // LOOP (LANES), VAR
+  bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
+  Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
+  Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers
+  Reducer reducer;              // ACC FOLD
+  Expr *a, *b;                  // operands, see above
+  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC
+  Stmt *body, *els;             // first statements of the blocks
+  Stmt *next;
+  Site *site;                   // FAULT
+  const char *note;             // comment printed above: the equation as source; NULL: none
+  Span at;
+};
+
+// A run-time check: where it stands in the source and what it says (Fault in interp.h is made from it).
+struct Site {
+  int id;               // 1.., position in Plan.sites + 1
+  Code code;            // E_… (bad subscript, range too long, empty argmax …)
+  Span at;
+  Name equation, tensor;
+  int axis;             // -1 when none
+  Expr *extent;         // allowed 0 .. extent - 1, over dims and scalar arguments; NULL when none
+};
+
+// Where a tensor lives during a kernel's run.
+typedef enum Place {
+  PLACE_ARG,            // given by the caller: params, mut, results
+  PLACE_SCRATCH,        // a temporary in the plan's scratch memory
+  PLACE_TABLE,          // constants in the text
+  PLACE_STACK           // ST_ALLOC
+} Place;
+
+typedef struct KernelArg { Tensor *t; bool reads, writes; } KernelArg;
+
+// What a kernel moves and computes, as expressions over dims (i64; data-dependent ranges count as their bound).
+typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; } Traffic;   // either may be NULL
+typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
+
+typedef struct Kernel {
+  Name name;            // from its equations: "softmax_y", valid C identifier, unique in the plan
+  int id;
+  Stmt *body;
+  VEC(KernelArg) args;  // tensors in memory that it touches, results and params by role then id
+  VEC(Eqn *) eqns;      // the equations it computes, in order
+  Cost cost;
+} Kernel;
+
+// Why equations stayed in different kernels (closed list: reasons.def).
+typedef enum Reason {
+#define REASON(NAME, ...) REASON_##NAME,
+#include "ir/reasons.def"
+#undef REASON
+  REASON_COUNT
+} Reason;
+typedef struct ReasonInfo { const char *id, *slug, *what; } ReasonInfo;   // "PLF0105", "reduction-boundary", one line
+extern const ReasonInfo reasons[REASON_COUNT];
+
+typedef struct Remark { Reason reason; Eqn *a, *b; Expr *bytes; const char *text; } Remark;   // bytes at stake
+
+typedef struct Temp { Tensor *t; int first, last; Expr *offset; Expr *bytes; } Temp;    // kernels first..last use it; offset into scratch, 64-byte aligned
+
+typedef struct Plan {
+  Fn *fn;               // after the Fn passes (params, results, dims as in the source)
+  const Fn *source;     // as elaborated, for the unfused yardstick
+  Arena *a;
+  ExprTable *x;         // == fn->x
+  VEC(Kernel *) kernels;
+  VEC(Temp) temps;
+  Expr *scratch_bytes;  // i64 over dims
+  VEC(Site *) sites;
+  VEC(Where) conds;     // conditions checked at the call before anything is written (subscripts that depend on no data), beside fn->where
+  VEC(Site *) cond_sites;   // their messages, same order
+  VEC(Remark) remarks;
+  Expr *bytes_unfused, *bytes_fused, *bytes_minimum, *flops;
+} Plan;
+
+Place tensor_place(const Plan *p, const Tensor *t);
+Stmt *stmt_new(Arena *a, StmtKind kind);
+
+// As indented loops, for people and golden tests (`--stage kernel`).
+void kernel_print(const Plan *p, const Kernel *k, Buf *out);
+void plan_print(const Plan *p, Buf *out);
+// Invariants of this file: every INDEX and VAR bound before use, no REDUCE, tensors in args, lanes match …
+bool plan_verify(const Plan *p, Buf *why);
+#endif

@@ -1,0 +1,19 @@
+// machine.h: what a machine can do, for the cost model.
+#ifndef PLAIT_IR_MACHINE_H
+#define PLAIT_IR_MACHINE_H
+#include <stdint.h>
+
+typedef struct Machine {
+  const char *name;
+  const char *target;           // "c" or "cuda"
+  double dram_gbs, cache_gbs;   // bytes a nanosecond from memory and from the last on-chip level
+  int64_t cache_bytes;          // of one core (block) that keep a row between passes
+  double launch_us;             // of a kernel (fork and join, or a launch)
+  double gflops;                // f32, all cores
+  int cores;
+  int vector_bytes;             // 64: AVX-512
+} Machine;
+
+const Machine *machine_by_name(const char *name);    // NULL when unknown
+const Machine *machine_default(const char *target);  // never NULL
+#endif

@@ -1,0 +1,87 @@
+#include "ir/rewrite.h"
+
+void eqn_map(ExprTable *x, Eqn *q, ExprMap f, void *cx) {
+  q->body = expr_map(x, q->body, f, cx);
+  if (q->cond) q->cond = expr_map(x, q->cond, f, cx);
+  for (int k = 0; k < q->nstore; k++) q->store[k] = expr_map(x, q->store[k], f, cx);
+}
+
+typedef struct Replace { Expr *from, *to; } Replace;
+static Expr *replace_one(void *cx, ExprTable *x, Expr *e) {
+  (void)x;
+  const Replace *r = cx;
+  return e == r->from ? r->to : e;
+}
+
+void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to) {
+  Replace r = { from, to };
+  eqn_map(x, q, replace_one, &r);
+}
+
+void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx) {
+  expr_visit(scratch, q->body, f, cx);
+  if (q->cond) expr_visit(scratch, q->cond, f, cx);
+  for (int k = 0; k < q->nstore; k++) expr_visit(scratch, q->store[k], f, cx);
+}
+
+static void mark_read(void *cx, Expr *e) {
+  bool *live = cx;
+  if (e->op == OP_READ && e->aux != READ_FAILS) live[e->u.t->id] = true;
+}
+
+bool *fn_live(Arena *a, const Fn *f) {
+  bool *live = arena_array(a, bool, f->tensors.n + 1);
+  for (int i = 0; i < f->eqns.n; i++)
+    if (fn_is_output(f->eqns.v[i]->def)) live[f->eqns.v[i]->def->id] = true;
+  // Backwards once is enough but for the equations of a recurrence, which read each other both ways.
+  for (int round = 0; round < 2; round++)
+    for (int i = f->eqns.n - 1; i >= 0; i--) {
+      Eqn *q = f->eqns.v[i];
+      if (!live[q->def->id]) continue;
+      eqn_visit(a, q, mark_read, live);
+      if (q->base) live[q->base->id] = true;
+    }
+  return live;
+}
+
+static void count_read(void *cx, Expr *e) {
+  bool *read = cx;
+  if (e->op == OP_READ) read[e->u.t->id] = true;
+}
+
+void fn_drop_unread(Fn *f, Arena *scratch) {
+  bool *keep = arena_array(scratch, bool, f->tensors.n + 1);
+  for (int i = f->eqns.n - 1; i >= 0; i--) {
+    Eqn *q = f->eqns.v[i];
+    if (fn_is_output(q->def) || q->scc) keep[q->def->id] = true;
+    if (!keep[q->def->id]) continue;
+    eqn_visit(scratch, q, count_read, keep);
+    if (q->base) keep[q->base->id] = true;
+  }
+  int n = 0;
+  for (int i = 0; i < f->eqns.n; i++)
+    if (keep[f->eqns.v[i]->def->id]) f->eqns.v[n++] = f->eqns.v[i];
+  f->eqns.n = n;
+}
+
+Expr *expr_read_fails(ExprTable *x, Expr *read) {
+  return expr_make(x, OP_READ, (Dtype)read->dtype, READ_FAILS, read->u.t, read->at, read_rank(read), read->arg);
+}
+
+Expr *expr_in_range(ExprTable *x, const Tensor *t, Expr *const *sub, Span at) {
+  Expr *all = NULL, *zero = expr_int(x, DT_I64, 0, at);
+  for (int d = 0; d < t->rank; d++) {
+    Expr *lo = expr_op2(x, OP_GE, sub[d], zero, at), *hi = expr_op2(x, OP_LT, sub[d], t->extent[d], at);
+    Expr *both = expr_op2(x, OP_AND, lo, hi, at);
+    all = all ? expr_op2(x, OP_AND, all, both, at) : both;
+  }
+  return all ? all : expr_bool(x, true, at);
+}
+
+int eqn_block_pos(const Eqn *q) {
+  if (!q->def->fmt) return -1;
+  if (!q->base) return q->n - 1;
+  Expr *last = q->store[q->nstore - 1];
+  for (int k = 0; k < q->n; k++) if (last->op == OP_INDEX && last->u.ix == q->ix[k]) return k;
+  return -1;
+}

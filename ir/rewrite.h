@@ -1,0 +1,25 @@
+// rewrite.h: what passes over equations share.
+#ifndef PLAIT_IR_REWRITE_H
+#define PLAIT_IR_REWRITE_H
+#include "ir/fn.h"
+
+// Map every expression of q (body, condition, store subscripts) with f (expr_map).
+void eqn_map(ExprTable *x, Eqn *q, ExprMap f, void *cx);
+// Replace one node of q's expressions by another.
+void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to);
+// Visit every node of q's expressions once, arguments first.
+void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx);
+
+// live[id] for each tensor whose elements something needs: outputs, and what live equations read. A read that is known to
+// fail (READ with aux READ_FAILS) needs nothing.
+enum { READ_PLAIN, READ_DEFAULT, READ_FAILS };
+bool *fn_live(Arena *a, const Fn *f);
+// Removes equations of locals that no equation reads at all.
+void fn_drop_unread(Fn *f, Arena *scratch);
+// A READ of the same tensor and subscripts that is known to be out of range: evaluating it reports the fault.
+Expr *expr_read_fails(ExprTable *x, Expr *read);
+// 0 <= s[d] < extent[d] for all dimensions of the tensor, as a condition.
+Expr *expr_in_range(ExprTable *x, const Tensor *t, Expr *const *sub, Span at);
+// A store in a block format makes whole blocks along one index of q: its position, or -1 without a format.
+int eqn_block_pos(const Eqn *q);
+#endif

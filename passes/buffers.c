@@ -1,0 +1,123 @@
+// buffers.c: which locals live in memory, for how long, and where.
+//
+// `lower` stores every member of a kernel. A local that no statement reads from memory (its readers had it in a variable) is
+// not stored at all. The others become temporaries in one scratch allocation; two share a place when
+// they have the same size and the kernels that use them do not overlap.
+#include "ir/cost.h"
+#include "passes/pass.h"
+
+enum { ALIGN = 64 };            // a cache line, and an AVX-512 vector
+
+typedef struct Use { bool read, written, stack; int first, last; } Use;
+
+typedef struct Buffers { Pipe *p; Use *use; int kernel; } Buffers;
+
+static void see_expr(void *cx, Expr *e) {
+  Buffers *b = cx;
+  if (e->op != OP_READ && e->op != OP_FIELD) return;
+  Use *u = &b->use[e->u.t->id];
+  u->read = true;
+  if (!u->written && !u->stack) u->first = b->kernel;
+  u->last = b->kernel;
+}
+
+static void see_operand(Buffers *b, Expr *e) { if (e) expr_visit(b->p->scratch, e, see_expr, b); }
+
+static void see_stmts(Buffers *b, Stmt *s) {
+  for (; s; s = s->next) {
+    Expr *operand[] = { s->lo, s->hi, s->a, s->b };
+    for (int k = 0; k < 4; k++) see_operand(b, operand[k]);
+    for (int k = 0; k < s->nsub; k++) see_operand(b, s->sub[k]);
+    if (s->kind == ST_ALLOC) b->use[s->t->id].stack = true;
+    if (s->kind == ST_STORE) {
+      Use *u = &b->use[s->t->id];
+      if (!u->written) u->first = b->kernel;
+      u->written = true;
+      if (u->last < b->kernel) u->last = b->kernel;
+    }
+    see_stmts(b, s->body);
+    see_stmts(b, s->els);
+  }
+}
+
+static bool unread_store(const Buffers *b, const Stmt *s) {
+  return s->kind == ST_STORE && s->t->role == ROLE_LOCAL && !b->use[s->t->id].read && !b->use[s->t->id].stack;
+}
+
+static Stmt *drop_stores(const Buffers *b, Stmt *s) {
+  Stmt *first = NULL, **tail = &first;
+  for (Stmt *next; s; s = next) {
+    next = s->next;
+    s->next = NULL;
+    if (unread_store(b, s)) continue;
+    s->body = drop_stores(b, s->body);
+    s->els = drop_stores(b, s->els);
+    if (s->kind == ST_LOOP && !s->body) continue;
+    *tail = s;
+    tail = &s->next;
+  }
+  return first;
+}
+
+// A loop that stored only what nobody reads leaves LETs and accumulators that nobody reads; compilers drop those.
+
+static Expr *aligned(ExprTable *x, Expr *bytes) {
+  Expr *align = expr_int(x, DT_I64, ALIGN, NO_SPAN), *up = expr_int(x, DT_I64, ALIGN - 1, NO_SPAN);
+  return expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, bytes, up, NO_SPAN), align, NO_SPAN), align, NO_SPAN);
+}
+
+// The place of an earlier temporary of the same size that is dead by then, or new memory at the end.
+static Expr *place(Plan *plan, int first, Expr *bytes) {
+  for (int i = 0; i < plan->temps.n; i++) {
+    Temp *o = &plan->temps.v[i];
+    bool free = o->bytes == bytes && o->last < first;
+    for (int j = i + 1; j < plan->temps.n && free; j++)
+      free = plan->temps.v[j].offset != o->offset || plan->temps.v[j].last < first;
+    if (free) return o->offset;
+  }
+  Expr *at = plan->scratch_bytes;
+  plan->scratch_bytes = expr_op2(plan->x, OP_ADD, at, aligned(plan->x, bytes), NO_SPAN);
+  return at;
+}
+
+static void place_temps(Buffers *b) {
+  Plan *plan = b->p->plan;
+  Fn *f = b->p->fn;
+  plan->scratch_bytes = expr_int(plan->x, DT_I64, 0, NO_SPAN);
+  for (int k = 0; k < plan->kernels.n; k++)
+    for (int i = 0; i < f->tensors.n; i++) {
+      Tensor *t = f->tensors.v[i];
+      Use *u = &b->use[i];
+      if (t->role != ROLE_LOCAL || u->stack || !u->written || !u->read || u->first != k) continue;
+      Expr *bytes = cost_tensor_bytes(plan->x, t);
+      vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
+    }
+}
+
+// The tensors in memory that a kernel touches: by role (parameters first), then id.
+static void list_args(Buffers *b, Kernel *k) {
+  Fn *f = b->p->fn;
+  for (int i = 0; i < f->tensors.n; i++) b->use[i] = (Use){0};
+  see_stmts(b, k->body);
+  static const Role order[] = { ROLE_PARAM, ROLE_MUT, ROLE_RESULT, ROLE_LOCAL, ROLE_VERSION };
+  for (unsigned r = 0; r < sizeof order / sizeof *order; r++)
+    for (int i = 0; i < f->tensors.n; i++) {
+      Use *u = &b->use[i];
+      Tensor *t = f->tensors.v[i];
+      if (t->role != order[r] || u->stack || (!u->read && !u->written)) continue;
+      vec_push(b->p->plan->a, &k->args, (KernelArg){ t, u->read, u->written });
+    }
+}
+
+bool pass_buffers(Pipe *p) {
+  Plan *plan = p->plan;
+  Buffers b = { .p = p, .use = arena_array(p->scratch, Use, p->fn->tensors.n + 1) };
+  for (int i = 0; i < plan->kernels.n; i++) {
+    b.kernel = i;
+    see_stmts(&b, plan->kernels.v[i]->body);
+  }
+  for (int i = 0; i < plan->kernels.n; i++) plan->kernels.v[i]->body = drop_stores(&b, plan->kernels.v[i]->body);
+  place_temps(&b);
+  for (int i = 0; i < plan->kernels.n; i++) list_args(&b, plan->kernels.v[i]);
+  return true;
+}

@@ -1,0 +1,99 @@
+// lower.h: shared by lower.c, lower_expr.c and lower_format.c only.
+#ifndef PLAIT_PASSES_LOWER_H
+#define PLAIT_PASSES_LOWER_H
+#include "ir/safe.h"
+#include "passes/group.h"
+
+enum {
+  LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
+  LOWER_CHUNK_ALIGN = 16,       // and their alignment: whole lane groups
+  LOWER_MAX_STMTS = 50000,      // of one kernel
+  LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
+};
+
+// A block of statements being built, and what may be used in it.
+typedef struct Scope Scope;
+struct Scope {
+  Scope *up;
+  Stmt *first, **tail;
+  Map memo;             // expression id + 1 → its lowered form, valid in this block and those inside
+  Index *ix;            // of the loop that the block belongs to; NULL: an IF, or the kernel itself
+  bool guard;           // an IF
+  int depth;            // 0: the kernel
+};
+
+// What readers inside the kernel know of a member's tensor.
+typedef struct Member_state {
+  bool member;
+  Expr *value;          // the element made last, in a variable; at these subscripts, while `scope` is open
+  Scope *scope;
+  int n; Expr *sub[8];
+} Member_state;
+
+// An equation on its way into the nest.
+typedef struct Item {
+  Eqn *q;
+  int nbound; Index *from[16]; Expr *to[16];     // its indices that are bound, and to what
+  bool has_pos[8];      // which indices left of `=` are bound
+  int reduced;          // how many indices of its reduction are bound
+  Index *inner;         // the loop of the last of them
+  Var *acc, *acc2;      // its accumulator, once the first is bound
+} Item;
+
+typedef struct Lower {
+  Pipe *p; Plan *plan; Fn *f; ExprTable *x;
+  Group *u;
+  Kernel *k;
+  Ranges *facts;
+  Scope *scope;
+  Map index_scope;      // Index → Scope that binds it
+  Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
+  Map uses;             // expression id → how many places of the present root use it
+  Map names;            // Name → how often used
+  Member_state *state;  // by tensor id
+  const bool *read_elsewhere;   // by tensor id: read by other kernels
+  int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
+  int nstmts;
+  bool reported;
+} Lower;
+
+// Blocks (lower.c).
+void lower_emit(Lower *l, Stmt *s);
+Scope *scope_open(Lower *l, Index *ix, bool guard);
+Stmt *scope_close(Lower *l);
+Stmt *loop_open(Lower *l, Index *ix, Expr *lo, Expr *hi, LoopHow how);
+void loop_close(Lower *l, Stmt *loop);
+Var *lower_var(Lower *l, const char *hint, Dtype dtype);
+Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a);
+Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype value, Var **index, Span at);
+void lower_accumulate(Lower *l, Reducer r, Var *v, Var *v2, Expr *cond, Expr *term, Index *ix);
+Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *q);
+
+// Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
+Expr *lower_expr(Lower *l, Expr *e);
+void lower_count(Lower *l, Expr *root);            // before lowering a root: how often its parts are used
+bool lower_is_leaf(const Expr *e);
+bool lower_harmless(Lower *l, Expr *e);            // computing e here cannot fail and needs no statement
+Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact);    // fact: the condition before lowering, for proofs; NULL: none
+void lower_if_close(Lower *l, Stmt *s);
+Site *lower_site(Lower *l, Code code, Span at, const Eqn *q, const Tensor *t, int axis, Expr *extent);
+void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value);
+Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub);    // NULL: nothing to check
+Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data);    // hi, or lo when the range is too long
+bool lower_from_data(const Expr *e);               // reads a tensor
+Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variable unless it is one
+bool lower_nonempty(Lower *l, Expr *reduce);
+bool lower_too_big(Lower *l);
+bool lower_reads(const Eqn *q, const Tensor *t);
+void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
+
+// Split reductions (lower_split.c).
+void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
+void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
+void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
+Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);
+
+// Block formats (lower_format.c).
+Expr *lower_decode(Lower *l, const Tensor *t, Expr *const *sub, Span at);     // the value, over FIELDs, not lowered yet
+void lower_format_block(Lower *l, Item *it);
+#endif

@@ -1,0 +1,549 @@
+// lower_expr.c: expressions to expressions that a kernel can print, and the statements that they need.
+//
+// A node becomes a LET when it is used more than once, or when a loop around it does not change it. It moves out only
+// over loops, and out of guards only where evaluating it cannot fail (`hoistable`). Branches of `if` print as `?:` where nothing in
+// them needs a statement, else as an IF that sets a variable; so what a guard protects is never evaluated without it.
+// A subscript is proven from the ranges and guards around it, or checked once at the call when it depends on dimensions only,
+// or checked where it is read.
+#include "base/limits.h"
+#include "ir/rewrite.h"
+#include "passes/lower.h"
+#include <assert.h>
+
+bool lower_is_leaf(const Expr *e) {
+  return e->op == OP_CONST || e->op == OP_DIM || e->op == OP_INDEX || e->op == OP_VAR;
+}
+
+static void see_data(void *cx, Expr *e) {
+  if (e->op == OP_VAR || e->op == OP_FIELD || (e->op == OP_READ && e->u.t->rank)) *(bool *)cx = true;
+}
+bool lower_from_data(const Expr *e) {
+  bool data = false;
+  Arena *a = arena_create();
+  expr_visit(a, (Expr *)e, see_data, &data);
+  arena_destroy(a);
+  return data;
+}
+
+bool lower_too_big(Lower *l) {
+  if (l->nstmts <= LOWER_MAX_STMTS) return false;
+  if (!l->reported && l->p->d)
+    diag_error(l->p->d, E_limit_kernel, l->f->at, "kernel `%s` would have more than %d statements", l->k->name, LOWER_MAX_STMTS);
+  l->reported = true;
+  return true;
+}
+
+typedef struct ReadMark { bool *read; } ReadMark;
+static void mark_read(void *cx, Expr *e) {
+  if (e->op == OP_READ && e->aux != READ_FAILS) ((ReadMark *)cx)->read[e->u.t->id] = true;
+}
+void lower_mark_reads(Arena *scratch, Eqn *q, bool *read) {
+  eqn_visit(scratch, q, mark_read, &(ReadMark){ read });
+}
+
+bool lower_reads(const Eqn *q, const Tensor *t) {
+  return expr_reads(q->body, t) || (q->cond && expr_reads(q->cond, t));
+}
+
+// ---- sites and checks --------------------------------------------------------------------------
+
+Site *lower_site(Lower *l, Code code, Span at, const Eqn *q, const Tensor *t, int axis, Expr *extent) {
+  Site *s = arena_new(l->p->a, Site);
+  *s = (Site){ .id = l->plan->sites.n + 1, .code = code, .at = at, .axis = axis, .extent = extent };
+  s->equation = q ? q->def->root->name : NULL;
+  s->tensor = t ? t->root->name : NULL;
+  vec_push(l->p->a, &l->plan->sites, s);
+  return s;
+}
+
+Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact) {
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = lowered;
+  ranges_push(l->facts);
+  if (fact) ranges_assume(l->facts, fact, true);
+  scope_open(l, NULL, true);
+  return s;
+}
+
+void lower_if_close(Lower *l, Stmt *s) {
+  s->body = scope_close(l);
+  ranges_pop(l->facts);
+  lower_emit(l, s);
+}
+
+static Stmt *fault(Lower *l, Site *site, Expr *value) {
+  Stmt *s = stmt_new(l->p->a, ST_FAULT);
+  s->site = site;
+  s->a = value;
+  s->at = site->at;
+  return s;
+}
+
+void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value) {
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = expr_op1(l->x, OP_NOT, cond, site->at);
+  s->body = fault(l, site, value);
+  lower_emit(l, s);
+}
+
+static Expr *in_range(Lower *l, Expr *sub, Expr *extent, Span at) {
+  Expr *zero = expr_int(l->x, DT_I64, 0, at);
+  return expr_op2(l->x, OP_AND, expr_op2(l->x, OP_GE, sub, zero, at), expr_op2(l->x, OP_LT, sub, extent, at), at);
+}
+
+static Expr *conjunction(Lower *l, Expr *a, Expr *b) { return !a ? b : !b ? a : expr_op2(l->x, OP_AND, a, b, b->at); }
+
+// A variable for an i64 expression that is named several times in a check.
+Expr *lower_named(Lower *l, Expr *e, const char *hint) {
+  if (lower_is_leaf(e)) return e;
+  Var *v = lower_var(l, hint, (Dtype)e->dtype);
+  lower_decl(l, ST_LET, v, e);
+  return expr_var(l->x, v);
+}
+
+Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
+  const Tensor *t = q->def;
+  Expr *all = NULL;
+  Expr *as_read = expr_read(l->x, q->base, t->rank, sub, NULL, q->at);
+  for (int d = 0; d < t->rank; d++) {
+    if (safe_subscript(l->facts, l->x, as_read, d)) continue;
+    Expr *s = lower_named(l, lower_expr(l, sub[d]), "at");
+    Expr *ok = in_range(l, s, t->extent[d], q->at);
+    lower_fault_unless(l, ok, lower_site(l, E_data_subscript, q->at, q, t, d, t->extent[d]), s);
+    all = conjunction(l, all, ok);
+  }
+  return all;
+}
+
+Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data) {
+  if (!data) return hi;
+  lo = lower_named(l, lo, "from");
+  hi = lower_named(l, hi, "to");
+  // hi - lo as an unsigned difference is exact even where the signed one would wrap.
+  Expr *len = expr_op2(l->x, OP_SUB, expr_cast(l->x, DT_U64, hi, q->at), expr_cast(l->x, DT_U64, lo, q->at), q->at);
+  Expr *fits = expr_op2(l->x, OP_LE, len, expr_int(l->x, DT_U64, LIMIT_RANGE, q->at), q->at);
+  Expr *ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, hi, lo, q->at), fits, q->at);
+  lower_fault_unless(l, ok, lower_site(l, E_data_range, q->body->at, q, NULL, -1, NULL), hi);
+  return expr_select(l->x, ok, hi, lo, q->at);
+}
+
+bool lower_nonempty(Lower *l, Expr *reduce) {
+  if (!expr_is_true(reduce_cond(reduce))) return false;
+  for (int k = 0; k < reduce->u.bind->n; k++) {
+    Expr *one = expr_int(l->x, DT_I64, 1, reduce->at);
+    Expr *len = expr_op2(l->x, OP_SUB, reduce_hi(reduce, k), reduce_lo(reduce, k), reduce->at);
+    if (!range_prove_ge0(l->facts, l->x, expr_op2(l->x, OP_SUB, len, one, reduce->at))) return false;
+  }
+  return true;
+}
+
+// ---- where an expression can be computed -------------------------------------------------------
+
+static const Member_state *open_value(Lower *l, const Expr *read) {
+  const Member_state *st = &l->state[read->u.t->id];
+  if (!st->value) return NULL;
+  bool open = false;
+  for (Scope *s = l->scope; s; s = s->up) open |= s == st->scope;
+  for (int k = 0; k < st->n && open; k++) open = read->arg[k] == st->sub[k];
+  return open ? st : NULL;
+}
+
+enum { PINNED = 1 << 20 };      // only where it stands
+
+static int depth_at(Lower *l, Expr *e, bool *stable);
+
+static int depth_of_name(Lower *l, const void *name) {
+  Scope *s = map_getp(&l->index_scope, name);
+  return s ? s->depth : PINNED;
+}
+
+static int depth_fresh(Lower *l, Expr *e, bool *stable) {
+  if (e->op == OP_INDEX) return depth_of_name(l, e->u.ix);
+  if (e->op == OP_VAR) return depth_of_name(l, e->u.var);
+  if (e->op == OP_REDUCE) return PINNED;
+  int d = 0;
+  if (e->op == OP_READ && l->state[e->u.t->id].member) {
+    *stable = false;                        // depends on which loops are open
+    const Member_state *st = open_value(l, e);
+    if (!st) return PINNED;
+    d = st->scope->depth;
+  }
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    int a = depth_at(l, e->arg[k], stable);
+    if (a > d) d = a;
+  }
+  return d;
+}
+
+static int depth_at(Lower *l, Expr *e, bool *stable) {
+  if (e->op == OP_CONST || e->op == OP_DIM) return 0;
+  uintptr_t seen = (uintptr_t)map_get(&l->depths, (uint64_t)e->id + 1);
+  if (seen) return (int)seen - 1;
+  bool mine = true;
+  int d = depth_fresh(l, e, &mine);
+  if (mine && d != PINNED) map_put(&l->depths, (uint64_t)e->id + 1, (void *)(uintptr_t)(d + 1));
+  *stable &= mine;
+  return d;
+}
+
+static int depth_of(Lower *l, Expr *e) {
+  bool stable = true;
+  return depth_at(l, e, &stable);
+}
+
+// In range whatever stands around it: each subscript is a loop's index whose loop runs over exactly that extent.
+static bool plainly_safe(Lower *l, Expr *e) {
+  if (e->aux != READ_PLAIN || e->u.t->fmt) return false;
+  for (int d = 0; d < e->u.t->rank; d++) {
+    Expr *s = e->arg[d];
+    if (s->op != OP_INDEX || !ranges_is_full(l->facts, s->u.ix, e->u.t->extent[d])) return false;
+  }
+  return true;
+}
+
+typedef struct Hoist { Lower *l; bool ok; } Hoist;
+static void see_hoist(void *cx, Expr *e) {
+  Hoist *h = cx;
+  if (e->op == OP_REDUCE) h->ok = false;
+  if (e->op == OP_READ && !plainly_safe(h->l, e)) h->ok = false;
+}
+
+// May e be evaluated earlier than where it stands, outside its guards?
+static bool hoistable(Lower *l, Expr *e) {
+  if (depth_of(l, e) == PINNED) return false;
+  Hoist h = { l, true };
+  expr_visit(l->p->scratch, e, see_hoist, &h);
+  return h.ok;
+}
+
+static Scope *scope_at(Lower *l, int depth) {
+  Scope *s = l->scope;
+  while (s->up && s->depth > depth) s = s->up;
+  return s;
+}
+
+static Expr *memo_find(Lower *l, const Expr *e) {
+  for (Scope *s = l->scope; s; s = s->up) {
+    Expr *r = map_get(&s->memo, (uint64_t)e->id + 1);
+    if (r) return r;
+  }
+  return NULL;
+}
+
+static void count_use(void *cx, Expr *e) {
+  Lower *l = cx;
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    uint64_t key = (uint64_t)e->arg[k]->id + 1;
+    map_put(&l->uses, key, (void *)((uintptr_t)map_get(&l->uses, key) + 1));
+  }
+}
+
+void lower_count(Lower *l, Expr *root) {
+  uint64_t key = (uint64_t)root->id + 1;
+  map_put(&l->uses, key, (void *)((uintptr_t)map_get(&l->uses, key) + 1));
+  expr_visit(l->p->scratch, root, count_use, l);
+}
+
+static bool index_arithmetic(const Expr *e) {
+  return e->dtype == DT_I64 && (e->op == OP_ADD || e->op == OP_SUB || e->op == OP_MUL || e->op == OP_NEG);
+}
+
+static const char *let_name(const Expr *e) {
+  return e->op == OP_READ ? e->u.t->root->name : e->dtype == DT_BOOL ? "is" : e->dtype == DT_I64 ? "n" : "t";
+}
+
+// The lowered form r of e, in a LET where that pays.
+static Expr *settle(Lower *l, Expr *e, Expr *r) {
+  if (lower_is_leaf(r)) {
+    map_put(&l->scope->memo, (uint64_t)e->id + 1, r);
+    return r;
+  }
+  bool often = (uintptr_t)map_get(&l->uses, (uint64_t)e->id + 1) > 1;
+  bool cheap = index_arithmetic(e) || e->op == OP_CAST;
+  bool moves = !cheap && depth_of(l, e) < l->scope->depth;
+  if (!(often && !index_arithmetic(e)) && !moves) return r;
+  bool can = hoistable(l, e);
+  if (l->inline_guard && !can) return r;
+  if (!can && !often) return r;
+  Scope *here = l->scope;
+  if (can) l->scope = scope_at(l, depth_of(l, e));
+  Var *v = lower_var(l, let_name(e), (Dtype)r->dtype);
+  lower_decl(l, ST_LET, v, r);
+  Expr *var = expr_var(l->x, v);
+  map_put(&l->scope->memo, (uint64_t)e->id + 1, var);
+  l->scope = here;
+  return var;
+}
+
+// ---- reads -------------------------------------------------------------------------------------
+
+static bool independent_loops(Lower *l, Expr *e) {
+  for (Scope *s = l->scope; s; s = s->up) {
+    if (s->guard) return false;
+    if (s->ix && !ranges_is_box(l->facts, s->ix)) return false;
+  }
+  return !lower_from_data(e);
+}
+
+static void add_condition(Lower *l, Expr *cond, Site *site) {
+  for (int i = 0; i < l->plan->conds.n; i++) if (l->plan->conds.v[i].e == cond) return;
+  vec_push(l->p->a, &l->plan->conds, (Where){ .e = cond, .at = site->at });
+  vec_push(l->p->a, &l->plan->cond_sites, site);
+}
+
+// A subscript over dimensions and loops whose ranges depend on nothing else is checked once at the call, at its extremes.
+static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
+  Expr *s = read->arg[d];
+  if (l->inline_guard || !independent_loops(l, s)) return false;
+  Expr *lo, *hi;
+  if (!range_extremes(l->facts, l->x, s, &lo, &hi)) return false;
+  Expr *extent = read->u.t->extent[d], *ok = in_range(l, lo, extent, read->at);
+  ok = conjunction(l, ok, in_range(l, hi, extent, read->at));
+  Expr *zero = expr_int(l->x, DT_I64, 0, read->at);
+  for (Scope *c = l->scope; c; c = c->up) {
+    Expr *from, *to;
+    if (!c->ix || !ranges_of(l->facts, c->ix, &from, &to)) continue;
+    ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, expr_op2(l->x, OP_SUB, to, from, read->at), zero, read->at), ok, read->at);
+  }
+  add_condition(l, ok, lower_site(l, E_call_bounds, read->at, q, read->u.t, d, extent));
+  return true;
+}
+
+static bool range_known(Lower *l, Expr *read, int d) { return safe_subscript(l->facts, l->x, read, d); }
+
+static const Eqn *current_equation(const Lower *l) { return l->k->eqns.v[l->k->eqns.n - 1]; }
+
+// The element at lowered subscripts that are in range.
+static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
+  if (e->u.t->fmt) return lower_expr(l, lower_decode(l, e->u.t, sub, e->at));
+  return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t->root, e->at, e->u.t->rank, sub);
+}
+
+// A read that may fail: v = 0; if in range then v = element else fault.
+static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
+  const Eqn *q = current_equation(l);
+  Expr *ok = NULL, *each[8] = {0};
+  for (int d = 0; d < e->u.t->rank; d++) {
+    if (known[d]) continue;
+    sub[d] = lower_named(l, sub[d], "at");
+    each[d] = in_range(l, sub[d], e->u.t->extent[d], e->at);
+    ok = conjunction(l, ok, each[d]);
+  }
+  Var *v = lower_var(l, e->u.t->root->name, (Dtype)e->dtype);
+  lower_decl(l, ST_VAR, v, expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at));
+  Stmt *s = lower_if_open(l, ok, NULL);
+  Stmt *set = stmt_new(l->p->a, ST_SET);
+  set->var = v;
+  set->a = element(l, e, sub);
+  lower_emit(l, set);
+  s->body = scope_close(l);
+  ranges_pop(l->facts);
+  scope_open(l, NULL, true);
+  for (int d = 0; d < e->u.t->rank; d++)
+    if (each[d]) lower_fault_unless(l, each[d], lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), sub[d]);
+  s->els = scope_close(l);
+  lower_emit(l, s);
+  return expr_var(l->x, v);
+}
+
+static Expr *failing_read(Lower *l, Expr *e) {
+  const Eqn *q = current_equation(l);
+  for (int d = 0; d < e->u.t->rank; d++) {
+    Expr *s = lower_named(l, lower_expr(l, e->arg[d]), "at");
+    lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), s);
+  }
+  return expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at);
+}
+
+static Expr *lower_lazy_parts(Lower *l, Op op, Expr *cond, Expr *fact, Expr *a, Expr *b, Span at);
+
+static Expr *read_with_default(Lower *l, Expr *e, const bool *known) {
+  Expr *cond = NULL;
+  for (int d = 0; d < e->u.t->rank; d++)
+    if (!known[d]) cond = conjunction(l, cond, in_range(l, e->arg[d], e->u.t->extent[d], e->at));
+  Expr *plain = expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t, e->at, e->u.t->rank, e->arg);
+  if (!cond) return lower_expr(l, plain);
+  return lower_lazy_parts(l, OP_SELECT, lower_expr(l, cond), cond, plain, read_default(e), e->at);
+}
+
+static Expr *lower_read(Lower *l, Expr *e) {
+  const Member_state *st = open_value(l, e);
+  if (st && e->aux != READ_FAILS) return st->value;
+  if (e->aux == READ_FAILS) return failing_read(l, e);
+  bool known[8] = {0}, all = true;
+  for (int d = 0; d < e->u.t->rank; d++) {
+    known[d] = range_known(l, e, d);
+    if (!known[d] && e->aux == READ_PLAIN) known[d] = checked_at_call(l, current_equation(l), e, d);
+    all &= known[d];
+  }
+  if (e->aux == READ_DEFAULT) return read_with_default(l, e, known);
+  Expr *sub[8];
+  for (int d = 0; d < e->u.t->rank; d++) sub[d] = lower_expr(l, e->arg[d]);
+  if (all) return element(l, e, sub);
+  assert(!l->inline_guard && "a check needs a statement; needs_statements missed it");
+  return checked_element(l, e, sub, known);
+}
+
+// ---- lazy operations ---------------------------------------------------------------------------
+
+typedef struct Need { Lower *l; Map done; int budget; bool needs; } Need;
+
+static void look_for_need(Need *n, Expr *e);
+
+static void look_under(Need *n, Expr *cond, bool truth, Expr *e) {
+  Map outside = n->done;
+  n->done = map_make(n->l->p->scratch);
+  ranges_push(n->l->facts);
+  ranges_assume(n->l->facts, cond, truth);
+  look_for_need(n, e);
+  ranges_pop(n->l->facts);
+  n->done = outside;
+}
+
+static bool read_needs(Lower *l, Expr *e) {
+  if (e->aux == READ_FAILS) return true;
+  if (open_value(l, e)) return false;
+  if (e->u.t->fmt) return true;       // decoding names many values twice
+  for (int d = 0; d < e->u.t->rank; d++)
+    if (e->aux == READ_PLAIN && !range_known(l, e, d)) return true;
+  return false;
+}
+
+static void look_for_need(Need *n, Expr *e) {
+  if (n->needs || lower_is_leaf(e) || memo_find(n->l, e) || map_get(&n->done, (uint64_t)e->id + 1)) return;
+  map_put(&n->done, (uint64_t)e->id + 1, e);
+  if (--n->budget < 0 || e->op == OP_REDUCE || (e->op == OP_READ && read_needs(n->l, e))) { n->needs = true; return; }
+  bool lazy = e->op == OP_SELECT || e->op == OP_AND || e->op == OP_OR;
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    if (lazy && k > 0) look_under(n, e->arg[0], e->op == OP_OR ? false : k == 1, e->arg[k]);
+    else look_for_need(n, e->arg[k]);
+  }
+}
+
+static int tree_size(Map *memo, Expr *e) {
+  int seen = (int)(uintptr_t)map_get(memo, (uint64_t)e->id + 1);
+  if (seen) return seen;
+  int n = 1;
+  for (uint32_t k = 0; k < e->nargs && n < LOWER_MAX_TREE; k++) n += tree_size(memo, e->arg[k]);
+  if (n > LOWER_MAX_TREE) n = LOWER_MAX_TREE;
+  map_put(memo, (uint64_t)e->id + 1, (void *)(uintptr_t)n);
+  return n;
+}
+
+static bool needs_statements(Lower *l, Expr *e) {
+  Need n = { .l = l, .done = map_make(l->p->scratch), .budget = 4 * LOWER_MAX_TREE };
+  look_for_need(&n, e);
+  Map memo = map_make(l->p->scratch);
+  return n.needs || tree_size(&memo, e) >= LOWER_MAX_TREE;
+}
+
+static bool needs_under(Lower *l, Expr *fact, bool truth, Expr *e) {
+  ranges_push(l->facts);
+  ranges_assume(l->facts, fact, truth);
+  bool needs = needs_statements(l, e);
+  ranges_pop(l->facts);
+  return needs;
+}
+
+bool lower_harmless(Lower *l, Expr *e) { return !needs_statements(l, e); }
+
+static Expr *inline_branch(Lower *l, Expr *fact, bool truth, Expr *e) {
+  ranges_push(l->facts);
+  ranges_assume(l->facts, fact, truth);
+  l->inline_guard++;
+  Expr *r = lower_expr(l, e);
+  l->inline_guard--;
+  ranges_pop(l->facts);
+  return r;
+}
+
+static Stmt *branch_block(Lower *l, Var *v, Expr *fact, bool truth, Expr *e) {
+  ranges_push(l->facts);
+  ranges_assume(l->facts, fact, truth);
+  scope_open(l, NULL, true);
+  Stmt *set = stmt_new(l->p->a, ST_SET);
+  set->var = v;
+  set->a = lower_expr(l, e);
+  lower_emit(l, set);
+  ranges_pop(l->facts);
+  return scope_close(l);
+}
+
+// cond is lowered, fact is the same before lowering. AND and OR come as selects with a constant side.
+static Expr *lower_lazy_parts(Lower *l, Op op, Expr *cond, Expr *fact, Expr *a, Expr *b, Span at) {
+  bool statements = !l->inline_guard && (needs_under(l, fact, true, a) || needs_under(l, fact, false, b));
+  if (!statements) {
+    if (op == OP_AND) return expr_op2(l->x, OP_AND, cond, inline_branch(l, fact, true, a), at);
+    if (op == OP_OR) return expr_op2(l->x, OP_OR, cond, inline_branch(l, fact, false, b), at);
+    Expr *x = inline_branch(l, fact, true, a);
+    return expr_select(l->x, cond, x, inline_branch(l, fact, false, b), at);
+  }
+  Var *v = lower_var(l, "v", (Dtype)a->dtype);
+  lower_decl(l, ST_VAR, v, expr_scalar(l->x, (Dtype)a->dtype, (Scalar){0}, at));
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = cond;
+  s->body = branch_block(l, v, fact, true, a);
+  s->els = branch_block(l, v, fact, false, b);
+  lower_emit(l, s);
+  return expr_var(l->x, v);
+}
+
+static Expr *lower_lazy(Lower *l, Expr *e) {
+  Expr *cond = lower_expr(l, e->arg[0]);
+  if (e->op == OP_SELECT) return lower_lazy_parts(l, OP_SELECT, cond, e->arg[0], e->arg[1], e->arg[2], e->at);
+  Expr *yes = expr_bool(l->x, true, e->at), *no = expr_bool(l->x, false, e->at);
+  if (e->op == OP_AND) return lower_lazy_parts(l, OP_AND, cond, e->arg[0], e->arg[1], no, e->at);
+  return lower_lazy_parts(l, OP_OR, cond, e->arg[0], yes, e->arg[1], e->at);
+}
+
+// ---- reductions inside expressions -------------------------------------------------------------
+
+static Expr *lower_reduction(Lower *l, Expr *e) {
+  Binder *b = e->u.bind;
+  const Eqn *q = current_equation(l);
+  assert(!l->inline_guard && "a reduction needs statements");
+  Var *v2, *v = lower_accumulator(l, b->reducer, "r", (Dtype)reduce_term(e)->dtype, (Dtype)e->dtype, &v2, e->at);
+  Index *ix[8];
+  Expr *to[8];
+  Stmt *loop[8];
+  for (int k = 0; k < b->n; k++) {
+    Expr *lo0 = expr_subst(l->x, reduce_lo(e, k), k, b->ix, to), *hi0 = expr_subst(l->x, reduce_hi(e, k), k, b->ix, to);
+    Expr *lo = lower_expr(l, lo0), *hi = lower_expr(l, hi0);
+    hi = lower_range_limit(l, q, lo, hi, lower_from_data(lo0) || lower_from_data(hi0));
+    ix[k] = index_new(l->x, b->ix[k]->name, b->ix[k]->at);
+    to[k] = expr_index(l->x, ix[k]);
+    loop[k] = loop_open(l, ix[k], lo, hi, HOW_SEQ);
+    ranges_index(l->facts, ix[k], lo0, hi0);
+  }
+  Expr *cond = expr_subst(l->x, reduce_cond(e), b->n, b->ix, to), *term = expr_subst(l->x, reduce_term(e), b->n, b->ix, to);
+  lower_count(l, term);
+  lower_accumulate(l, b->reducer, v, v2, cond, term, ix[b->n - 1]);
+  for (int k = b->n - 1; k >= 0; k--) loop_close(l, loop[k]);
+  return lower_fold(l, b->reducer, v, v2, e, q);
+}
+
+// ---- the walk ----------------------------------------------------------------------------------
+
+static Expr *lower_args(Lower *l, Expr *e) {
+  Expr *arg[16];
+  assert(e->nargs <= 16 && "only reductions have more");
+  for (uint32_t k = 0; k < e->nargs; k++) arg[k] = lower_expr(l, e->arg[k]);
+  return expr_rebuild(l->x, e, arg);
+}
+
+static Expr *lower_node(Lower *l, Expr *e) {
+  switch (e->op) {
+  case OP_READ: return lower_read(l, e);
+  case OP_REDUCE: return lower_reduction(l, e);
+  case OP_SELECT: case OP_AND: case OP_OR: return lower_lazy(l, e);
+  default: return lower_args(l, e);
+  }
+}
+
+Expr *lower_expr(Lower *l, Expr *e) {
+  if (lower_is_leaf(e)) return e;
+  Expr *seen = memo_find(l, e);
+  if (seen) return seen;
+  if (lower_too_big(l)) return expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at);
+  return settle(l, e, lower_node(l, e));
+}

@@ -1,0 +1,60 @@
+// pass.h: the pipeline as one table. See the picture at the head of pass.c.
+#ifndef PLAIT_PASSES_PASS_H
+#define PLAIT_PASSES_PASS_H
+#include "ir/fn.h"
+#include "ir/kernel.h"
+#include "ir/machine.h"
+
+typedef enum Stage { STAGE_FN, STAGE_PLAN } Stage;
+enum { PASS_REQUIRED = 1 };
+
+typedef struct PassOptions {
+  const char *disable;          // comma-separated names; NULL
+  const char *stop_after;       // name; NULL: all
+  const char *dump_after;       // name or "all"; NULL
+  bool verify;                  // run the verifiers between passes (always in debug builds)
+  bool check;                   // interpret before and after each FN pass on random inputs
+  bool no_fuse;                 // every equation a kernel of its own (for comparisons)
+  void (*dump)(void *cx, const char *pass, const char *text);
+  void *dump_cx;
+  void (*timing)(void *cx, const char *pass, double ms);
+  void *timing_cx;
+} PassOptions;
+
+// What the passes work on. STAGE_FN passes change fn; group fills `groups`; lower makes plan.
+typedef struct Group Group;     // passes/group.h
+typedef struct Pipe {
+  Fn *fn;
+  const Fn *source;             // as elaborated
+  Plan *plan;                   // from lower on
+  VEC(Group *) groups;          // from group on
+  const Machine *machine;
+  PassOptions opt;
+  Arena *a;                     // of the module
+  Arena *scratch;               // reset after each pass
+  Diags *d;
+} Pipe;
+
+typedef struct Pass {
+  const char *name;
+  Stage stage;
+  bool (*run)(Pipe *p);         // false after a diagnostic
+  unsigned flags;
+  const char *what;             // one line for --help and docs
+} Pass;
+extern const Pass passes[];
+extern const int npasses;
+
+// Runs the pipeline on an elaborated function (consumed). NULL after diagnostics; also when stop_after ends it before a plan
+// exists (*stopped then holds the text to show).
+Plan *passes_run(Arena *a, Fn *fn, const Machine *m, const PassOptions *opt, const char **stopped);
+
+bool pass_simplify(Pipe *p);    // fold constants, apply rules.def, drop unread equations
+bool pass_split(Pipe *p);       // reductions inside expressions become equations of their own
+bool pass_cse(Pipe *p);         // equal equations become one
+bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
+bool pass_group(Pipe *p);       // choose which equations share a kernel
+bool pass_lower(Pipe *p);       // equations to loops
+bool pass_vector(Pipe *p);      // choose lanes
+bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
+#endif

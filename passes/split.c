@@ -1,0 +1,150 @@
+// split.c: make every reduction the whole body of an equation of its own.
+//
+//   y[i, j] = x[i, j] * rsqrt(mean[k](x[i, k] ** 2))
+//     ──▶  s[i] = sum[k](x[i, k] ** 2)
+//          y[i, j] = x[i, j] * rsqrt(s[i] / f32(D))
+//
+// A reduction moves out when all indices that it uses are indices of its equation (one that depends on an index of an
+// enclosing reduction stays where it is: it is another value for each of its steps). `mean` becomes a sum and a count.
+// A reduction that stands behind a guard and may fail stays too, since moved out it would be evaluated unguarded.
+#include "ir/rewrite.h"
+#include "ir/safe.h"
+#include "passes/pass.h"
+#include <stdlib.h>
+
+// The number of terms, f32 or f64 like the sum: the product of the range lengths where they are independent
+// of each other and of data and nothing filters; else a sum of ones over the same range.
+static Expr *term_count(ExprTable *x, Expr *e, Dtype as) {
+  Binder *b = e->u.bind;
+  bool box = expr_is_true(reduce_cond(e));
+  Expr *n = expr_int(x, DT_I64, 1, e->at), *zero = expr_int(x, DT_I64, 0, e->at);
+  for (int k = 0; k < b->n && box; k++) {
+    for (int j = 0; j < k; j++)
+      box = box && !expr_uses_index(reduce_lo(e, k), b->ix[j]) && !expr_uses_index(reduce_hi(e, k), b->ix[j]);
+    Expr *len = expr_is_int(reduce_lo(e, k), 0) ? reduce_hi(e, k) : expr_op2(x, OP_SUB, reduce_hi(e, k), reduce_lo(e, k), e->at);
+    if (!expr_is_int(reduce_lo(e, k), 0) || len->op != OP_DIM) len = expr_op2(x, OP_MAX, len, zero, e->at);
+    n = expr_is_int(n, 1) ? len : expr_op2(x, OP_MUL, n, len, e->at);
+  }
+  if (box) return expr_cast(x, as, n, e->at);
+  Expr *lo[8], *hi[8];
+  for (int k = 0; k < b->n; k++) lo[k] = reduce_lo(e, k), hi[k] = reduce_hi(e, k);
+  Expr *one = expr_int(x, DT_I64, 1, e->at);
+  return expr_cast(x, as, expr_reduce(x, RED_SUM, b->n, b->ix, lo, hi, reduce_cond(e), one, e->at), e->at);
+}
+
+static Expr *lower_mean(void *cx, ExprTable *x, Expr *e) {
+  (void)cx;
+  if (e->op != OP_REDUCE || e->u.bind->reducer != RED_MEAN) return e;
+  Binder *b = e->u.bind;
+  Expr *lo[8], *hi[8];
+  for (int k = 0; k < b->n; k++) lo[k] = reduce_lo(e, k), hi[k] = reduce_hi(e, k);
+  Expr *term = expr_cast(x, e->dtype, reduce_term(e), e->at);
+  Expr *sum = expr_reduce(x, RED_SUM, b->n, b->ix, lo, hi, reduce_cond(e), term, e->at);
+  return expr_op2(x, OP_DIV, sum, term_count(x, e, (Dtype)e->dtype), e->at);
+}
+
+typedef struct Split {
+  Pipe *p;
+  Eqn *q;               // whose body is searched
+  int nouter; Index *outer[64];   // indices of the enclosing reductions
+  Map done;             // visited, in this context of enclosing reductions
+  VEC(Expr *) found;
+} Split;
+
+static bool movable(Split *s, Expr *e, bool guarded) {
+  for (int k = 0; k < s->nouter; k++)
+    if (expr_uses_index(e, s->outer[k])) return false;
+  return !guarded || !safe_may_fail(s->p->fn, s->q, e);
+}
+
+static void find(Split *s, Expr *e, bool guarded);
+
+static void find_in_reduction(Split *s, Expr *e, bool guarded) {
+  Binder *b = e->u.bind;
+  if (s->nouter + b->n > 64) return;
+  Map outside = s->done;
+  s->done = map_make(s->p->scratch);
+  int n = s->nouter;
+  for (int k = 0; k < b->n; k++) {
+    find(s, reduce_lo(e, k), guarded);
+    find(s, reduce_hi(e, k), guarded);
+    s->outer[s->nouter++] = b->ix[k];
+  }
+  find(s, reduce_cond(e), guarded);
+  find(s, reduce_term(e), guarded || !expr_is_true(reduce_cond(e)));
+  s->nouter = n;
+  s->done = outside;
+}
+
+static void find(Split *s, Expr *e, bool guarded) {
+  uint64_t key = (uint64_t)e->id * 2 + guarded;
+  if (map_get(&s->done, key)) return;
+  map_put(&s->done, key, e);
+  if (e->op == OP_REDUCE) {
+    if (movable(s, e, guarded)) { vec_push(s->p->scratch, &s->found, e); return; }
+    find_in_reduction(s, e, guarded);
+    return;
+  }
+  bool lazy = ops[e->op].props & OP_LAZY;
+  for (uint32_t k = 0; k < e->nargs; k++)
+    find(s, e->arg[k], guarded || (lazy && k > 0) || (e->op == OP_READ && e->aux == 1 && k + 1 == e->nargs));
+}
+
+// A new equation that computes e, put at place `at` before its reader q; returns the read that replaces e.
+static Expr *move_out(Pipe *p, Eqn *q, Expr *e, int at) {
+  Fn *f = p->fn;
+  ExprTable *x = f->x;
+  Index *ix[8]; Expr *by[8], *sub[8], *extent[8];
+  Index *old[8];
+  int n = 0;
+  for (int k = 0; k < q->n; k++) {
+    if (!expr_uses_index(e, q->ix[k])) continue;
+    old[n] = q->ix[k];
+    ix[n] = index_new(x, q->ix[k]->name, q->ix[k]->at);
+    by[n] = expr_index(x, ix[n]);
+    sub[n] = expr_index(x, q->ix[k]);
+    extent[n++] = q->extent[k];
+  }
+  Name hint = intern(f->names, arena_printf(p->scratch, "%s_%s", q->def->root->name, reducers[e->u.bind->reducer].name));
+  Tensor *t = fn_tensor(f, hint, ROLE_LOCAL, (Dtype)e->dtype, NULL, n, extent, e->at);
+  Eqn *r = fn_equation(f, t, n, ix, expr_subst(x, e, n, old, by), e->at);
+  for (int k = f->eqns.n - 1; k > at; k--) f->eqns.v[k] = f->eqns.v[k - 1];   // before q
+  f->eqns.v[at] = r;
+  return expr_read(x, t, n, sub, NULL, e->at);
+}
+
+// Outermost first: an expression made later may hold one made earlier, and is found by identity only while that
+// has not been replaced inside it.
+static int later_first(const void *a, const void *b) {
+  uint32_t ia = (*(Expr *const *)a)->id, ib = (*(Expr *const *)b)->id;
+  return ia < ib ? 1 : ia > ib ? -1 : 0;
+}
+
+// Moves reductions of equation number `at` into new equations before it; how many.
+static int split_equation(Pipe *p, int at) {
+  Eqn *q = p->fn->eqns.v[at];
+  Split s = { .p = p, .q = q, .done = map_make(p->scratch) };
+  if (q->body->op == OP_REDUCE) find_in_reduction(&s, q->body, false);
+  else find(&s, q->body, q->cond != NULL);
+  if (q->cond) find(&s, q->cond, false);
+  for (int k = 0; k < q->nstore; k++) find(&s, q->store[k], q->cond != NULL);
+  if (s.found.n) qsort(s.found.v, (size_t)s.found.n, sizeof *s.found.v, later_first);
+  int made = 0;
+  for (int k = 0; k < s.found.n; k++) {
+    Expr *e = s.found.v[k];
+    if (q->recurrent && safe_reads_scc(p->fn, q, e)) continue;   // runs inside the recurrence
+    int where = at + made++;
+    eqn_replace(p->fn->x, q, e, move_out(p, q, e, where));
+  }
+  return made;
+}
+
+bool pass_split(Pipe *p) {
+  Fn *f = p->fn;
+  for (int i = 0; i < f->eqns.n; i++) {
+    Eqn *q = f->eqns.v[i];
+    eqn_map(f->x, q, lower_mean, NULL);
+    if (split_equation(p, i)) i--;      // look at the new equations, which now stand here
+  }
+  return true;
+}

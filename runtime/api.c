@@ -1,0 +1,210 @@
+// api.c: versions, statuses, contexts. The only file that reads the environment.
+#include "runtime/api_internal.h"
+#include "runtime/pool.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+const char *plait_version(void) { return TEXT(PLAIT_VERSION_MAJOR) "." TEXT(PLAIT_VERSION_MINOR) "." TEXT(PLAIT_VERSION_PATCH); }
+int plait_abi(void) { return PLAIT_ABI; }
+void plait_free(void *text) { free(text); }
+
+const char *plait_status_text(plait_status s) {
+  switch (s) {
+  case PLAIT_OK: return "no error";
+  case PLAIT_ERROR_PROGRAM: return "the program is wrong";
+  case PLAIT_ERROR_DATA: return "the arguments do not fit the program";
+  case PLAIT_ERROR_USAGE: return "the interface was used wrongly";
+  case PLAIT_ERROR_ENVIRONMENT: return "the machine lacks something";
+  case PLAIT_ERROR_INTERNAL: return "an error in the compiler itself";
+  case PLAIT_ERROR_LIMIT: return "a limit was reached";
+  }
+  return "an unknown status";
+}
+
+// ---- what the files of the interface share ----
+
+void options_copy(void *to, size_t size, const void *from) {
+  memset(to, 0, size);
+  if (!from) return;
+  size_t theirs;
+  memcpy(&theirs, from, sizeof theirs);
+  memcpy(to, from, theirs < size ? theirs : size);
+}
+
+void struct_give(void *to, const void *from, size_t size) {
+  size_t theirs;
+  memcpy(&theirs, to, sizeof theirs);
+  if (theirs > sizeof theirs) memcpy((char *)to + sizeof theirs, (const char *)from + sizeof theirs, (theirs < size ? theirs : size) - sizeof theirs);
+}
+
+char *text_give(const Buf *b, size_t *size) {
+  char *s = malloc(b->n + 1);
+  if (!s) return NULL;
+  memcpy(s, b->s, b->n + 1);
+  if (size) *size = b->n;
+  return s;
+}
+
+double now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+// ---- the environment ----
+
+typedef struct Setting { const char *name, *what; } Setting;
+static const Setting settings[] = {
+  {"PLAIT_THREADS", "threads that kernels use, as --threads"},
+  {"PLAIT_COMPILER", "auto, clang (in process) or cc, as --compiler"},
+  {"PLAIT_CC", "absolute path of the system's C compiler, as --cc"},
+  {"PLAIT_MARCH", "compile for at most this machine, as --march"},
+  {"PLAIT_CLANG_DIR", "further directory to look in for libplait-clang.so"},
+};
+enum { NSETTINGS = sizeof settings / sizeof *settings };
+
+int plait_setting_get(size_t i, const char **name, const char **what) {
+  if (i >= NSETTINGS) return 0;
+  if (name) *name = settings[i].name;
+  if (what) *what = settings[i].what;
+  return 1;
+}
+
+// Not believed when the process has rights that its caller lacks.
+static const char *setting(const char *name) {
+  const char *v = secure_getenv(name);
+  return v && *v ? v : NULL;
+}
+
+static bool known_setting(const char *name) {
+  for (int i = 0; i < NSETTINGS; i++)
+    if (strcmp(settings[i].name, name) == 0) return true;
+  return false;
+}
+
+extern char **environ;
+
+static void warn_unknown_settings(plait_messages *m) {
+  const char *names[NSETTINGS];
+  for (int i = 0; i < NSETTINGS; i++) names[i] = settings[i].name;
+  for (char **v = environ; v && *v; v++) {
+    if (strncmp(*v, "PLAIT_", 6) != 0) continue;
+    const char *name = arena_printf(m->a, "%.*s", (int)strcspn(*v, "="), *v);
+    if (known_setting(name)) continue;
+    diag_error(m->d, E_unknown_setting, NO_SPAN, "environment variable `%s` has no meaning", name);
+    help_nearest(m->d, name, names, NSETTINGS, "`plait --help` lists those that have one");
+  }
+}
+
+static void bad_setting(plait_messages *m, const char *name, const char *value, const char *help) {
+  diag_error(m->d, E_bad_option, NO_SPAN, "environment variable `%s` cannot be `%s`", name, value);
+  diag_help(m->d, "%s", help);
+}
+
+static void merge_threads(plait_context_options *o, plait_messages *m) {
+  const char *text = setting("PLAIT_THREADS");
+  if (!text || o->threads) return;
+  char *end;
+  long n = strtol(text, &end, 10);
+  if (*end || n < 1 || n > POOL_MAX_THREADS) bad_setting(m, "PLAIT_THREADS", text, "a number from 1 to 1024");
+  else o->threads = (int)n;
+}
+
+static void merge_compiler(plait_context_options *o, plait_messages *m) {
+  static const char *const names[] = {"auto", "clang", "cc"};
+  const char *text = setting("PLAIT_COMPILER");
+  if (!text || o->compiler != PLAIT_COMPILER_AUTO) return;
+  for (int i = 0; i < 3; i++)
+    if (strcmp(names[i], text) == 0) {
+      o->compiler = (plait_compiler)i;
+      return;
+    }
+  bad_setting(m, "PLAIT_COMPILER", text, "auto, clang or cc");
+}
+
+static void merge_environment(plait_context *cx, plait_messages *m) {
+  plait_context_options *o = &cx->o;
+  warn_unknown_settings(m);
+  merge_threads(o, m);
+  merge_compiler(o, m);
+  if (!o->cc) o->cc = setting("PLAIT_CC");
+  if (!o->march) o->march = setting("PLAIT_MARCH");
+  const char *virtual_env = setting("VIRTUAL_ENV"), *cuda_home = setting("CUDA_HOME");
+  cx->paths = (SearchPaths){
+    .path = setting("PATH"), .home = setting("HOME"), .extra = setting("PLAIT_CLANG_DIR"),
+    .virtual_env = virtual_env ? virtual_env : setting("CONDA_PREFIX"), .cuda_home = cuda_home ? cuda_home : setting("CUDA_PATH"),
+  };
+}
+
+// ---- contexts ----
+
+static const char *kept(Arena *a, const char *s) { return s ? arena_strndup(a, s, strlen(s)) : NULL; }
+
+static void keep_strings(plait_context *cx) {
+  plait_context_options *o = &cx->o;
+  SearchPaths *p = &cx->paths;
+  o->cc = kept(cx->a, o->cc);
+  o->march = kept(cx->a, o->march);
+  *p = (SearchPaths){kept(cx->a, p->path), kept(cx->a, p->home), kept(cx->a, p->virtual_env), kept(cx->a, p->cuda_home), kept(cx->a, p->extra)};
+}
+
+static bool check_options(const plait_context_options *o, plait_messages *m) {
+  if (o->threads < 0 || o->threads > POOL_MAX_THREADS)
+    diag_error(m->d, E_bad_option, NO_SPAN, "%d is no number of threads: 1 to %d, or 0 for all cores", o->threads, POOL_MAX_THREADS);
+  if ((unsigned)o->compiler > PLAIT_COMPILER_CC) diag_error(m->d, E_bad_option, NO_SPAN, "compiler %d does not exist", (int)o->compiler);
+  if ((unsigned)o->imports > PLAIT_IMPORTS_READER) diag_error(m->d, E_bad_option, NO_SPAN, "import policy %d does not exist", (int)o->imports);
+  if (o->imports == PLAIT_IMPORTS_READER && !o->reader) diag_error(m->d, E_bad_option, NO_SPAN, "imports are to be read by the reader, but there is none");
+  if (o->cc && o->cc[0] != '/') {
+    diag_error(m->d, E_bad_option, NO_SPAN, "the compiler `%s` is no absolute path", o->cc);
+    diag_help(m->d, "write where it lies, as in /usr/bin/gcc");
+  }
+  return !m->d->errors;
+}
+
+static Jit *make_jit(const plait_context *cx) {
+  static const JitBackend backends[] = {
+    [PLAIT_COMPILER_AUTO] = JIT_AUTO, [PLAIT_COMPILER_CLANG] = JIT_CLANG, [PLAIT_COMPILER_CC] = JIT_CC};
+  JitOptions o = {.backend = backends[cx->o.compiler], .cc = cx->o.cc, .path = cx->paths.path, .clang_dir = cx->paths.extra, .march = cx->o.march};
+  return jit_create(&o);
+}
+
+plait_context *context_keep(plait_context *cx) {
+  atomic_fetch_add(&cx->refs, 1);
+  return cx;
+}
+
+void plait_context_free(plait_context *cx) {
+  if (!cx || atomic_fetch_sub(&cx->refs, 1) > 1) return;
+  jit_free(cx->jit);
+  arena_destroy(cx->a);
+  free(cx);
+}
+
+plait_status plait_context_create(const plait_context_options *options, plait_context **out, plait_messages **messages) {
+  if (messages) *messages = NULL;
+  if (!out || (options && options->struct_size < sizeof options->struct_size)) return PLAIT_ERROR_USAGE;
+  plait_context *cx = calloc(1, sizeof *cx);
+  if (!cx) return PLAIT_ERROR_ENVIRONMENT;
+  atomic_init(&cx->refs, 1);
+  cx->a = arena_create();
+  options_copy(&cx->o, sizeof cx->o, options);
+  plait_messages *m = messages_new(NULL);
+  bool good = check_options(&cx->o, m);
+  if (good && !cx->o.ignore_environment) merge_environment(cx, m);
+  keep_strings(cx);
+  if (good && !m->d->errors) cx->jit = make_jit(cx);
+  plait_status s = good ? messages_give(m, messages) : messages_give_as(m, PLAIT_ERROR_USAGE, messages);
+  if (!s && !cx->jit) s = PLAIT_ERROR_ENVIRONMENT;
+  if (s) {
+    plait_context_free(cx);
+    return s;
+  }
+  if (cx->o.threads) pool_set_threads(cx->o.threads);
+  *out = cx;
+  return PLAIT_OK;
+}

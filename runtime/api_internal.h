@@ -1,0 +1,113 @@
+// api_internal.h: what the files of the public interface share. Each public object is one struct here.
+//
+// Reference counts keep what an object needs: exec → program → context, and messages → the program whose text they show.
+#ifndef PLAIT_RUNTIME_API_INTERNAL_H
+#define PLAIT_RUNTIME_API_INTERNAL_H
+#include "plait.h"
+#include "base/diag.h"
+#include "frontend/sema.h"
+#include "ir/fn.h"
+#include "ir/interp.h"
+#include "ir/kernel.h"
+#include "runtime/jit.h"
+#include "runtime/search.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct plait_context {
+  atomic_int refs;
+  Arena *a;
+  plait_context_options o;    // strings copied, environment merged in
+  SearchPaths paths;
+  Jit *jit;
+};
+
+struct plait_entry {
+  plait_program *program;
+  Fn *fn;                     // as elaborated; never changed
+  const char *signature;
+  plait_param *param, *result;
+};
+
+struct plait_program {
+  atomic_int refs;
+  plait_context *cx;
+  pthread_mutex_t lock;       // while names are interned: passes
+  Arena *a;
+  Interner *names;
+  Diags *d;                   // of compiling
+  Program *program;
+  int nentries;
+  plait_entry *entry;
+};
+
+// Diagnostics that a caller holds. `d` shares the source texts of `keep`, which may be NULL.
+struct plait_messages {
+  Arena *a;
+  Diags *d;
+  plait_program *keep;
+  const Diag **sorted;        // set by messages_give
+  plait_status status;        // PLAIT_OK: as the codes say
+  bool has_fault;
+  Fault fault;                // of the only message
+};
+
+// ---- sized structs (api.c) ----
+
+// Copies a struct of the caller's size: what the caller's header lacks stays zero.
+void options_copy(void *to, size_t size, const void *from);
+// Writes as much of `from` as the caller's struct holds and keeps its struct_size.
+void struct_give(void *to, const void *from, size_t size);
+#define give(to, from) struct_give((to), (from), sizeof *(from))
+char *text_give(const Buf *b, size_t *size);         // malloc'ed copy of a text; *size may be NULL
+
+plait_context *context_keep(plait_context *cx);
+plait_program *program_keep(plait_program *p);
+double now_ms(void);
+
+// ---- messages (api_messages.c) ----
+
+// An empty list over the files of a program (NULL: none). Report with diag_error(m->d, …).
+plait_messages *messages_new(plait_program *keep);
+// The end of a call: the status that the messages ask for. Hands them to the caller, or frees them when there are none or
+// nobody wants them.
+plait_status messages_give(plait_messages *m, plait_messages **out);
+// The same for calls that failed by the caller's fault, whatever the code.
+plait_status messages_give_as(plait_messages *m, plait_status s, plait_messages **out);
+plait_status messages_fault(plait_messages *m, const Fault *f, plait_messages **out);
+plait_span span_public(const Diags *d, Span at);
+plait_status code_status(Code c);
+// "; did you mean `x`?" from a list, as help; nothing when none is near.
+void help_nearest(Diags *d, const char *name, const char *const *names, int n, const char *otherwise);
+
+// ---- shapes (api_shape.c) ----
+
+enum { MAX_ARGS = 256 };
+// The arguments of a call as the interpreter and compiled code take them.
+typedef struct Bound { View params[MAX_ARGS]; char scalar[MAX_ARGS][8]; int64_t *dims; } Bound;
+
+// Views of params whose extents are known. Scalars without data get their default. False after a message in d.
+bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, Diags *d);
+// Bytes of a tensor with these extents; -1 when they do not fit the type (negative, odd, no whole blocks, too many).
+int64_t tensor_bytes(const Tensor *t, const int64_t *extent);
+// Extents of t for known dimensions; false after a message.
+bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Diags *d);
+plait_dtype dtype_public(const Tensor *t);
+int dim_index(const Fn *f, const char *name);
+// Room for the value of every dimension of f by id.
+int64_t *dims_new(Arena *a, const Fn *f);
+
+// ---- building (api_build.c) ----
+
+// What the passes gave. Lives in `a`, which the caller frees.
+typedef struct Build {
+  Arena *a;
+  Fn *fn;
+  Plan *plan;                 // NULL after a failure and when stopped
+  const char *stopped;        // text of stop_after
+} Build;
+// Copies the entry's function and runs the passes under the program's lock; reports to m.
+bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m);
+// Names in the options that do not exist, as messages. False when there are some.
+bool build_check(const plait_entry *e, const plait_build_options *o, plait_messages *m);
+#endif
