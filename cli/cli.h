@@ -124,7 +124,7 @@ const char *paint(bool color, const char *ansi);        // the ANSI sequence, or
 #define PLAIN "\033[0m"
 // 1234567 as "1.23 MB", 12 as "12 B"; SI prefixes. unit: "B", "B/s", "flop".
 const char *human(Cli *c, double v, const char *unit);
-const char *shape_text(Cli *c, int rank, const int64_t *extent);            // "4096×1024", "scalar"
+const char *extents_text(Cli *c, int rank, const int64_t *extent);            // "4096×1024", "scalar"
 // Paragraph text of `text` wrapped at `width` columns, each line indented; backquotes and blank lines are kept.
 void put_wrapped(FILE *f, const char *text, int indent, int width);
 

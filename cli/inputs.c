@@ -236,7 +236,7 @@ static int allocate(Run *r, const plait_param *p, const plait_shape *shape, plai
   memcpy(t->extent, shape->extent, sizeof t->extent);
   t->dtype = p->dtype;
   int64_t bytes = plait_param_bytes(p, shape);
-  if (bytes < 0) return cli_error(r->c, WRONG, NULL, "`%s` cannot have the extents %s", p->name, shape_text(r->c, shape->rank, shape->extent));
+  if (bytes < 0) return cli_error(r->c, WRONG, NULL, "`%s` cannot have the extents %s", p->name, extents_text(r->c, shape->rank, shape->extent));
   t->bytes = (size_t)bytes;
   t->data = cli_alloc(r->c, t->bytes);
   return GOOD;

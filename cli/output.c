@@ -15,7 +15,7 @@ const char *human(Cli *c, double v, const char *unit) {
   return cli_printf(c, "%.*f %s%s", fabs(x) < 9.995 ? 2 : fabs(x) < 99.95 ? 1 : 0, x, prefix[k], unit);
 }
 
-const char *shape_text(Cli *c, int rank, const int64_t *extent) {
+const char *extents_text(Cli *c, int rank, const int64_t *extent) {
   if (rank == 0) return "scalar";
   char *s = cli_printf(c, "%" PRId64, extent[0]);
   for (int i = 1; i < rank; i++) s = cli_printf(c, "%s×%" PRId64, s, extent[i]);

@@ -96,7 +96,7 @@ static void put_summary(const Run *r, Table *t, const plait_param *p, const plai
   Cli *c = r->c;
   bool some = s.count > s.nan;
   const char *cells[] = {
-    p->name, p->format ? p->format : plait_dtype_name(p->dtype), shape_text(c, x->rank, x->extent),
+    p->name, p->format ? p->format : plait_dtype_name(p->dtype), extents_text(c, x->rank, x->extent),
     some ? number(c, s.least) : "-", some ? number(c, s.most) : "-", s.finite ? number(c, s.sum / (double)s.finite) : "-",
     number(c, (double)s.nan), number(c, (double)s.inf), first_values(c, &s),
   };

@@ -88,8 +88,20 @@ static bool wants_color(int fd) {
   return isatty(fd) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
+// Messages about the command line itself should have the form that it asks for, also before it was understood.
+static Messages asked_form(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    static const char name[] = "--diagnostics";
+    size_t n = sizeof name - 1;
+    if (strncmp(argv[i], name, n) != 0) continue;
+    const char *value = argv[i][n] == '=' ? argv[i] + n + 1 : i + 1 < argc ? argv[i + 1] : "";
+    return strcmp(value, "json") == 0 ? MESSAGES_JSON : strcmp(value, "short") == 0 ? MESSAGES_SHORT : MESSAGES_TEXT;
+  }
+  return MESSAGES_TEXT;
+}
+
 int main(int argc, char **argv) {
-  Cli c = {.color_err = wants_color(STDERR_FILENO), .color_out = wants_color(STDOUT_FILENO)};
+  Cli c = {.messages = asked_form(argc, argv), .color_err = wants_color(STDERR_FILENO), .color_out = wants_color(STDOUT_FILENO)};
   catch_bugs();
   signal(SIGPIPE, SIG_IGN);                      // a closed pipe is a write that fails, below
   if (plait_abi() != PLAIT_ABI) return cli_error(&c, MACHINE, "install plait and libplait of one version", "libplait has another interface");

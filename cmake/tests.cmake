@@ -3,7 +3,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
-set(UNIT_TESTS arena codes diag json map pool str vec)
+set(UNIT_TESTS arena codes diag jit json map npy pool str vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)

@@ -75,6 +75,11 @@ static void print_place(Emit *e, const Stmt *s) {
   emit_line(e, "#line %d \"%s\"", line, path.s);
 }
 
+void emit_note(Emit *e, const Stmt *s) {
+  print_place(e, s);
+  print_note(e, s->note);
+}
+
 bool emit_is_simple(const Expr *x) {
   if (x->op == OP_READ) return x->u.t->rank == 0;
   if (x->op == OP_ADD || x->op == OP_SUB) return emit_is_simple(x->arg[0]) && emit_is_simple(x->arg[1]);
@@ -209,8 +214,7 @@ static void print_fault(Emit *e, const Stmt *s) {
 }
 
 static void print_statement(Emit *e, const Stmt *s) {
-  print_place(e, s);
-  print_note(e, s->note);
+  emit_note(e, s);
   switch (s->kind) {
   case ST_LOOP: e->t->loop(e, s); return;
   case ST_LET: print_let(e, s); return;
@@ -366,6 +370,7 @@ static void take_names(Emit *e) {
 
 static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   Emit e = {.p = p, .t = opt->target, .opt = opt, .a = a, .names = names_make(a)};
+  e.folded.kind = ST_FOLD;
   e.lanes = map_make(a);
   e.first = map_make(a);
   e.loops = map_make(a);

@@ -28,7 +28,8 @@ struct Emit {
   Names names;
   bool parallel;          // inside a loop that is split over cores
   const char *lane;       // in a LANES loop: the lane's variable
-  Map lanes;              // Var -> its VAR statement while it is an array of lanes, else absent or &emit_none
+  Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
+  Stmt folded;            // a FOLD
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range
@@ -72,6 +73,7 @@ bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_W
 void emit_line(Emit *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   // indented, with its line end
 void emit_open(Emit *e);                                 // deeper, and a scope of names
 void emit_close(Emit *e);
+void emit_note(Emit *e, const Stmt *s);                  // its place and its comment
 void emit_block(Emit *e, const Stmt *s);                 // s and what follows it
 const char *emit_index(Emit *e, const Stmt *loop);       // names the loop's index in the present scope
 bool emit_is_simple(const Expr *x);                      // costs next to nothing to evaluate in each step

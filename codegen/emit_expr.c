@@ -138,7 +138,7 @@ static Text widen(Emit *e, Dtype d, Text bits) {
 // An element as it is stored; i4, u4: as its value.
 static Text element_bits(Emit *e, const Expr *x) {
   const Tensor *t = x->u.t;
-  if (!t->rank) return primary(emit_tensor(e, t));
+  if (!t->rank && t->role == ROLE_PARAM) return primary(emit_tensor(e, t));
   const char *name = emit_tensor(e, t), *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND);
   if (t->dtype == DT_I4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_i4), name, at);
   if (t->dtype == DT_U4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_u4), name, at);
@@ -150,7 +150,8 @@ static bool is_narrow_float(Dtype d) { return dtype_is_float(d) && !dtype_is_wid
 static Text read(Emit *e, const Expr *x) {
   Text bits = element_bits(e, x);
   Dtype d = x->u.t->dtype;
-  return is_narrow_float(d) || d == DT_BOOL ? widen(e, d, bits) : bits;
+  bool packed_scalar = dtypes[d].bits == 4 && !x->u.t->rank;
+  return is_narrow_float(d) || d == DT_BOOL || packed_scalar ? widen(e, d, bits) : bits;
 }
 
 const char *emit_field(Emit *e, const Tensor *t, int field, Expr *const *sub, int n) {
@@ -387,6 +388,7 @@ const char *emit_var(Emit *e, const Var *v) {
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
+  map_putp(&e->used, x->u.ix, (void *)x);
   return primary(name);
 }
 

@@ -311,10 +311,12 @@ static void plait_yyerror(const Span *at, Parser *p, const char *text) {
 // What could stand here, in the terms of slips.c.
 static int yyreport_syntax_error(const yypcontext_t *cx, Parser *p) {
   yysymbol_kind_t symbol[YYNTOKENS];
-  int n = yypcontext_expected_tokens(cx, symbol, YYNTOKENS);
+  bool shown = p->d->errors < LIMIT_ERRORS;      // past it errors are only counted
+  int n = shown ? yypcontext_expected_tokens(cx, symbol, YYNTOKENS) : 0;
   Expected x = {0};
   for (int i = 0; i < n; i++) x.name[x.n++] = yysymbol_name(symbol[i]);
-  report_syntax(p, &x);
+  if (shown) report_syntax(p, &x);
+  else if (!p->stop) diag_error(p->d, E_syntax, *yypcontext_location(cx), "unexpected token");
   p->recovering = true;
   return 0;
 }

@@ -24,7 +24,7 @@ typedef struct Token {
   int kind;             // T_… of the grammar
   uint32_t lo, hi;      // bytes of the file
   Slip slip;
-  bool first;           // first token of its line
+  int line;             // position in Parser.tokens of the first token of its line
 } Token;
 
 typedef VEC(AExpr *) Exprs;
@@ -40,6 +40,7 @@ typedef struct Members { VEC(AField) field; Stmts stmt; AEncode *encode; } Membe
 // Where the parser is, as far as recovery needs to know.
 typedef struct Context {
   int open;             // `{` without their `}`
+  int brace[4];         // their tokens, outermost first
   bool header;          // after fn, format or encode and before its `{`
 } Context;
 
@@ -80,7 +81,7 @@ Token scan_next(Parser *p);           // T_FILE_END at the end, again and again
 Token *token_at(Parser *p, int i);    // reads ahead as needed; the pointer lasts until the next call
 int equation_at(Parser *p, int i);    // position of the token that shows that an equation, update or field starts at token i
                                       // (its `=`, `<-`, `:` or first `,`); -1 when none does
-int line_start(Parser *p, int i);     // first token of token i's line
+bool first_of_line(Parser *p, int i);
 bool starts_item(Parser *p, int i);
 Span token_span(const Parser *p, const Token *t);
 void nest(Parser *p, Span at);        // one level deeper; past LIMIT_NESTING: report and stop

@@ -298,7 +298,7 @@ Expr *in_range(Sema *s, int n, Expr *const *sub, Expr *const *extent, Span at) {
 static bool shown_in_range(Env *v, Expr *sub, Expr *extent, bool lone) {
   if (sub->op == OP_INDEX)
     for (const Bound *b = v->bound; b; b = b->up)
-      if (b->ix == sub->u.ix) return b->extent ? extents_agree(v->fr->s, b->extent, extent) == AGREE_YES : lone && !v->guard;
+      if (b->ix == sub->u.ix) return b->extent ? b->from_zero && extents_agree(v->fr->s, b->extent, extent) == AGREE_YES : lone && !v->guard;
   int64_t lo, hi, n;
   return int_range(sub, v->bound, &lo, &hi) && extent_const(extent, &n) && lo >= 0 && hi < n;
 }

@@ -143,6 +143,13 @@ static bool needs_bound(Env *v, const Bound *b, const Use *u) {
   return false;
 }
 
+// Does the index stand alone as a subscript somewhere in these uses?
+bool index_has_use(Sema *s, const Index *ix, Uses *uses) {
+  Finder f = {.s = s, .ix = ix, .stamp = ++s->stamp};
+  find_uses(&f, uses, 0, NULL);
+  return f.open.n + f.guarded.n > 0;
+}
+
 // Finds the extent of an index without a bound from the uses recorded in `uses`.
 bool infer_extent(Env *v, Bound *b, Uses *uses) {
   Sema *s = v->fr->s;
@@ -193,14 +200,14 @@ bool bind_index(Env *v, Name name, Span at, Bound **out) {
   Sema *s = v->fr->s;
   if (index_taken(v, name, at)) return false;
   Bound *b = arena_new(s->a, Bound);
-  *b = (Bound){.ix = index_new(s->x, name, at), .name = name, .at = at, .up = v->bound};
+  *b = (Bound){.ix = index_new(s->x, name, at), .name = name, .at = at, .from_zero = true, .up = v->bound};
   v->bound = b;
   *out = b;
   return true;
 }
 
 // The indices that `..` stands for, with the extents of the function's leading dimensions; they have no name in the text.
-static Dots *bind_dots(Env *v, Span at, Bound **out, int *n) {
+Dots *index_dots(Env *v, Span at, Bound **out, int *n) {
   Sema *s = v->fr->s;
   Dots *dots = arena_new(s->a, Dots);
   if (!v->fr->dots) {
@@ -210,7 +217,7 @@ static Dots *bind_dots(Env *v, Span at, Bound **out, int *n) {
   for (int k = 0; k < dots->n; k++) {
     Name name = intern(s->names, arena_printf(s->a, "b%d", k));
     Bound *b = arena_new(s->a, Bound);
-    *b = (Bound){.ix = index_new(s->x, name, at), .name = NULL, .at = at, .extent = v->fr->dot_extent[k], .given = true, .up = v->bound};
+    *b = (Bound){.ix = index_new(s->x, name, at), .name = NULL, .at = at, .extent = v->fr->dot_extent[k], .given = true, .from_zero = true, .up = v->bound};
     v->bound = b;
     dots->ix[k] = b->ix;
     out[(*n)++] = b;
@@ -285,8 +292,8 @@ bool left_indices(Env *v, const AStmt *st, Left *out) {
   bool ok = true;
   *out = (Left){0};
   for (int k = 0; k < st->nsubs; k++) {
-    if (st->sub[k].kind == SUB_DOTS && k == 0) ok = bind_dots(v, st->sub[k].at, out->bound, &out->n) && ok;
-    else if (st->sub[k].kind == SUB_DOTS) ok = sema_error(v->fr, E_misplaced_dots, st->sub[k].at, "`..` comes first among subscripts"), false;
+    if (st->sub[k].kind == SUB_DOTS && k == 0) ok = index_dots(v, st->sub[k].at, out->bound, &out->n) && ok;
+    else if (st->sub[k].kind == SUB_DOTS) ok = (sema_error(v->fr, E_misplaced_dots, st->sub[k].at, "`..` comes first among subscripts"), false);
     else ok = left_one(v, st, &st->sub[k], out) && ok;
   }
   return ok;
@@ -369,9 +376,9 @@ static bool ranges(Env *v, const AExpr *e, RangeList *r) {
       continue;
     }
     int first = r->n;
-    if (k) ok = sema_error(v->fr, E_misplaced_dots, e->sub[k].at, "`..` comes first among indices"), false;
-    else ok = bind_dots(v, e->sub[k].at, r->bound, &r->n) && ok;
-    for (int i = first; i < r->n; i++) r->lo[i] = expr_int(v->fr->s->x, DT_I64, 0, e->at), r->bound[i]->from_zero = true;
+    if (k) ok = (sema_error(v->fr, E_misplaced_dots, e->sub[k].at, "`..` comes first among indices"), false);
+    else ok = index_dots(v, e->sub[k].at, r->bound, &r->n) && ok;
+    for (int i = first; i < r->n; i++) r->lo[i] = expr_int(v->fr->s->x, DT_I64, 0, e->at);
   }
   return ok;
 }

@@ -109,6 +109,7 @@ typedef struct Binding {
   Span at;
   bool param, result;
   bool defined;         // results: its equation has been seen
+  bool seen;            // results in error: so has its equation
   bool pending;         // a recurrence that is being elaborated: only subscripted reads
   bool declared;        // its type was written
   Tensor *t;
@@ -137,6 +138,7 @@ struct Frame {
   bool updates;         // has mut parameters, or can be called for them
   Map bind;             // Name to Binding
   VEC(Name) order;      // names bound, for suggestions
+  Map later;            // Name to AStmt: tensors of the statements to come
   VEC(TypeVar) types;
   bool dots; int ndots; Expr *dot_extent[LIMIT_RANK];
 };
@@ -146,6 +148,7 @@ typedef struct Group Group;
 typedef struct Env {
   Frame *fr;
   const Bound *bound;   // innermost index in scope
+  const Bound *hidden;  // indices around a call that its arguments cannot use
   const Dots *dots;     // innermost meaning of `..`
   Index **w;            // whole-tensor equation: index by distance from the last dimension; NULL among indices
   Uses *uses;
@@ -154,14 +157,15 @@ typedef struct Env {
   bool pure;            // an extent or a where-condition: dimensions and scalar arguments only
   Code pure_code;       // reported for data in a pure place
   Group *group;         // recurrence whose tensors may be read
-  Tensor *def;          // tensor whose equation this is, for names of what calls need; NULL: none yet
-  const char *hint;     // the same as text
+  const char *hint;     // name in full of the tensor whose equation this is: what calls need is named after it
 } Env;
 
 // sema_scope.c
 Frame *frame_new(Sema *s, const AFn *fn, Unit *unit, Frame *caller, Span call_at);
 Binding *frame_bind(Frame *fr, BindKind kind, Name name, Span at);
 Binding *frame_find(const Frame *fr, Name name);
+const char *full_name(const Frame *fr, const char *name);
+Tensor *named_tensor(Sema *s, const char *name, Role role, Dtype dtype, Format *fmt, int rank, Expr *const *extent, Span at);
 Tensor *frame_tensor(Frame *fr, const char *hint, Role role, Dtype dtype, Format *fmt, int rank, Expr *const *extent, Span at);
 const Bound *env_index(const Env *v, Name name);
 // Report an error of a function instance: the calls that led to it are labelled. NULL.
@@ -208,6 +212,8 @@ Uses *uses_new(Sema *s);
 void use_index(Env *v, Index *ix, Expr *extent, const Tensor *t, int axis, Name tensor, Span at);
 void use_longer(Env *v, Index *ix, Span at);
 void use_inner(Env *v, Uses *inner);
+bool index_has_use(Sema *s, const Index *ix, Uses *uses);
+Dots *index_dots(Env *v, Span at, Bound **out, int *n);
 bool infer_extent(Env *v, Bound *b, Uses *uses);
 bool left_indices(Env *v, const AStmt *st, Left *out);
 bool bind_index(Env *v, Name name, Span at, Bound **out);
@@ -226,35 +232,54 @@ Expr *extent_solve(Sema *s, Expr *extent, Expr *scale, Expr *offset, bool *exact
 bool int_range(Expr *e, const Bound *bound, int64_t *lo, int64_t *hi);
 
 // sema_dims.c
-typedef struct Shaped { const AType *type; Name name; Span at; Tensor *t; const Shape *actual; Span actual_at; } Shaped;
+// A parameter whose shape gives values to dimensions. Entry: t is the parameter, else `actual` the argument's shape.
+typedef struct Shaped { const AParam *param; Tensor *t; const Shape *actual; Span at; } Shaped;
+bool bind_dots(Frame *fr, int n, const Shaped *p);
 bool solve_dims(Frame *fr, int n, const Shaped *p, bool entry);
 bool type_extents(Frame *fr, const AType *type, int *rank, Expr **extent);
-bool check_storage(Frame *fr, Dtype dtype, const Format *fmt, int rank, Expr *const *extent, Span at, bool param);
-bool extents_positive(Frame *fr, int rank, Expr *const *extent, const Span *at, Span all);
+bool check_extents(Frame *fr, Dtype dtype, const Format *fmt, int rank, Expr *const *extent, Span at);
 
 // sema_call.c
+typedef struct Want { Name name; Tensor *t; } Want;               // of a result: its name in full, or the tensor it is to be
 Val call(Env *v, const AExpr *e);
-Binding *call_statement(Env *v, const AExpr *e, int nwant, Binding *const *want, const char *name, int *nresults, Binding **results);
-Tensor *materialise(Env *v, const AExpr *e, const char *hint);
+Tensor *materialise(Env *v, const AExpr *e, const char *name);
 Item *called_function(const Env *v, const AExpr *e);
 bool fn_is_scalar(const AFn *fn);
-bool bind_type_variable(Frame *fr, Name name, Dtype wide, bool literal, Span at);
-bool free_index(Sema *s, Expr *e, Index **out);
+bool fn_has_mut(const AFn *fn);
+// A call right of `=`: results by their names; NULL after an error.
+Binding **call_results(Env *v, const AExpr *e, const char *prefix, int nwant, const Want *want, bool statement);
+Binding *bind_param(Frame *fr, BindKind kind, const AParam *p);
+bool bind_type_variable(Frame *fr, const ADtype *t, Dtype wide, Span at);
 void where_conditions(Frame *fr);
+bool declare_results(Frame *fr, int nwant, const Want *want);
+bool signature(Frame *fr);
+bool has_dots(const AFn *fn);
 
 // sema_stmt.c
 void function_body(Frame *fr);
-bool scalar_body(Env *v, Frame *fr);
+Val scalar_body(Env *v, Frame *fr);
 Eqn *add_equation(Frame *fr, Tensor *def, int n, Index *const *ix, Expr *body, Span at);
-bool equation_body_type(Frame *fr, const AStmt *st, const Binding *result, Dtype *dtype, Format **fmt, bool *stored);
+Expr *stored_body(Frame *fr, const Val *val, Dtype dtype, Span at);
+void whole_indices(Frame *fr, Index **w, int rank, Span at, Index **ix);
+bool plain_read(const Val *val, Index *const *w);
+Binding *define_name(Frame *fr, Name name, Span at);
+void poison(Binding *b);
 
 // sema_update.c
 void update(Frame *fr, const AStmt *st);
 
 // sema_rec.c
-struct Group { int n; const AStmt *st[64]; Binding *bind[64]; Eqn *eqn[64]; };
+typedef struct Member {
+  const AStmt *st;
+  Binding *b;
+  Eqn *eqn;
+  bool declared;        // its type was written; else dtype and lit are what infer found so far
+  Dtype dtype; Format *fmt; Lit lit;
+} Member;
+struct Group { int n; Member *m; bool bad; };
+void statement_order(Frame *fr, const AStmt **order, Group **group);
+bool group_begin(Frame *fr, Group *g);
 void group_finish(Frame *fr, Group *g);
-Dtype infer_statement(Frame *fr, const AStmt *st, Group *g);
 
 // sema_format.c
 Format *format_of(Frame *fr, Item *item);
@@ -269,7 +294,4 @@ typedef struct ConstValue {
 ConstValue *const_value(Program *p, Item *item);
 Val const_val(Sema *s, Item *item, Span at);                       // a scalar
 Tensor *const_table(Sema *s, Item *item);
-
-// sema.c
-Frame *check_frame(Sema *s, Item *item);
 #endif

@@ -250,7 +250,7 @@ static bool range_of(Expr *e, const Bound *bound, int depth, Range *r);
 static bool index_range(const Index *ix, const Bound *bound, Range *r) {
   for (; bound; bound = bound->up) {
     if (bound->ix != ix) continue;
-    if (!bound->extent || bound->extent->op != OP_CONST) return false;
+    if (!bound->extent || !bound->from_zero || bound->extent->op != OP_CONST) return false;
     *r = (Range){0, bound->extent->u.v.i - 1};
     return true;
   }

@@ -12,6 +12,7 @@ Frame *frame_new(Sema *s, const AFn *fn, Unit *unit, Frame *caller, Span call_at
   fr->call_at = call_at;
   fr->depth = caller ? caller->depth + 1 : 0;
   fr->bind = map_make(s->a);
+  fr->later = map_make(s->a);
   return fr;
 }
 
@@ -39,11 +40,17 @@ static const char *clipped(const char *name) {
   return *name ? name : "t";
 }
 
-// A tensor of this function instance: in an inlined one, its name is prefixed with that of the tensor it serves.
-Tensor *frame_tensor(Frame *fr, const char *hint, Role role, Dtype dtype, Format *fmt, int rank, Expr *const *extent, Span at) {
-  Sema *s = fr->s;
-  const char *name = fr->prefix ? arena_printf(s->a, "%s_%s", fr->prefix, hint) : hint;
+// In an inlined function, names are prefixed with that of the tensor it serves.
+const char *full_name(const Frame *fr, const char *name) {
+  return fr->prefix ? arena_printf(fr->s->a, "%s_%s", fr->prefix, name) : name;
+}
+
+Tensor *named_tensor(Sema *s, const char *name, Role role, Dtype dtype, Format *fmt, int rank, Expr *const *extent, Span at) {
   return fn_tensor(s->f, intern(s->names, clipped(name)), role, dtype, fmt, rank, extent, at);
+}
+
+Tensor *frame_tensor(Frame *fr, const char *hint, Role role, Dtype dtype, Format *fmt, int rank, Expr *const *extent, Span at) {
+  return named_tensor(fr->s, full_name(fr, hint), role, dtype, fmt, rank, extent, at);
 }
 
 const Bound *env_index(const Env *v, Name name) {
@@ -121,6 +128,20 @@ const char *near_type(const Frame *fr, Name name) {
 
 void sema_unknown(const Env *v, Name name, Span at) {
   Frame *fr = v->fr;
+  if (map_getp(&fr->later, name)) {
+    const AStmt *st = map_getp(&fr->later, name);
+    sema_error(fr, E_used_before, at, "`%s` is read before its equation", name);
+    diag_label(fr->s->d, st->at, "the equation");
+    diag_help(fr->s->d, "move the equation of `%s` up", name);
+    return;
+  }
+  for (const Bound *b = v->hidden; b; b = b->up)
+    if (b->name == name) {
+      sema_error(fr, E_unknown_name, at, "index `%s` has no meaning in this argument", name);
+      diag_note(fr->s->d, "the function takes a whole tensor or a scalar that is the same for all indices");
+      diag_help(fr->s->d, "pass the whole tensor and subscript the call: `f(x)[%s]`", name);
+      return;
+    }
   Item *item = unit_lookup(&fr->s->p->units, fr->unit, name);
   if (item && item->kind == AI_FN) {
     sema_error(fr, E_not_a_value, at, "`%s` is a function", name);

@@ -12,6 +12,7 @@ typedef struct Found {
   int i;                    // position of the token that cannot stand here
   Token t, prev, next;      // it and its neighbours; prev.kind 0 at the start of the file
   int opener;               // the bracket that is open around it, -1 when none
+  bool first;               // the token begins its line
   bool wants, after;        // an expression could stand here; one has just ended here
 } Found;
 
@@ -201,7 +202,7 @@ static bool touches(const Token *a, const Token *b) { return a->hi == b->lo; }
 // y[i] = x[i] +        the unfinished equation swallowed the name of the next one
 // z[i] = w[i]
 static bool unfinished_line(const Found *f) {
-  int line = line_start(f->p, f->i);
+  int line = f->t.line;
   if (!f->p->before.open || f->p->before.header || line == 0 || equation_at(f->p, line) != f->i) return false;
   Token last = *token_at(f->p, line - 1), name = *token_at(f->p, line);
   if (last.kind == T_LBRACE || last.kind == T_SEMICOLON) return false;
@@ -259,8 +260,9 @@ static bool reserved(int kind) {
   return kind == T_DTYPE || kind == T_REDUCER || (kind >= T_FN && kind <= T_BITCAST);
 }
 
-static bool begins_equation(const Token *t, const Token *next) {
-  return t->first && (next->kind == T_ASSIGN || next->kind == T_LBRACKET || next->kind == T_COLON || next->kind == T_STORE);
+static bool begins_equation(const Found *f) {
+  const Token *next = &f->next;
+  return f->first && (next->kind == T_ASSIGN || next->kind == T_LBRACKET || next->kind == T_COLON || next->kind == T_STORE);
 }
 
 // Who names a tensor `sum` does so in several places; that is one slip.
@@ -276,7 +278,7 @@ static bool first_misuse(const Found *f) {
 // sum[i] = …   fn of(…)   (in: f32)
 static bool reserved_word(const Found *f) {
   if (!reserved(f->t.kind) || !expects(f, "NAME") || f->wants || expects(f, "DTYPE")) return false;
-  if ((expects(f, "}") || f->after) && !begins_equation(&f->t, &f->next)) return false;
+  if ((expects(f, "}") || f->after) && !begins_equation(f)) return false;
   const char *what = f->t.kind == T_DTYPE ? "the name of a type" : f->t.kind == T_REDUCER ? "the name of a reduction" : "a reserved word";
   if (f->t.kind == T_DTYPE && f->next.kind == T_NAME) return unexpected(f, "the type follows the name: `x: f32[N]`");
   if (f->t.kind == T_DTYPE && f->prev.kind == T_ARROW) return unexpected(f, "a result has a name: `-> y: f32[N]`");
@@ -343,7 +345,7 @@ static bool bad_range(const Found *f) {
   if (f->t.kind == T_DOTS) return unexpected(f, "a range has an index: `i in a .. b`");
   bool index = f->prev.kind == T_NAME && (kind_before(f, 2) == T_LBRACKET || kind_before(f, 2) == T_COMMA);
   if (f->t.kind == T_IN) return unexpected(f, "left of `in` stands the name of an index");
-  if (f->t.kind == T_NAME && index && f->after && !f->t.first) return unexpected(f, "a range is written `i in a .. b`");
+  if (f->t.kind == T_NAME && index && f->after && !f->first) return unexpected(f, "a range is written `i in a .. b`");
   return false;
 }
 
@@ -355,8 +357,8 @@ static bool list_value(const Found *f) {
 
 // // two words   /* comment
 static bool foreign_comment(const Found *f) {
-  int line = f->i > 0 ? line_start(f->p, f->i - 1) : 0;
-  bool slashes = (f->t.kind == T_FLOORDIV && (f->t.first || f->wants || expects(f, "FILE_END"))) || token_at(f->p, line)->kind == T_FLOORDIV;
+  int line = f->prev.kind ? f->prev.line : f->i;
+  bool slashes = (f->t.kind == T_FLOORDIV && (f->first || f->wants || expects(f, "FILE_END"))) || token_at(f->p, line)->kind == T_FLOORDIV;
   bool star = (f->t.kind == T_STAR && f->prev.kind == T_SLASH && touches(&f->prev, &f->t)) ||
               (f->t.kind == T_SLASH && f->next.kind == T_STAR && touches(&f->t, &f->next));
   return (slashes || star) && unexpected(f, "a comment starts with `#`");
@@ -385,13 +387,9 @@ static bool missing_brace(const Found *f) {
   bool outside = f->t.kind == T_FILE_END || starts_item(f->p, f->i);
   if (!outside || !f->p->before.open || !expects(f, "}")) return false;
   diag_error(f->p->d, E_syntax, found_span(f), "expected `}`, found %s", token_text(f, &f->t));
-  int depth = 0, k = f->i - 1;
-  for (; k >= 0; k--) {
-    int kind = token_at(f->p, k)->kind;
-    depth += (kind == T_RBRACE) - (kind == T_LBRACE);
-    if (depth < 0) break;
-  }
-  if (k >= 0) diag_label(f->p->d, token_span(f->p, token_at(f->p, k)), "this brace is not closed");
+  const Context *cx = &f->p->before;
+  int k = cx->brace[cx->open <= 4 ? cx->open - 1 : 3];
+  if (token_at(f->p, k)->kind == T_LBRACE) diag_label(f->p->d, token_span(f->p, token_at(f->p, k)), "this brace is not closed");
   return true;
 }
 
@@ -411,7 +409,7 @@ static bool open_bracket(const Found *f) {
   if (!expects(f, open.kind == T_LPAREN ? ")" : "]")) return false;
   unexpected(f, NULL);
   bool closer = f->t.kind == T_RPAREN || f->t.kind == T_RBRACKET || f->t.kind == T_RBRACE;
-  if (f->t.first || closer || f->t.kind == T_FILE_END) diag_label(f->p->d, token_span(f->p, &open), "opened here");
+  if (f->first || closer || f->t.kind == T_FILE_END) diag_label(f->p->d, token_span(f->p, &open), "opened here");
   return true;
 }
 
@@ -440,6 +438,7 @@ void report_syntax(Parser *p, const Expected *x) {
   int i = p->next - 1;
   if (p->stop || token_at(p, i)->kind == T_BAD) return;
   Found f = {.p = p, .x = x, .i = i, .t = *token_at(p, i), .next = *token_at(p, i + 1), .opener = opener_before(p, i)};
+  f.first = f.t.line == i;
   if (i > 0) f.prev = *token_at(p, i - 1);
   f.wants = expects(&f, "INTEGER") && expects(&f, "FLOAT");
   f.after = expects(&f, "+");

@@ -17,7 +17,8 @@ int plait_yylex(PLAIT_YYSTYPE *value, Span *at, Parser *p);
 Token *token_at(Parser *p, int i) {
   while (p->tokens.n <= i) {
     if (p->tokens.n && p->tokens.v[p->tokens.n - 1].kind == T_FILE_END) return &p->tokens.v[p->tokens.n - 1];
-    vec_push(p->a, &p->tokens, scan_next(p));
+    Token t = scan_next(p);
+    vec_push(p->a, &p->tokens, t);
   }
   return &p->tokens.v[i];
 }
@@ -26,10 +27,7 @@ static int kind_at(Parser *p, int i) { return token_at(p, i)->kind; }
 
 Span token_span(const Parser *p, const Token *t) { return (Span){p->file, t->lo, t->hi}; }
 
-int line_start(Parser *p, int i) {
-  while (i > 0 && !token_at(p, i)->first) i--;
-  return i;
-}
+bool first_of_line(Parser *p, int i) { return token_at(p, i)->line == i; }
 
 // Behind the bracket that closes the one at token i; -1 when it is not closed within LOOK_AHEAD tokens.
 static int behind_brackets(Parser *p, int i) {
@@ -62,10 +60,10 @@ int equation_at(Parser *p, int i) {
 // The words that start items are reserved, but may stand in a name's place by mistake.
 bool starts_item(Parser *p, int i) {
   int kind = kind_at(p, i), next = kind_at(p, i + 1);
-  if (kind == T_IMPORT) return next == T_STRING || token_at(p, i)->first;
+  if (kind == T_IMPORT) return next == T_STRING || first_of_line(p, i);
   if (kind != T_FN && kind != T_CONST && kind != T_FORMAT) return false;
   if (next == T_NAME) return true;
-  return token_at(p, i)->first && next != T_LBRACKET && next != T_ASSIGN && next != T_COMMA && next != T_COLON && next != T_STORE;
+  return first_of_line(p, i) && next != T_LBRACKET && next != T_ASSIGN && next != T_COMMA && next != T_COLON && next != T_STORE;
 }
 
 void nest(Parser *p, Span at) {
@@ -112,7 +110,7 @@ static void resume_in_body(Parser *p, int i) {
     braces += kind == T_LBRACE;
     if (braces > 0) continue;
     if (kind == T_SEMICOLON) break;
-    if (token_at(p, i)->first && statement_at(p, i)) break;
+    if (first_of_line(p, i) && statement_at(p, i)) break;
   }
   resume(p, i, false);
 }
@@ -123,7 +121,7 @@ static void resume_in_header(Parser *p, int i) {
   for (;; i++) {
     int kind = kind_at(p, i);
     if (kind == T_LBRACE) break;
-    bool body = token_at(p, i)->first && kind == T_NAME && equation_at(p, i) >= 0 && kind_at(p, i + 1) != T_COLON;
+    bool body = first_of_line(p, i) && kind == T_NAME && equation_at(p, i) >= 0 && kind_at(p, i + 1) != T_COLON;
     if (body) queue(p, T_LBRACE);
     else if (kind == T_RBRACE || kind == T_FILE_END || starts_item(p, i)) queue(p, T_NO_BODY);
     else continue;
@@ -146,7 +144,7 @@ static void recover(Parser *p) {
   p->queued = 0;
   p->now = p->before;
   if (i < 0) i = 0;
-  int line = line_start(p, i);
+  int line = token_at(p, i)->line;
   bool swallowed = p->now.open > 0 && !p->now.header && line > p->resumed && equation_at(p, line) == i;
   if (swallowed) resume(p, line, false);
   else if (p->now.header) resume_in_header(p, i);
@@ -159,7 +157,11 @@ static void recover(Parser *p) {
 static void track(Parser *p, int kind) {
   p->before = p->now;
   if (kind == T_FN || kind == T_FORMAT || kind == T_ENCODE) p->now.header = true;
-  if (kind == T_LBRACE) p->now = (Context){p->now.open + 1, false};
+  if (kind == T_LBRACE) {
+    if (p->now.open < (int)(sizeof p->now.brace / sizeof *p->now.brace)) p->now.brace[p->now.open] = p->next - 1;
+    p->now.open++;
+    p->now.header = false;
+  }
   if (kind == T_NO_BODY) p->now.header = false;
   if (kind == T_RBRACE && p->now.open > 0) p->now.open--;
 }

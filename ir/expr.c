@@ -296,13 +296,13 @@ bool expr_uses_index(const Expr *e, const Index *ix) { return set_has(e->free, i
 
 int read_rank(const Expr *e) {
   assert(e->op == OP_READ);
-  return (int)e->nargs - e->aux;
+  return (int)e->nargs - (e->aux == 1);
 }
 
 // The default of `??` may lie between the stored type's values, so that a read with one has the wide type.
 Dtype expr_stored(const Expr *e) {
   switch (e->op) {
-  case OP_READ: return e->aux ? (Dtype)e->dtype : e->u.t->dtype;
+  case OP_READ: return e->aux == 1 ? (Dtype)e->dtype : e->u.t->dtype;
   case OP_CAST: case OP_BITCAST: return (Dtype)e->aux;
   case OP_FIELD: return e->u.t->fmt->field[e->aux].dtype;
   default: return (Dtype)e->dtype;

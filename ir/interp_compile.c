@@ -25,6 +25,7 @@ typedef struct Compiler {
   Unit *u;
   Arena *a;             // scratch
   Map nodes, indices;   // Expr -> Node; Index -> slot + 1
+  bool rebinds;         // two reductions bind one index, maybe one inside the other
   VEC(const Expr *) all;
   VEC(const Expr *) pending;      // shared nodes without code yet, by number
   VEC(Ins) ins;
@@ -41,10 +42,16 @@ static int32_t index_slot(Compiler *c, const Index *ix) {
   return (int32_t)slot - 1;
 }
 
-// Is e known before anything runs?
-static bool is_leaf(const Expr *e) {
-  return e->op == OP_CONST || e->op == OP_DIM || e->op == OP_INDEX ||
-         (e->op == OP_READ && e->u.t->rank == 0 && e->u.t->role == ROLE_PARAM);
+// Is e known before anything runs? (What a format reads is not, whatever the roles of its tensors.)
+static bool is_leaf(const Compiler *c, const Expr *e) {
+  bool argument = !c->u->fmt && e->op == OP_READ && e->u.t->rank == 0 && e->u.t->role == ROLE_PARAM;
+  return e->op == OP_CONST || e->op == OP_DIM || e->op == OP_INDEX || argument;
+}
+
+// bitcast of a read is one instruction: the bits are those in memory, which for NaNs the value no longer shows.
+static const Expr *through_bitcast(const Compiler *c, const Expr *e) {
+  const Expr *x = e->op == OP_BITCAST ? e->arg[0] : e;
+  return x->op == OP_READ && x->aux != 1 && !is_leaf(c, x) ? x : e;
 }
 
 // ---- what the nodes are
@@ -60,7 +67,8 @@ static void collect(Compiler *c, const Expr *root) {
       n->shared = -1;
       map_putp(&c->nodes, e, n);
       vec_push(c->a, &c->all, e);
-      for (uint32_t k = 0; k < e->nargs; k++) vec_push(c->a, &todo, (const Expr *)e->arg[k]);
+      const Expr *x = through_bitcast(c, e);
+      for (uint32_t k = 0; k < x->nargs; k++) vec_push(c->a, &todo, (const Expr *)x->arg[k]);
     }
     n->uses++;
   }
@@ -71,20 +79,23 @@ static int by_id(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static bool reads_data(const Expr *e) { return (e->op == OP_READ && !is_leaf(e)) || e->op == OP_FIELD; }
+static bool reads_data(const Compiler *c, const Expr *e) { return (e->op == OP_READ && !is_leaf(c, e)) || e->op == OP_FIELD; }
 
 static void examine(Compiler *c, const Expr *e) {
   Node *n = node_of(c, e);
+  const Expr *x = through_bitcast(c, e);
   n->reduces = e->op == OP_REDUCE;
-  n->data = reads_data(e);
-  if (e->op == OP_READ && !c->u->fmt) n->reduces = c->vm->reduced[e->u.t->id];
-  for (uint32_t k = 0; k < e->nargs; k++) {
-    const Node *arg = node_of(c, e->arg[k]);
+  n->data = reads_data(c, x);
+  if (x->op == OP_READ && !c->u->fmt) n->reduces = c->vm->reduced[x->u.t->id];
+  for (uint32_t k = 0; k < x->nargs; k++) {
+    const Node *arg = node_of(c, x->arg[k]);
     n->reduces |= arg->reduces;
     n->data |= arg->data;
   }
-  if (e->op == OP_REDUCE)
-    for (int k = 0; k < e->u.bind->n; k++) index_slot(c, e->u.bind->ix[k]);
+  for (int k = 0; e->op == OP_REDUCE && k < e->u.bind->n; k++) {
+    c->rebinds |= map_getp(&c->indices, e->u.bind->ix[k]) != NULL;
+    index_slot(c, e->u.bind->ix[k]);
+  }
 }
 
 static void examine_all(Compiler *c) {
@@ -133,7 +144,7 @@ static Scalar (*meaning_of(Op op, Dtype t))(const Scalar *, Dtype) {
   return dtype_is_float(t) ? o->f : t == DT_I64 || t == DT_I32 ? o->i : o->u;
 }
 
-static InsKind kind_of(const Expr *e) {
+static InsKind op_kind(const Expr *e) {
   return e->op == OP_CAST ? I_CAST : e->op == OP_BITCAST ? I_BITCAST : e->op == OP_UNIFORM ? I_UNIFORM : I_OP;
 }
 
@@ -141,7 +152,7 @@ static void emit_op(Compiler *c, const Expr *e, int32_t dst) {
   int32_t a[3] = {0};
   assert(e->nargs >= 1 && e->nargs <= 3);
   for (uint32_t k = 0; k < e->nargs; k++) a[k] = place(c, e->arg[k]);
-  Ins *i = emit(c, kind_of(e), e);
+  Ins *i = emit(c, op_kind(e), e);
   i->nargs = (uint8_t)e->nargs;
   i->from = e->arg[0]->dtype;
   i->to = e->dtype;
@@ -224,7 +235,7 @@ static void env_source(const Format *fmt, const Tensor *t, Ins *i) {
   assert(!"a format reads only its own tensors");
 }
 
-static void emit_read(Compiler *c, const Expr *e, int32_t dst) {
+static void emit_read(Compiler *c, const Expr *e, int32_t dst, Dtype as) {
   const Expr *otherwise = e->aux == 1 ? e->arg[e->nargs - 1] : NULL;
   int n = (int)e->nargs - (otherwise != NULL);
   int32_t first = emit_subscripts(c, e, n), read = here(c);
@@ -233,7 +244,8 @@ static void emit_read(Compiler *c, const Expr *e, int32_t dst) {
   i->a[0] = first;
   i->dst = dst;
   i->n = e->u.t->id;
-  i->to = e->dtype;
+  i->from = (uint8_t)as;
+  i->to = as ? dtypes[as].wide : e->dtype;
   if (c->u->fmt) env_source(c->u->fmt, e->u.t, i);
   if (!otherwise) return;
   int32_t jump = emit_jump(c, e);
@@ -299,17 +311,22 @@ static void emit_node(Compiler *c, const Expr *e, int32_t dst) {
   switch (e->op) {
   case OP_SELECT: emit_select(c, e, dst); return;
   case OP_AND: case OP_OR: emit_logic(c, e, dst); return;
-  case OP_READ: case OP_FIELD: emit_read(c, e, dst); return;
+  case OP_READ: case OP_FIELD: emit_read(c, e, dst, DT_NONE); return;
   case OP_REDUCE: emit_reduce(c, e, dst); return;
-  default: assert(e->op != OP_VAR && "kernel-level variable in an equation"); emit_op(c, e, dst); return;
+  default: break;
   }
+  assert(e->op != OP_VAR && "kernel-level variable in an equation");
+  const Expr *x = through_bitcast(c, e);
+  if (x != e) emit_read(c, x, dst, (Dtype)e->aux);
+  else emit_op(c, e, dst);
 }
 
 static bool is_shared(const Expr *e, const Node *n) {
   return n->uses > 1 || e->depth % EMIT_DEPTH == 0 || e->depth == UINT16_MAX;
 }
 
-static void call_shared(Compiler *c, const Expr *e, Node *n) {
+// Where a reduction inside another may bind the same index, the slot may change before it is used: a copy will not.
+static int32_t call_shared(Compiler *c, const Expr *e, Node *n) {
   if (n->shared < 0) {
     n->shared = c->shared.n;
     n->ref = new_slot(c);
@@ -317,16 +334,20 @@ static void call_shared(Compiler *c, const Expr *e, Node *n) {
     vec_push(c->a, &c->pending, e);
   }
   emit(c, I_CALL, e)->n = n->shared;
+  if (!c->rebinds) return n->ref;
+  int32_t copy = new_slot(c);
+  emit_move(c, e, copy, n->ref);
+  return copy;
 }
 
 // Code that leaves the value of e in the slot (or constant) returned.
 static int32_t place(Compiler *c, const Expr *e) {
   Node *n = node_of(c, e);
-  if (is_leaf(e)) {
+  if (is_leaf(c, e)) {
     if (!n->placed) n->ref = leaf_ref(c, e);
     n->placed = true;
   } else if (is_shared(e, n)) {
-    call_shared(c, e, n);
+    return call_shared(c, e, n);
   } else {
     emit_node(c, e, n->ref = new_slot(c));
   }

@@ -200,7 +200,7 @@ bool do_read(Vm *vm, Frame *f, const Ins *i) {
   if (s->t->fmt) return read_format(vm, f, i, s, at);
   uint8_t state;
   store_has(s, at, &state);
-  return state == CELL_DONE ? give(vm, f, i, store_value(vm, s, at)) : await(vm, f, i, s, at, state);
+  return state == CELL_DONE ? give(vm, f, i, store_value(vm, s, at, (Dtype)i->from)) : await(vm, f, i, s, at, state);
 }
 
 // A field of a block: subscripts of the leading dimensions, the block's number, and for arrays the element.
@@ -255,16 +255,9 @@ static void do_cast(const Vm *vm, Frame *f, const Ins *i) {
   f->val[i->dst] = z;
 }
 
-// The bits of a value that lies in memory are the memory's, NaNs of all kinds included (a bool's are 0 or 1).
-static uint64_t stored_bits(const Vm *vm, const Frame *f, const Ins *i) {
-  Expr *x = i->e->arg[0];
-  Dtype stored = expr_stored(x);
-  return (void)vm, dtype_encode(stored, operand(f, i->a[0])->v);
-}
-
 static void do_bitcast(const Vm *vm, Frame *f, const Ins *i) {
   const Val *a = operand(f, i->a[0]);
-  Val z = {.v = dtype_decode((Dtype)i->e->aux, stored_bits(vm, f, i))};
+  Val z = {.v = dtype_decode((Dtype)i->e->aux, dtype_encode(expr_stored(i->e->arg[0]), a->v))};
   if (vm->bounds) {
     z.err = val_error(a, (Dtype)i->from) != 0 ? INFINITY : 0;
     bound_atom(&z, (Dtype)i->to);

@@ -38,7 +38,8 @@ typedef enum InsKind {
   I_FI,         // dst: value of the branch taken; a0: spare slot
   I_SHORT,      // and, or: to jump when a0 decides; n: 1 for or
   I_JOIN,       // dst: value of the operand evaluated last, a0: the first
-  I_READ,       // dst = element of tensor n at refs[a0 …]; out of range to jump when there is a default
+  I_READ,       // dst = element of tensor n at refs[a0 …], its bits as dtype `from` unless that is DT_NONE; out of range
+                // to jump when there is a default
   I_FIELD,      // dst = field of a block
   I_ENV,        // dst = what the equations of a format read
   I_CALL,       // evaluates shared expression n unless its value still holds
@@ -103,8 +104,11 @@ typedef struct Page {
 } Page;
 typedef struct PageTable { const struct Store *owner; Page *page[]; } PageTable;
 
+typedef struct FormatUnits { Unit *value; Unit **encode; } FormatUnits;
+
 typedef struct Store {
   const Tensor *t;
+  FormatUnits *units;   // formats
   const Eqn *q;         // NULL: a parameter or a table
   Unit *unit;
   int64_t extent[LIMIT_RANK];
@@ -127,18 +131,20 @@ typedef struct Trouble {
 
 typedef struct Ctl { uint64_t stamp; int64_t i, end, old; int pc, phase; } Ctl;
 
+// A reduction under way, and with bounds what the compiled one may give.
 typedef struct Red {
   Scalar acc;
-  double n;             // terms counted
+  double n, most;       // terms counted; counted or maybe counted
   int64_t at;           // argmax, argmin: the index
-  bool maybe, counted;  // the filter's answer: whether it may differ in the compiled code; whether the term counts
+  bool counted, maybe;  // the filter's answer for the term at hand: whether it counts; whether that is uncertain
   bool poison;          // the compiled value may be anything
-  // with bounds
-  double exact, err, mag, ops;
-  double lo, hi;        // max, min and arg: where the compiled extreme lies
-  double other; int64_t hi_at;     // arg: the greatest upper end, whose it is, and the greatest of the others
-  double win_err, partial;
-  bool robust_nan, odd, fragile;   // a NaN term that stays one; a term not finite; one that algebra may change
+  double err, mag, ops; // sum, prod: as of Val, over the terms; else: err is 0 while all is certain
+  double exact;         // sum, prod: in double
+  double partial;       // prod: least product that an order of the factors may pass through
+  bool odd, nan, fragile;   // a term not finite; a NaN for sure; one that algebra or rounding may change
+  bool sure;            // any, all: a term decides for sure
+  double lo, hi;        // max, min: between them lies the compiled one; mirrored for min
+  bool some; double far[2]; int64_t far_at; double near;   // arg: the greatest ends of terms, whose far[0] is; the winner's near end
 } Red;
 
 // A branch evaluated only because the compiled code may take it; a fault in it resumes at pc.
@@ -177,8 +183,6 @@ typedef struct Frame {
 // A recurrence: its equations, and up to which value of the ordering index all elements are known.
 typedef struct Scc { VEC(Store *) stores; int64_t swept; } Scc;
 
-typedef struct FormatUnits { Unit *value; Unit **encode; } FormatUnits;
-
 // What an update's unit leaves besides Vm.ret.
 typedef struct Stored { bool yes, unsure; Val sub[LIMIT_RANK]; } Stored;
 
@@ -208,13 +212,14 @@ int format_slot(const Format *fmt, int field);             // where a field's er
 int format_slots(const Format *fmt);
 
 // interp_store.c
-bool store_init(Vm *vm, const Tensor *t);
+void store_init(Vm *vm, const Tensor *t);
 Page *store_peek(const Store *s, int64_t cell);            // NULL: nothing stored there
 Page *store_page(Vm *vm, Store *s, int64_t cell);          // to be written; NULL after vm->fatal was set
 bool store_start(Vm *vm, Store *to, const Store *from);    // a version starts as the one before
 void store_fail(Vm *vm, Store *s, int64_t cell, const Trouble *bad);
 void store_put(Vm *vm, Store *s, int64_t cell, const Val *v);
-Val store_value(const Vm *vm, const Store *s, int64_t cell);     // of a cell that is DONE, or lies in memory
+Val store_value(const Vm *vm, const Store *s, int64_t cell, Dtype as);   // of a cell that is DONE, or lies in memory; `as`: see I_READ
+Scalar load_as(Dtype stored, const void *base, int64_t k, Dtype as);
 bool store_has(const Store *s, int64_t cell, uint8_t *state);    // false: nothing there yet
 unsigned char *store_block(const Store *s, int64_t cell, double **err);
 bool store_put_block(Vm *vm, Store *s, int64_t cell, const unsigned char *bytes, const double *err);

@@ -18,15 +18,15 @@ static size_t page_cells(const Store *s, int64_t page) {
   return (size_t)(left < PAGE_CELLS ? left : PAGE_CELLS);
 }
 
-bool store_init(Vm *vm, const Tensor *t) {
+void store_init(Vm *vm, const Tensor *t) {
   Store *s = &vm->store[t->id];
   s->t = t;
   if (!bind_extents(vm->f, vm->dims, vm->params, t->rank, t->extent, s->extent)) assert(!"fn_bind checked the extents");
   s->n = 1;
   for (int k = 0; k < t->rank; k++) s->n *= s->extent[k];
   s->ncells = t->fmt ? s->n / t->fmt->block : s->n;
+  s->units = t->fmt ? units_of_format(vm, t->fmt) : NULL;
   s->ntables = (s->ncells >> (2 * PAGE_BITS)) + 1;
-  return true;
 }
 
 Page *store_peek(const Store *s, int64_t cell) {
@@ -121,19 +121,37 @@ bool store_has(const Store *s, int64_t cell, uint8_t *state) {
   return *state != CELL_EMPTY;
 }
 
-Val store_value(const Vm *vm, const Store *s, int64_t cell) {
+// Bits go from a float in memory to `as` without a turn through its value: NaNs differ in bits that the value has not.
+Scalar load_as(Dtype stored, const void *base, int64_t k, Dtype as) {
+  if (!as) return dtype_load(stored, base, k);
+  static const Dtype raw[] = {[8] = DT_U8, [16] = DT_U16, [32] = DT_U32, [64] = DT_U64};
+  if (dtype_is_float(stored)) return dtype_decode(as, dtype_load(raw[dtypes[stored].bits], base, k).u);
+  return dtype_decode(as, dtype_encode(stored, dtype_load(stored, base, k)));
+}
+
+static Scalar value_as(Dtype stored, Scalar v, Dtype as) { return as ? dtype_decode(as, dtype_encode(stored, v)) : v; }
+
+// An uncertain value's bits may be any.
+static Val reinterpreted(Val z, Dtype stored, Dtype as) {
+  z.err = z.err != 0 || (dtype_is_float(stored) && z.ops > 2) ? INFINITY : 0;
+  bound_atom(&z, dtype_wide(as));
+  return z;
+}
+
+Val store_value(const Vm *vm, const Store *s, int64_t cell, Dtype as) {
   const Page *p = store_peek(s, cell);
   int64_t k = cell & (PAGE_CELLS - 1);
   Val z = {.err = 0};
   if (p && p->state[k] == CELL_DONE) {
-    z.v = p->v[k];
+    z.v = value_as(s->t->dtype, p->v[k], as);
     if (p->slack) z.err = p->slack[k].err, z.mag = p->slack[k].mag, z.ops = p->slack[k].ops;
   } else {
-    z.v = s->t->role == ROLE_TABLE ? s->t->table[cell] : dtype_load(s->t->dtype, s->data, cell);
-    if (vm->bounds) bound_atom(&z, dtype_wide(s->t->dtype));
+    bool table = s->t->role == ROLE_TABLE;
+    z.v = table ? value_as(s->t->dtype, s->t->table[cell], as) : load_as(s->t->dtype, s->data, cell, as);
+    if (vm->bounds) bound_atom(&z, as ? dtype_wide(as) : dtype_wide(s->t->dtype));
   }
-  if (s->uncertain) z.err = HUGE_VAL;
-  return z;
+  if (s->uncertain) z.err = INFINITY;
+  return as ? reinterpreted(z, s->t->dtype, as) : z;
 }
 
 unsigned char *store_block(const Store *s, int64_t cell, double **err) {

@@ -13,12 +13,6 @@
 #include <assert.h>
 #include <string.h>
 
-const ReasonInfo reasons[REASON_COUNT] = {
-#define REASON(NAME, code, short_name, text) [REASON_##NAME] = {.id = code, .slug = short_name, .what = text},
-#include "ir/reasons.def"
-#undef REASON
-};
-
 Stmt *stmt_new(Arena *a, StmtKind kind) {
   Stmt *s = arena_new(a, Stmt);
   s->kind = kind;

@@ -18,7 +18,8 @@ static int64_t floor_div(int64_t i, int64_t j) {
 }
 
 static int64_t floor_mod(int64_t i, int64_t j) {
-  if (j == 0 || j == -1) return 0;
+  if (j == 0) return i;
+  if (j == -1) return 0;
   int64_t r = i % j;
   return r != 0 && (r ^ j) < 0 ? r + j : r;
 }

@@ -191,9 +191,9 @@ static void print_subscripts(Printer *p, const Expr *e, int n) {
 static void print_read(Printer *p, const Expr *e) {
   buf_puts(p->out, e->u.t->root->name);
   print_subscripts(p, e, read_rank(e));
-  if (!e->aux) return;
-  buf_puts(p->out, " ?? ");
   const Expr *other = read_default(e);
+  if (!other) return;
+  buf_puts(p->out, " ?? ");
   if (is_literal(other)) print_bare(p, other, UNARY);
   else print_expr(p, other, POSTFIX);
 }
@@ -257,7 +257,7 @@ static void print_conversion(Printer *p, const Expr *e) {
 
 static int level_of(const Expr *e) {
   if (e->op == OP_SELECT) return LOOSE;
-  if (e->op == OP_READ && e->aux) return LOOSE;      // `??` binds tightest, but brackets help the eye
+  if (e->op == OP_READ && e->aux == 1) return LOOSE;      // `??` binds tightest, but brackets help the eye
   return ops[e->op].symbol ? ops[e->op].level : PRIMARY;
 }
 

@@ -68,12 +68,12 @@ static bool check_visible(Verify *v, const Tensor *t) {
 static bool check_read(Verify *v, const Expr *e) {
   const Tensor *t = e->u.t;
   if (!in_fn(v->f, t)) return fail(v, "reads %s, which is not of this function", t->name);
-  if (e->aux > 1 || (int)e->nargs != t->rank + e->aux) return fail(v, "%s has %d dimensions and is read with %d arguments", t->name, t->rank, (int)e->nargs);
-  if (e->aux && t->rank == 0) return fail(v, "?? on the scalar %s", t->name);
+  if (e->aux > 2 || (int)e->nargs != t->rank + (e->aux == 1)) return fail(v, "%s has %d dimensions and is read with %d arguments", t->name, t->rank, (int)e->nargs);
+  if (e->aux && t->rank == 0) return fail(v, "the scalar %s is read as if it could fail", t->name);
   for (int k = 0; k < t->rank; k++)
     if (!wants(v, e->arg[k], DT_I64, "a subscript")) return false;
   if (e->dtype != dtype_wide(t->dtype)) return fail(v, "a read of %s gives %s", t->name, type_name(e));
-  if (e->aux && !wants(v, e->arg[t->rank], (Dtype)e->dtype, "the value of ??")) return false;
+  if (read_default(e) && !wants(v, e->arg[t->rank], (Dtype)e->dtype, "the value of ??")) return false;
   return check_visible(v, t);
 }
 

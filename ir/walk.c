@@ -4,6 +4,7 @@
 // reaches it); memos live in an arena of the call.
 #include "ir/expr.h"
 #include "base/limits.h"
+#include "ir/fn.h"
 #include <assert.h>
 
 // visit

@@ -14,6 +14,7 @@ bool rule_applies(const Rule *r, Dtype d) {
   switch (r->kind) {
   case 'F': return dtype_is_float(d);
   case 'I': return dtype_is_int(d);
+  case 'S': return dtype_is_signed(d);
   case 'B': return d == DT_BOOL;
   default: return true;
   }

@@ -50,6 +50,19 @@ char *text_give(const Buf *b, size_t *size) {
   return s;
 }
 
+// What a jit_identity begins with: the compiler; behind it stands what a cache key needs.
+const char *compiler_name(plait_context *cx, Arena *a) {
+  const char *s = jit_identity(cx->jit);
+  return s ? arena_strndup(a, s, strcspn(s, "(,") - (s[strcspn(s, "(,")] == '(')) : NULL;
+}
+
+plait_status text_deliver(Arena *a, const Buf *b, char **text, size_t *size) {
+  char *s = text_give(b, size);
+  arena_destroy(a);
+  if (s) *text = s;
+  return s ? PLAIT_OK : PLAIT_ERROR_ENVIRONMENT;
+}
+
 double now_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

@@ -60,7 +60,10 @@ void options_copy(void *to, size_t size, const void *from);
 void struct_give(void *to, const void *from, size_t size);
 #define give(to, from) struct_give((to), (from), sizeof *(from))
 char *text_give(const Buf *b, size_t *size);         // malloc'ed copy of a text; *size may be NULL
+// The last step of a function that prints: hands the text over and frees the arena it was made in.
+plait_status text_deliver(Arena *a, const Buf *b, char **text, size_t *size);
 
+const char *compiler_name(plait_context *cx, Arena *a);     // "clang 19.1.7 in process"; NULL without one
 plait_context *context_keep(plait_context *cx);
 plait_program *program_keep(plait_program *p);
 double now_ms(void);
@@ -92,6 +95,8 @@ bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, D
 int64_t tensor_bytes(const Tensor *t, const int64_t *extent);
 // Extents of t for known dimensions; false after a message.
 bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Diags *d);
+// Says why tensor_bytes refused these extents.
+void report_extents(const Tensor *t, const int64_t *extent, Diags *d);
 plait_dtype dtype_public(const Tensor *t);
 int dim_index(const Fn *f, const char *name);
 // Room for the value of every dimension of f by id.

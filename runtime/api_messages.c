@@ -151,11 +151,7 @@ plait_status plait_messages_render(const plait_messages *m, plait_style style, c
   if (style == PLAIT_STYLE_JSON) diags_json(&d, &b);
   else if (style == PLAIT_STYLE_SHORT) print_short(m, &b);
   else diags_print(&d, &b, style == PLAIT_STYLE_COLOR);
-  char *s = text_give(&b, size);
-  arena_destroy(a);
-  if (!s) return PLAIT_ERROR_ENVIRONMENT;
-  *text = s;
-  return PLAIT_OK;
+  return text_deliver(a, &b, text, size);
 }
 
 // ---- codes ----

@@ -2,23 +2,32 @@
 #include "runtime/api_internal.h"
 #include "base/limits.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 // ---- imports ----
 
-// `path` as seen from the file `from`, with "." and ".." taken out where that needs no look at the disk.
+// `path` as seen from the file `from`, without "." and ".." where the text alone can tell, so that a file has one name.
 static char *join_path(Arena *a, const char *from, const char *path) {
   const char *slash = strrchr(from, '/');
   char *s = path[0] == '/' || !slash ? arena_printf(a, "%s", path) : arena_printf(a, "%.*s/%s", (int)(slash - from), from, path);
-  char *out = s;
-  for (char *p = s; *p;) {
-    if (p[0] == '.' && p[1] == '/' && (p == s || p[-1] == '/')) p += 2;
-    else if (p[0] == '/' && p[1] == '/') p++;
-    else *out++ = *p++;
+  char *start = s + (*s == '/'), *out = start, *floor = start;      // floor: behind the leading ".."
+  for (const char *p = start; *p;) {
+    size_t n = strcspn(p, "/");
+    bool up = n == 2 && p[0] == '.' && p[1] == '.', here = n == 0 || (n == 1 && *p == '.');
+    if (up && out > floor) {
+      for (out--; out > floor && out[-1] != '/';) out--;
+    } else if (!here) {
+      memmove(out, p, n);
+      out += n;
+      *out++ = '/';
+      if (up) floor = out;
+    }
+    p += n + (p[n] == '/');
   }
-  *out = 0;
+  out[out > start ? -1 : 0] = 0;
   return s;
 }
 

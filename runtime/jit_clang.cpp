@@ -138,18 +138,20 @@ bool emit_object(const ClangText &in, raw_ostream &log, SmallVectorImpl<char> &o
   std::vector<const char *> args;
   for (const std::string &f : flags) args.push_back(f.c_str());
 
+  // The engine takes -W flags from the options when it is made, so it is made twice: for the flags, and by them.
   auto inv = std::make_shared<clang::CompilerInvocation>();
-  IntrusiveRefCntPtr<clang::DiagnosticOptions> options(&inv->getDiagnosticOpts());   // else -W flags are ignored
-  auto *printer = new clang::TextDiagnosticPrinter(log, options.get());              // owned by diags
-  auto diags = clang::CompilerInstance::createDiagnostics(options.get(), printer, true);
-  if (!clang::CompilerInvocation::CreateFromArgs(*inv, args, *diags)) return false;
+  IntrusiveRefCntPtr<clang::DiagnosticOptions> options(&inv->getDiagnosticOpts());
+  auto make_diags = [&] {
+    return clang::CompilerInstance::createDiagnostics(options.get(), new clang::TextDiagnosticPrinter(log, options.get()), true);
+  };
+  if (!clang::CompilerInvocation::CreateFromArgs(*inv, args, *make_diags())) return false;
   inv->getCodeGenOpts().PassBuilderCallbacks.push_back([&at](PassBuilder &pb) {
     pb.registerOptimizerLastEPCallback([&at](ModulePassManager &pm, OptimizationLevel) { pm.addPass(MarkOptimised(&at)); });
   });
 
   clang::CompilerInstance ci;
   ci.setInvocation(inv);
-  ci.setDiagnostics(diags.get());
+  ci.setDiagnostics(make_diags().get());
   ci.setVerboseOutputStream(nulls());                                                // "2 errors generated."
   auto fs = makeIntrusiveRefCnt<vfs::InMemoryFileSystem>();
   fs->addFile("plait.c", 0, MemoryBuffer::getMemBufferCopy(StringRef(in.text, in.len), "plait.c"));

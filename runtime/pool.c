@@ -100,7 +100,7 @@ static bool passed(atomic_uint *word, unsigned old) {
 static bool spin_while(atomic_uint *word, unsigned old) {
   for (int i = 0; i < 64; i++, cpu_relax())    // most joins end here, without a look at the clock
     if (passed(word, old)) return true;
-  for (int64_t end = now_ns() + SPIN_NS; now_ns() < end;)
+  for (int64_t end = now_ns() + SPIN_NS; now_ns() < end; sched_yield())    // who we wait for may need this very CPU
     for (int i = 0; i < 32; i++, cpu_relax())
       if (passed(word, old)) return true;
   return false;

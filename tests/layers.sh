@@ -33,16 +33,21 @@ claim 'codegen includes only base, ir and codegen' "$(arrows codegen 'base|ir|co
 claim 'runtime but its api includes only base, ir and runtime' \
   "$(arrows runtime 'base|ir|runtime' | grep -vE '^runtime/jit_clang\.cpp:.*"(llvm|llvm-c|clang)/')"
 claim 'cli includes only plait.h and cli' "$(arrows cli 'cli' | grep -v '"plait.h"')"
-claim 'passes do not include each other' \
-  "$(grep -rnE '#include "passes/(simplify|inline|factor|scan|online|schedule|lower|tile|vector|buffers)\.h"' passes 2>/dev/null)"
+# A pass may consist of several files (lower.c, lower_expr.c), which share its header.
+foreign_pass_headers() {
+  grep -rnE '^#include "passes/[a-z]+\.h"' --include='*.c' passes 2>/dev/null |
+    sed -E 's|^(passes/([a-z]+)[a-z_]*\.c:[0-9]*:.*passes/([a-z]+)\.h.*)$|\2 \3 \1|' |
+    awk '$1 != $2 && $2 != "pass" && $2 != "rules" { $1 = $2 = ""; print }'
+}
+claim 'passes do not include each other' "$(foreign_pass_headers | grep -v '"passes/group\.h"')"
 claim 'the printer does not branch on its target' "$(grep -nEi 'if[[:space:]]*\([^)]*cuda' codegen/emit*.c 2>/dev/null)"
 claim 'only jit_clang.cpp includes LLVM or Clang in C++' \
   "$(grep -rnE '#include [<"](llvm|clang)/' --include='*.[ch]' --include='*.cpp' base ir frontend passes codegen runtime cli include |
     grep -v '^runtime/jit_clang\.cpp:')"
 claim 'the environment is read in runtime/api.c and the cli only' \
   "$(grep -rnwE '(secure_)?getenv' --include='*.[chyl]' --include='*.cpp' base ir frontend passes codegen runtime | grep -v '^runtime/api[a-z_]*\.c:')"
-claim 'frontend, ir, passes and codegen free nothing' \
-  "$(grep -rnE '(^|[^a-z_])free[[:space:]]*\(' --include='*.[ch]' ir frontend passes codegen)"
+claim 'frontend, ir, passes and codegen free nothing, but for the interpreter its tensors' \
+  "$(grep -rnE '(^|[^a-z_])free[[:space:]]*\(' --include='*.[ch]' ir frontend passes codegen | grep -v '^ir/interp_memory\.c:')"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

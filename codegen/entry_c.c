@@ -1,0 +1,284 @@
+// entry_c.c: the C functions that run a plan, and the header that declares them.
+//
+//   int softmax(long long N, long long D, const float *x, float *y);       dims, params, results, scratch
+//   int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault);
+#include "base/limits.h"
+#include "codegen/entry_c.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum { WIDTH = 110 };       // columns of a line
+
+// ---- parameters --------------------------------------------------------------------------------
+
+void c_append(Buf *b, bool comma, const char *item) {
+  if (comma) buf_putc(b, ',');
+  const char *line = strrchr(b->s, '\n');
+  size_t column = strlen(line ? line + 1 : b->s);
+  if (comma && column + strlen(item) + 2 > WIDTH) buf_puts(b, "\n    ");
+  else if (comma) buf_putc(b, ' ');
+  buf_puts(b, item);
+}
+
+static bool is_scalar(const Tensor *t) { return t->rank == 0 && t->role == ROLE_PARAM; }
+
+const char *c_parameter(Emit *e, const Param *p, const char *restrict_word) {
+  const char *name = names_of(&e->names, p->dim ? (const void *)p->dim : p->t);
+  if (p->dim) return arena_printf(e->a, "long long %s", name);
+  const char *type = emit_storage(p->t);
+  if (is_scalar(p->t)) return arena_printf(e->a, "%s %s", type, name);
+  return arena_printf(e->a, "%s%s *%s%s", p->writes ? "" : "const ", type, restrict_word, name);
+}
+
+// Of the typed entry: dims, params, results; all of them, used or not.
+static Params entry_params(Emit *e) {
+  const Fn *f = e->p->fn;
+  Params p = {.list = {0}};
+  for (int i = 0; i < f->dims.n; i++) vec_push(e->a, &p.list, (Param){f->dims.v[i], NULL, false});
+  for (int i = 0; i < f->params.n; i++) vec_push(e->a, &p.list, (Param){NULL, f->params.v[i], f->params.v[i]->role == ROLE_MUT});
+  for (int i = 0; i < f->results.n; i++) vec_push(e->a, &p.list, (Param){NULL, f->results.v[i], true});
+  return p;
+}
+
+static const Params *kernel_params(Emit *e, int k) { return map_getp(&e->params, e->p->kernels.v[k]); }
+
+static bool any_faults(Emit *e) {
+  for (int k = 0; k < e->p->kernels.n; k++)
+    if (kernel_params(e, k)->faults) return true;
+  return false;
+}
+
+static void print_call(Emit *e, int k) {
+  const Params *p = kernel_params(e, k);
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "  %s(", (const char *)names_of(&e->names, e->p->kernels.v[k]));
+  for (int i = 0; i < p->list.n; i++) {
+    const Param *q = &p->list.v[i];
+    c_append(&b, i > 0, names_of(&e->names, q->dim ? (const void *)q->dim : q->t));
+  }
+  if (p->faults) c_append(&b, p->list.n > 0, "fault");
+  emit_line(e, "%s);", b.s);
+}
+
+static void print_temps(Emit *e) {
+  for (int i = 0; i < e->p->temps.n; i++) {
+    const Temp *t = &e->p->temps.v[i];
+    const char *type = emit_storage(t->t), *name = names_of(&e->names, t->t);
+    emit_line(e, "  %s *%s = (%s *)((unsigned char *)scratch + %s);", type, name, type, emit_expr(e, t->offset, LEVEL_ADD));
+  }
+}
+
+// ---- the uniform entry -------------------------------------------------------------------------
+
+static void mark_uses(Emit *e, Map *used) {
+  for (int k = 0; k < e->p->kernels.n; k++)
+    for (int i = 0; i < kernel_params(e, k)->list.n; i++) {
+      const Param *q = &kernel_params(e, k)->list.v[i];
+      map_putp(used, q->dim ? (const void *)q->dim : q->t, (void *)q);
+    }
+}
+
+static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
+  if (!map_getp(&e->used, t)) return;
+  const char *type = emit_storage(t), *name = names_of(&e->names, t);
+  if (is_scalar(t)) emit_line(e, "  const %s %s = *(const %s *)arg[%d];", type, name, type, number);
+  else emit_line(e, "  %s%s *%s = arg[%d];", writes ? "" : "const ", type, name, number);
+}
+
+static void uniform_entry(Emit *e) {
+  const Fn *f = e->p->fn;
+  Buf temps = buf_make(e->a), *out = e->out;
+  e->used = map_make(e->a);
+  mark_uses(e, &e->used);
+  e->out = &temps;
+  print_temps(e);
+  e->out = out;
+  emit_line(e, "int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault) {");
+  emit_line(e, "  (void)arg, (void)dim, (void)scratch;");
+  for (int i = 0; i < f->dims.n; i++)
+    if (map_getp(&e->used, f->dims.v[i])) emit_line(e, "  const long long %s = dim[%d];", (const char *)names_of(&e->names, f->dims.v[i]), f->dims.v[i]->id);
+  for (int i = 0; i < f->params.n; i++) print_argument(e, f->params.v[i], i, f->params.v[i]->role == ROLE_MUT);
+  for (int i = 0; i < f->results.n; i++) print_argument(e, f->results.v[i], f->params.n + i, true);
+  buf_puts(e->out, temps.s);
+  for (int k = 0; k < e->p->kernels.n; k++) {
+    print_call(e, k);
+    if (kernel_params(e, k)->faults && k + 1 < e->p->kernels.n) emit_line(e, "  if (fault[0]) return 1;");
+  }
+  emit_line(e, "  return fault[0] != 0;");
+  emit_line(e, "}");
+}
+
+// ---- documentation -----------------------------------------------------------------------------
+
+static void print_type(const Tensor *t, Buf *b) {
+  buf_puts(b, t->fmt ? t->fmt->name : dtypes[t->dtype].name);
+  for (int k = 0; k < t->rank; k++) {
+    buf_puts(b, k ? ", " : "[");
+    expr_print(t->extent[k], b);
+  }
+  if (t->rank) buf_putc(b, ']');
+}
+
+static const char *storage_words(const Tensor *t) {
+  if (t->fmt) return ", blocks of bytes";
+  switch (t->dtype) {
+  case DT_F16: case DT_BF16: case DT_F8E4M3: case DT_F8E5M2: return " as its bits";
+  case DT_I4: case DT_U4: return ", two to a byte, the low half first";
+  default: return "";
+  }
+}
+
+static void print_param_doc(Emit *e, const Param *p, Buf *b) {
+  const Tensor *t = p->t;
+  buf_printf(b, "//   %-8s ", (const char *)names_of(&e->names, p->dim ? (const void *)p->dim : t));
+  if (p->dim) {
+    buf_printf(b, "dimension, 0 to %lld\n", (long long)LIMIT_EXTENT);
+    return;
+  }
+  print_type(t, b);
+  buf_puts(b, storage_words(t));
+  buf_puts(b, t->role == ROLE_MUT ? ", changed in place\n" : p->writes ? ", written\n" : is_scalar(t) ? "\n" : ", read\n");
+}
+
+static void print_site_doc(const Site *s, Buf *b) {
+  buf_printf(b, "//   %-8d %s", s->id, code_info(s->code)->title);
+  if (s->tensor) {
+    buf_printf(b, ": `%s`", s->tensor);
+    if (s->axis >= 0) buf_printf(b, ", subscript %d", s->axis + 1);
+  }
+  if (s->equation) buf_printf(b, ", in the equation of `%s`", s->equation);
+  buf_putc(b, '\n');
+}
+
+static void print_where_doc(const Where *w, int number, Buf *b) {
+  buf_printf(b, "//   %-8d where ", number);
+  if (w->text) buf_puts(b, w->text);
+  else expr_print(w->e, b);
+  buf_puts(b, " does not hold\n");
+}
+
+static int dims_check(const Emit *e) { return e->p->sites.n + e->p->fn->where.n + 1; }
+
+static const char *documentation(Emit *e, const Params *p) {
+  const Fn *f = e->p->fn;
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "// %s: arrays are dense, row-major, of at most 2^40 elements; one that is written overlaps no other.\n//\n", e->entry);
+  for (int i = 0; i < p->list.n; i++) print_param_doc(e, &p->list.v[i], &b);
+  if (e->p->temps.n) buf_printf(&b, "//   scratch  %s_scratch_bytes(...) bytes, aligned to 64\n", e->entry);
+  buf_puts(&b, "//\n// Returns 0, or the number of the check that failed; what is written is then unspecified");
+  buf_puts(&b, any_faults(e) ? ":\n" : " (nothing is written):\n");
+  for (int i = 0; i < e->p->sites.n; i++) print_site_doc(e->p->sites.v[i], &b);
+  for (int i = 0; i < f->where.n; i++) print_where_doc(&f->where.v[i], e->p->sites.n + 1 + i, &b);
+  buf_printf(&b, "//   %-8d a dimension or an extent is out of range\n", dims_check(e));
+  return b.s;
+}
+
+// ---- the typed entry ---------------------------------------------------------------------------
+
+// Dimensions, and integer arguments where the size depends on them.
+static Params scratch_params(Emit *e) {
+  const Fn *f = e->p->fn;
+  Params p = {.list = {0}};
+  for (int i = 0; i < f->dims.n; i++) vec_push(e->a, &p.list, (Param){f->dims.v[i], NULL, false});
+  for (int i = 0; i < f->params.n; i++)
+    if (is_scalar(f->params.v[i]) && expr_reads(e->p->scratch_bytes, f->params.v[i])) vec_push(e->a, &p.list, (Param){NULL, f->params.v[i], false});
+  return p;
+}
+
+static const char *signature(Emit *e, const char *result, const char *name, const Params *p, bool scratch) {
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "%s %s(", result, name);
+  for (int i = 0; i < p->list.n; i++) c_append(&b, i > 0, c_parameter(e, &p->list.v[i], ""));
+  if (scratch) c_append(&b, p->list.n > 0, "void *scratch");
+  if (!p->list.n && !scratch) buf_puts(&b, "void");
+  buf_putc(&b, ')');
+  return b.s;
+}
+
+static void scratch_function(Emit *e, Buf *header) {
+  if (!e->p->temps.n) return;
+  const char *name = arena_printf(e->a, "%s_scratch_bytes", e->entry);
+  Params p = scratch_params(e);
+  const char *head = signature(e, "long long", name, &p, false);
+  e->used = map_make(e->a);
+  const char *bytes = emit_expr(e, e->p->scratch_bytes, LEVEL_COND);
+  emit_line(e, "// Bytes of scratch memory that %s needs for these dimensions.", e->entry);
+  emit_line(e, "%s {", head);
+  for (int i = 0; i < p.list.n; i++) {
+    const Param *q = &p.list.v[i];
+    const void *object = q->dim ? (const void *)q->dim : q->t;
+    if (!map_getp(&e->used, object)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, object));
+  }
+  emit_line(e, "  return %s;", bytes);
+  emit_line(e, "}\n");
+  if (header) buf_printf(header, "// Bytes of scratch memory that %s needs for these dimensions.\n%s;\n\n", e->entry, head);
+}
+
+static void check_extents(Emit *e, const Tensor *t) {
+  for (int k = 0; k < t->rank; k++) {
+    Range r = emit_range(e, t->extent[k]);
+    if (r.lo >= 0 && r.hi <= (double)LIMIT_EXTENT) continue;
+    const char *x = emit_expr(e, t->extent[k], 8);
+    emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", x, x, (long long)LIMIT_EXTENT, dims_check(e));
+  }
+}
+
+static void print_checks(Emit *e) {
+  const Plan *p = e->p;
+  const Fn *f = p->fn;
+  for (int i = 0; i < f->dims.n; i++) {
+    const char *d = names_of(&e->names, f->dims.v[i]);
+    emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", d, d, (long long)LIMIT_EXTENT, dims_check(e));
+  }
+  for (int i = 0; i < f->params.n; i++) check_extents(e, f->params.v[i]);
+  for (int i = 0; i < f->results.n; i++) check_extents(e, f->results.v[i]);
+  for (int i = 0; i < f->where.n; i++) emit_line(e, "  if (!(%s)) return %d;", emit_expr(e, f->where.v[i].e, LEVEL_COND), p->sites.n + 1 + i);
+  for (int i = 0; i < p->conds.n; i++) emit_line(e, "  if (!(%s)) return %d;", emit_expr(e, p->conds.v[i].e, LEVEL_COND), p->cond_sites.v[i]->id);
+}
+
+static void print_body(Emit *e, const Params *p) {
+  bool faults = any_faults(e);
+  Buf checks = buf_make(e->a), *out = e->out;
+  e->used = map_make(e->a);
+  mark_uses(e, &e->used);
+  e->out = &checks;
+  print_checks(e);
+  print_temps(e);
+  e->out = out;
+  for (int i = 0; i < p->list.n; i++)
+    if (p->list.v[i].t && !map_getp(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
+  buf_puts(e->out, checks.s);
+  if (faults) emit_line(e, "  long long fault[2] = {0, 0};    // number of the check, and the value that failed it");
+  for (int k = 0; k < e->p->kernels.n; k++) {
+    print_call(e, k);
+    if (kernel_params(e, k)->faults) emit_line(e, "  if (fault[0]) return (int)fault[0];");
+  }
+  emit_line(e, "  return 0;");
+}
+
+static void print_header(Emit *e, const char *doc, const char *head, const char *more, Buf *header) {
+  Buf guard = buf_make(e->a);
+  for (const char *c = e->entry; *c; c++) buf_putc(&guard, (char)toupper((unsigned char)*c));
+  buf_printf(header, "// %s.h: declares what %s.c defines.\n#ifndef PLAIT_%s_H\n#define PLAIT_%s_H\n", e->entry, e->entry, guard.s, guard.s);
+  buf_puts(header, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+  buf_printf(header, "%s%s%s;\n\n", more, doc, head);
+  buf_puts(header, "#ifdef __cplusplus\n}\n#endif\n#endif\n");
+}
+
+static void typed_entry(Emit *e, Buf *header) {
+  Params p = entry_params(e);
+  Buf more = buf_make(e->a);
+  scratch_function(e, &more);
+  const char *doc = documentation(e, &p), *head = signature(e, "int", e->entry, &p, e->p->temps.n > 0);
+  buf_puts(e->out, doc);
+  emit_line(e, "%s {", head);
+  print_body(e, &p);
+  emit_line(e, "}");
+  if (header) print_header(e, doc, head, more.s, header);
+}
+
+void c_entry(Emit *e, Buf *header) {
+  if (e->opt->jit) uniform_entry(e);
+  else typed_entry(e, header);
+}

@@ -1,0 +1,238 @@
+// target_c.c: C11 without headers, parallel and vectorised through OpenMP where it is on.
+//
+// See Note [Contraction] and Note [Lanes in C].
+#include "base/limits.h"
+#include "codegen/entry_c.h"
+#include <assert.h>
+#include <string.h>
+
+enum { PARALLEL_GRAIN = 32768 };    // elements below which forking costs more than it saves (pool.c: some microseconds)
+
+static const char *op_text(const OpInfo *o, char kind) {
+  if (kind == 'F') return o->c_float;
+  return kind == 'U' && o->c_uint ? o->c_uint : o->c_int;
+}
+
+static bool any_faults(Emit *e) {
+  for (int i = 0; i < e->p->kernels.n; i++)
+    if (((const Params *)map_getp(&e->params, e->p->kernels.v[i]))->faults) return true;
+  return false;
+}
+
+static void prologue(Emit *e) {
+  buf_puts(e->out, "\n");
+  if (!e->opt->jit) {
+    buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native, and -fopenmp for several cores; link with -lm.\n"
+                     "// Every compiler gives the same bits when it does not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
+    buf_puts(e->out, "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n");
+  }
+  if (e->uses_simd)
+    buf_puts(e->out, "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Wpass-failed\"    // a loop may stay scalar\n#endif\n");
+  if (e->uses_simd || e->uses_parallel)
+    buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
+  buf_puts(e->out, "\n");
+  if (!any_faults(e)) return;
+  buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
+                   "static void report_fault(long long *fault, long long check, long long value) {\n"
+                   "  long long none = 0;\n"
+                   "  if (__atomic_compare_exchange_n(fault, &none, check, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) fault[1] = value;\n"
+                   "}\n\n");
+}
+
+static void kernel_head(Emit *e, const Kernel *k) {
+  const Params *p = map_getp(&e->params, k);
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "static void %s(", (const char *)names_of(&e->names, k));
+  for (int i = 0; i < p->list.n; i++) {
+    const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
+    c_append(&b, i > 0, text);
+  }
+  if (p->faults) c_append(&b, p->list.n > 0, "long long *fault");
+  if (!p->faults && !p->list.n) buf_puts(&b, "void");
+  emit_line(e, "%s) {", b.s);
+}
+
+// ---- loops -------------------------------------------------------------------------------------
+
+// The end of a loop as text that may be evaluated in each step.
+static const char *loop_end(Emit *e, const Stmt *s) {
+  const char *end = emit_expr(e, s->hi, 8);
+  if (emit_is_simple(s->hi)) return end;
+  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
+  emit_line(e, "const long long %s = %s;", name, emit_expr(e, s->hi, LEVEL_COND));
+  return name;
+}
+
+static void loop_head(Emit *e, const Stmt *s, const char *lo, const char *hi) {
+  const char *i = emit_index(e, s);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s++) {", i, lo, i, hi, i);
+  e->indent++;
+}
+
+static const char *loop_start(Emit *e, const Stmt *s) { return emit_expr(e, s->lo, LEVEL_COND); }
+
+static void plain_loop(Emit *e, const Stmt *s, const char *directive) {
+  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
+  if (directive) emit_line(e, "OMP(%s)", directive);
+  names_open(&e->names);
+  loop_head(e, s, lo, hi);
+  emit_block(e, s->body);
+  e->indent--;
+  emit_line(e, "}");
+  names_close(&e->names);
+}
+
+static const Stmt *nested_par(const Stmt *s) {
+  const Stmt *b = s->body;
+  bool alone = b && !b->next && b->kind == ST_LOOP && b->how == HOW_PAR;
+  return alone && !expr_uses_index(b->lo, s->ix) && !expr_uses_index(b->hi, s->ix) ? b : NULL;
+}
+
+// parallel_if is a number of elements, or a condition of its own.
+static const char *if_clause(Emit *e, const Expr *work) {
+  if (!work) return "";
+  if (work->dtype == DT_BOOL) return arena_printf(e->a, " if(%s)", emit_expr(e, work, LEVEL_COND));
+  return arena_printf(e->a, " if(%s >= %d)", emit_expr(e, work, 8), PARALLEL_GRAIN);
+}
+
+enum { MAX_COLLAPSE = 8 };
+
+static void parallel_loop(Emit *e, const Stmt *s) {
+  const Stmt *nest[MAX_COLLAPSE] = {s};
+  const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
+  int n = 1;
+  bool uses_simd = s->how == HOW_PAR_VEC;
+  for (const Stmt *in = s; !uses_simd && n < MAX_COLLAPSE && (in = nested_par(in)); n++) nest[n] = in;
+  for (int k = 0; k < n; k++) {
+    if (k) emit_note(e, nest[k]);
+    hi[k] = loop_end(e, nest[k]);
+    lo[k] = loop_start(e, nest[k]);
+  }
+  const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
+  e->uses_parallel = true;
+  e->uses_simd |= uses_simd;
+  emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", uses_simd ? " simd" : "", collapse, if_clause(e, s->parallel_if));
+  names_open(&e->names);
+  for (int k = 0; k < n; k++) loop_head(e, nest[k], lo[k], hi[k]);
+  e->parallel = true;
+  emit_block(e, nest[n - 1]->body);
+  e->parallel = false;
+  for (int k = 0; k < n; k++) {
+    e->indent--;
+    emit_line(e, "}");
+  }
+  names_close(&e->names);
+}
+
+// ---- lanes -------------------------------------------------------------------------------------
+
+// One pass over the lanes at block..; `for` counts lanes while `bound` holds of them.
+static void lane_pass(Emit *e, const Stmt *s, const char *block, const char *before, const char *bound) {
+  Buf body = buf_make(e->a), *out = e->out;
+  const char *outer = e->lane;
+  names_open(&e->names);
+  e->lane = names_fresh(&e->names, "lane");
+  emit_line(e, "for (int %s = 0; %s%s < %s; %s++) {", e->lane, before, e->lane, bound, e->lane);
+  emit_open(e);
+  const char *i = emit_index(e, s);
+  e->out = &body;
+  emit_block(e, s->body);
+  e->out = out;
+  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
+  buf_puts(e->out, body.s);
+  emit_close(e);
+  emit_line(e, "}");
+  names_close(&e->names);
+  e->lane = outer;
+}
+
+static bool is_multiple(const Stmt *s) {
+  return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i && (s->hi->u.v.i - s->lo->u.v.i) % s->lanes == 0;
+}
+
+static void lanes_loop(Emit *e, const Stmt *s) {
+  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
+  const char *block = names_fresh(&e->names, arena_printf(e->a, "%s0", s->ix->name));
+  emit_line(e, "long long %s = %s;", block, lo);
+  emit_line(e, "for (; %s + %d <= %s; %s += %d) {", block, s->lanes, hi, block, s->lanes);
+  e->indent++;
+  lane_pass(e, s, block, "", arena_printf(e->a, "%d", s->lanes));
+  e->indent--;
+  emit_line(e, "}");
+  if (!is_multiple(s)) lane_pass(e, s, block, arena_printf(e->a, "%s + ", block), hi);
+}
+
+static void lanes_var(Emit *e, const Stmt *s) {
+  const char *type = emit_type(s->var->dtype), *value = emit_expr(e, s->a, LEVEL_COND);
+  const char *name = names_bind(&e->names, s->var, arena_printf(e->a, "%s_lane", s->var->name));
+  map_putp(&e->lanes, s->var, (void *)s);
+  if (expr_is_const(s->a) && s->a->u.v.u == 0) {
+    emit_line(e, "%s %s[%d] = {0};", type, name, s->lanes);
+    return;
+  }
+  emit_line(e, "%s %s[%d];", type, name, s->lanes);
+  emit_line(e, "for (int lane = 0; lane < %d; lane++)", s->lanes);
+  emit_line(e, "  %s[lane] = %s;", name, value);
+}
+
+// (v[upper], i[upper]) is better than (v[lane], i[lane]): the lower index wins among equals.
+static void fold_arg(Emit *e, const Stmt *s, const char *v, const char *i) {
+  const char *sign = s->reducer == RED_ARGMAX ? ">" : "<", *upper = "lane + half";
+  const char *nothing = emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX);
+  bool nan = dtype_is_float(s->var->dtype);
+  emit_line(e, "const %s a = %s[lane], b = %s[%s];", emit_type(s->var->dtype), v, v, upper);
+  emit_line(e, "const %s i = %s[lane], k = %s[%s];", emit_type(s->var2->dtype), i, i, upper);
+  emit_line(e, "const int same = a == b%s, more = b %s a%s;", nan ? " || (a != a && b != b)" : "", sign, nan ? " || (b != b && a == a)" : "");
+  emit_line(e, "const int better = k != %s && (i == %s || more || (same && k < i));", nothing, nothing);
+  emit_line(e, "%s[lane] = better ? b : a;", v);
+  emit_line(e, "%s[lane] = better ? k : i;", i);
+}
+
+static void fold_value(Emit *e, const Stmt *s, const char *v) {
+  Op op = reducers[s->reducer].combine;
+  const char *low = arena_printf(e->a, "%s[lane]", v), *high = arena_printf(e->a, "%s[lane + half]", v);
+  emit_line(e, "%s = %s;", low, emit_combine(e, op, s->var->dtype, low, high));
+}
+
+// The lanes' array gives way to a scalar.
+static void fold_result(Emit *e, const Var *v) {
+  const char *array = names_of(&e->names, v);
+  map_putp(&e->lanes, v, &e->folded);
+  emit_line(e, "%s %s = %s[0];", emit_type(v->dtype), names_bind(&e->names, v, v->name), array);
+}
+
+static void fold(Emit *e, const Stmt *s) {
+  const Stmt *lanes = map_getp(&e->lanes, s->var);
+  if (!lanes || lanes->kind != ST_VAR) return;
+  const char *v = names_of(&e->names, s->var), *i = s->var2 ? names_of(&e->names, s->var2) : NULL;
+  emit_line(e, "for (int half = %d; half > 0; half /= 2)", lanes->lanes / 2);
+  emit_line(e, "  for (int lane = 0; lane < half; lane++) {");
+  e->indent += 2;
+  if (s->var2) fold_arg(e, s, v, i);
+  else fold_value(e, s, v);
+  e->indent--;
+  emit_line(e, "}");
+  e->indent--;
+  fold_result(e, s->var);
+  if (s->var2) fold_result(e, s->var2);
+}
+
+static void loop(Emit *e, const Stmt *s) {
+  switch (s->how) {
+  case HOW_LANES: lanes_loop(e, s); return;
+  case HOW_VEC: e->uses_simd = true; plain_loop(e, s, "omp simd"); return;
+  case HOW_PAR: case HOW_PAR_VEC:
+    if (!e->parallel) parallel_loop(e, s);
+    else plain_loop(e, s, NULL);
+    return;
+  default: plain_loop(e, s, NULL); return;
+  }
+}
+
+static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
+
+const Target target_c = {
+  .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ",
+  .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .fault = fault, .entry = c_entry,
+};

@@ -1,0 +1,212 @@
+// kernel_verify.c: the invariants of kernel.h.
+//
+// A failure is a bug of a pass; the text names the kernel, the statement and what is broken. Method: one walk in
+// order, with the indices, variables and local arrays that are visible at each place.
+#include "base/limits.h"
+#include "ir/kernel.h"
+#include <string.h>
+
+typedef struct Seen { const void *object; int lanes; bool folded, let; } Seen;   // index, variable or local array
+
+typedef struct Verify {
+  const Plan *p;
+  const Kernel *k;
+  const Stmt *s;            // being looked at
+  Arena *a;
+  Buf *why;
+  bool ok;
+  VEC(Seen) visible;
+  const Stmt *lanes;        // the LANES loop around, or NULL
+  bool vector;              // inside a VEC loop
+} Verify;
+
+static bool fail(Verify *v, const char *what, const char *name) {
+  if (!v->ok) return false;
+  v->ok = false;
+  buf_printf(v->why, "kernel %s: %s%s%s", v->k ? v->k->name : "?", what, name ? " " : "", name ? name : "");
+  return false;
+}
+
+static Seen *find(Verify *v, const void *object) {
+  for (int i = v->visible.n - 1; i >= 0; i--)
+    if (v->visible.v[i].object == object) return &v->visible.v[i];
+  return NULL;
+}
+
+static void show(Verify *v, Seen seen) { vec_push(v->a, &v->visible, seen); }
+
+static bool is_argument(const Verify *v, const Tensor *t, bool writes) {
+  for (int i = 0; i < v->k->args.n; i++) {
+    const KernelArg *arg = &v->k->args.v[i];
+    const Tensor *root = arg->t->root ? arg->t->root : arg->t;
+    if (root == (t->root ? t->root : t) && (writes ? arg->writes : arg->reads)) return true;
+  }
+  return false;
+}
+
+static void check_tensor(Verify *v, const Tensor *t, bool writes) {
+  bool scalar = t->rank == 0 && t->role == ROLE_PARAM;
+  if (scalar && !writes) return;
+  switch (tensor_place(v->p, t)) {
+  case PLACE_TABLE: if (writes) fail(v, "a store to the table", t->name); return;
+  case PLACE_STACK: if (!find(v, t)) fail(v, "no ALLOC around the use of", t->name); return;
+  default: if (!is_argument(v, t, writes)) fail(v, writes ? "not among the arguments that it writes:" : "not among the arguments that it reads:", t->name);
+  }
+}
+
+static void check_var(Verify *v, const Var *var) {
+  const Seen *s = find(v, var);
+  if (!s) fail(v, "a variable is used before it is declared:", var->name);
+  else if (s->lanes > 1 && !s->folded && (!v->lanes || v->lanes->lanes != s->lanes)) fail(v, "lanes are read outside their loop:", var->name);
+}
+
+static void check_node(void *cx, Expr *e) {
+  Verify *v = cx;
+  if (!dtype_is_wide((Dtype)e->dtype)) fail(v, "an expression of a narrow dtype:", ops[e->op].name);
+  switch ((Op)e->op) {
+  case OP_REDUCE: fail(v, "a reduction inside an expression", NULL); return;
+  case OP_INDEX: if (!find(v, e->u.ix)) fail(v, "an index is used outside its loop:", e->u.ix->name); return;
+  case OP_VAR: check_var(v, e->u.var); return;
+  case OP_FIELD:
+    if (!e->u.t->fmt || (int)e->nargs < e->u.t->rank) fail(v, "a field needs its block's number:", e->u.t->name);
+    check_tensor(v, e->u.t, false);
+    return;
+  case OP_READ:
+    if (e->aux) fail(v, "a read with a default or that fails:", e->u.t->name);
+    if ((int)e->nargs != e->u.t->rank) fail(v, "a read with a wrong number of subscripts:", e->u.t->name);
+    if (e->u.t->fmt) fail(v, "a read of a tensor in a format, not of a field:", e->u.t->name);
+    check_tensor(v, e->u.t, false);
+    return;
+  default: return;
+  }
+}
+
+static void check_expr(Verify *v, Expr *e, Dtype d, const char *what) {
+  if (!e) {
+    fail(v, "missing:", what);
+    return;
+  }
+  if (d != DT_NONE && (Dtype)e->dtype != d) fail(v, "of the wrong dtype:", what);
+  expr_visit(v->a, e, check_node, v);
+}
+
+static void check_block(Verify *v, const Stmt *s);
+
+static void check_loop(Verify *v, const Stmt *s) {
+  check_expr(v, s->lo, DT_I64, "a loop's start");
+  check_expr(v, s->hi, DT_I64, "a loop's end");
+  if (s->parallel_if) check_expr(v, s->parallel_if, DT_NONE, "parallel_if");
+  bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
+  if (s->how == HOW_LANES && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
+  int mark = v->visible.n;
+  const Stmt *lanes = v->lanes;
+  bool vector = v->vector;
+  if (s->how == HOW_LANES) v->lanes = s;
+  v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  show(v, (Seen){.object = s->ix});
+  check_block(v, s->body);
+  v->visible.n = mark;
+  v->lanes = lanes;
+  v->vector = vector;
+}
+
+static void check_declaration(Verify *v, const Stmt *s) {
+  check_expr(v, s->a, s->var->dtype, s->var->name);
+  if (find(v, s->var)) fail(v, "a variable is declared twice:", s->var->name);
+  show(v, (Seen){.object = s->var, .lanes = s->kind == ST_VAR ? s->lanes : 1, .let = s->kind == ST_LET});
+}
+
+static void check_change(Verify *v, const Stmt *s, const Var *var) {
+  Seen *seen = find(v, var);
+  if (!seen) fail(v, "a change of an undeclared variable:", var->name);
+  else if (seen->let) fail(v, "a change of a LET:", var->name);
+  else if (seen->lanes > 1 && seen->folded) fail(v, "a change after FOLD:", var->name);
+  else if (seen->lanes > 1 && s->kind != ST_FOLD && (!v->lanes || v->lanes->lanes != seen->lanes)) fail(v, "lanes are changed outside their loop:", var->name);
+}
+
+static void check_acc(Verify *v, const Stmt *s) {
+  check_change(v, s, s->var);
+  check_expr(v, s->a, s->var->dtype, s->var->name);
+  if (reducers[s->reducer].arg != (s->var2 != NULL)) fail(v, "arg reducers, and only they, have an index:", s->var->name);
+  if (!s->var2) return;
+  check_change(v, s, s->var2);
+  check_expr(v, s->b, s->var2->dtype, s->var2->name);
+}
+
+static void check_fold(Verify *v, const Stmt *s) {
+  for (int k = 0; k < 2; k++) {
+    const Var *var = k ? s->var2 : s->var;
+    if (!var) continue;
+    check_change(v, s, var);
+    Seen *seen = find(v, var);
+    if (seen) seen->folded = true;
+  }
+}
+
+static void check_store(Verify *v, const Stmt *s) {
+  const Tensor *t = s->t;
+  check_tensor(v, t, true);
+  check_expr(v, s->a, DT_NONE, t->name);
+  if ((t->fmt != NULL) != (s->field >= 0)) fail(v, "blocks, and only they, are stored by field:", t->name);
+  if (s->field < 0 ? s->nsub != t->rank : s->nsub < t->rank) fail(v, "a store with a wrong number of subscripts:", t->name);
+  for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
+  int bits = t->fmt ? dtypes[t->fmt->field[s->field].dtype].bits : dtypes[t->dtype].bits;
+  if (bits == 4 && (v->vector || v->lanes)) fail(v, "half a byte is stored in a vector loop:", t->name);
+}
+
+static void check_alloc(Verify *v, const Stmt *s) {
+  for (int k = 0; k < s->t->rank; k++)
+    if (s->t->extent[k]->op != OP_CONST) fail(v, "a local array without constant extents:", s->t->name);
+  show(v, (Seen){.object = s->t});
+}
+
+static void check_inside(Verify *v, const Stmt *s) {
+  int mark = v->visible.n;
+  check_block(v, s);
+  v->visible.n = mark;
+}
+
+static void check_stmt(Verify *v, const Stmt *s) {
+  switch (s->kind) {
+  case ST_LOOP: check_loop(v, s); return;
+  case ST_LET: case ST_VAR: check_declaration(v, s); return;
+  case ST_SET: check_change(v, s, s->var); check_expr(v, s->a, s->var->dtype, s->var->name); return;
+  case ST_ACC: check_acc(v, s); return;
+  case ST_FOLD: check_fold(v, s); return;
+  case ST_STORE: check_store(v, s); return;
+  case ST_IF: check_expr(v, s->a, DT_BOOL, "a condition"); check_inside(v, s->body); check_inside(v, s->els); return;
+  case ST_FAULT:
+    check_expr(v, s->a, DT_NONE, "a fault's value");
+    if (!s->site || s->site->id < 1 || s->site->id > v->p->sites.n || v->p->sites.v[s->site->id - 1] != s->site) fail(v, "a fault without its site", NULL);
+    return;
+  case ST_ALLOC: check_alloc(v, s); return;
+  }
+}
+
+static void check_block(Verify *v, const Stmt *s) {
+  for (; s && v->ok; s = s->next) {
+    v->s = s;
+    check_stmt(v, s);
+  }
+}
+
+static void check_names(Verify *v) {
+  for (int i = 0; i < v->p->kernels.n; i++)
+    for (int j = 0; j < i; j++)
+      if (strcmp(v->p->kernels.v[i]->name, v->p->kernels.v[j]->name) == 0) fail(v, "two kernels have the name", v->p->kernels.v[i]->name);
+}
+
+bool plan_verify(const Plan *p, Buf *why) {
+  Arena *a = arena_create();
+  Verify v = {.p = p, .a = a, .why = why, .ok = true};
+  if (p->conds.n != p->cond_sites.n) fail(&v, "conditions without messages", NULL);
+  for (int i = 0; i < p->kernels.n; i++) {
+    v.k = p->kernels.v[i];
+    v.visible.n = 0;
+    check_block(&v, v.k->body);
+  }
+  check_names(&v);
+  arena_destroy(a);
+  return v.ok;
+}

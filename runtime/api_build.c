@@ -1,0 +1,143 @@
+// api_build.c: running the passes for the public interface; plait_emit and the list of passes.
+#include "runtime/api_internal.h"
+#include "codegen/target.h"
+#include "passes/pass.h"
+#include <string.h>
+
+int plait_pass_get(size_t i, const char **name, const char **what, int *required) {
+  if (i >= (size_t)npasses) return 0;
+  if (name) *name = passes[i].name;
+  if (what) *what = passes[i].what;
+  if (required) *required = (passes[i].flags & PASS_REQUIRED) != 0;
+  return 1;
+}
+
+// ---- options ----
+
+static const Pass *pass_find(const char *name, size_t n) {
+  for (int i = 0; i < npasses; i++)
+    if (strlen(passes[i].name) == n && strncmp(passes[i].name, name, n) == 0) return &passes[i];
+  return NULL;
+}
+
+static const Pass *check_pass(plait_messages *m, const char *name, size_t n) {
+  const Pass *p = pass_find(name, n);
+  if (p) return p;
+  const char **names = arena_array(m->a, const char *, npasses);
+  for (int i = 0; i < npasses; i++) names[i] = passes[i].name;
+  const char *word = arena_strndup(m->a, name, n);
+  diag_error(m->d, E_bad_option, NO_SPAN, "there is no pass `%s`", word);
+  help_nearest(m->d, word, names, npasses, "`plait help passes` lists them");
+  return NULL;
+}
+
+static void check_disabled(plait_messages *m, const char *list) {
+  for (const char *p = list; p && *p; p += strcspn(p, ","), p += *p == ',') {
+    const Pass *pass = check_pass(m, p, strcspn(p, ","));
+    if (pass && pass->flags & PASS_REQUIRED) diag_error(m->d, E_bad_option, NO_SPAN, "pass `%s` is required and cannot be left out", pass->name);
+  }
+}
+
+static void check_dims(const plait_entry *e, const plait_build_options *o, plait_messages *m) {
+  const Fn *f = e->fn;
+  for (size_t i = 0; i < o->ndims; i++) {
+    if (dim_index(f, o->dims[i].name) >= 0) continue;
+    const char **names = arena_array(m->a, const char *, f->dims.n + 1);
+    for (int k = 0; k < f->dims.n; k++) names[k] = f->dims.v[k]->name;
+    diag_error(m->d, E_bad_option, NO_SPAN, "`%s` has no dimension `%s`", f->name, o->dims[i].name);
+    help_nearest(m->d, o->dims[i].name, names, f->dims.n, arena_printf(m->a, "its signature: %s", e->signature));
+  }
+}
+
+bool build_check(const plait_entry *e, const plait_build_options *o, plait_messages *m) {
+  check_disabled(m, o->disable);
+  if (o->stop_after) check_pass(m, o->stop_after, strlen(o->stop_after));
+  if (o->dump_after && strcmp(o->dump_after, "all") != 0) check_pass(m, o->dump_after, strlen(o->dump_after));
+  check_dims(e, o, m);
+  return !m->d->errors;
+}
+
+// ---- the passes ----
+
+static PassOptions pass_options(const plait_build_options *o) {
+  return (PassOptions){
+    .disable = o->disable, .stop_after = o->stop_after, .dump_after = o->dump_after, .verify = o->verify, .check = o->check,
+    .no_fuse = o->no_fuse, .dump = o->dump, .dump_cx = o->user, .timing = o->timing, .timing_cx = o->user,
+  };
+}
+
+bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m) {
+  PassOptions po = pass_options(o);
+  plait_program *p = e->program;
+  pthread_mutex_lock(&p->lock);
+  b->fn = fn_copy(b->a, e->fn);
+  b->fn->d = m->d;
+  b->plan = passes_run(b->a, b->fn, machine_default("c"), &po, &b->stopped);
+  pthread_mutex_unlock(&p->lock);
+  if (!b->plan && !b->stopped && !m->d->errors) diag_error(m->d, E_internal, e->fn->at, "`%s` cannot be compiled, and no pass says why", e->fn->name);
+  return !m->d->errors;
+}
+
+// ---- emit ----
+
+static const char *const stages[] = {"fn", "fused", "schedule", "kernel", "c"};
+enum { NSTAGES = sizeof stages / sizeof *stages };
+
+static bool check_stage(const char *stage, plait_messages *m) {
+  for (int i = 0; i < NSTAGES; i++)
+    if (strcmp(stages[i], stage) == 0) return true;
+  diag_error(m->d, E_bad_option, NO_SPAN, "there is no stage `%s`", stage);
+  help_nearest(m->d, stage, stages, NSTAGES, "the stages are fn, fused, schedule, kernel and c");
+  return false;
+}
+
+// The last pass on equations, or the first on plans.
+static const char *pass_at(Stage stage) {
+  int i = 0;
+  while (i < npasses && passes[i].stage == STAGE_FN) i++;
+  return passes[stage == STAGE_FN ? i - 1 : i].name;
+}
+
+static void print_target(const plait_entry *e, const plait_build_options *o, const Build *b, Buf *text, Buf *header) {
+  EmitOptions eo = {.target = &target_c};
+  double since = now_ms();
+  pthread_mutex_lock(&e->program->lock);
+  emit_plan(b->plan, &eo, text, header);
+  pthread_mutex_unlock(&e->program->lock);
+  if (o->timing) o->timing(o->user, "emit", now_ms() - since);
+}
+
+static bool print_stage(const plait_entry *e, const char *stage, plait_build_options *o, Build *b, Buf *text, Buf *header, plait_messages *m) {
+  if (stage && strcmp(stage, "fn") == 0 && !o->dump_after && !o->timing) {
+    fn_print(e->fn, text);
+    return true;
+  }
+  if (stage && !o->stop_after && strcmp(stage, "fused") == 0) o->stop_after = pass_at(STAGE_FN);
+  if (stage && !o->stop_after && strcmp(stage, "schedule") == 0) o->stop_after = pass_at(STAGE_PLAN);
+  if (!build_run(e, o, b, m)) return false;
+  if (stage && strcmp(stage, "fn") == 0) fn_print(e->fn, text);
+  else if (b->stopped) buf_puts(text, b->stopped);
+  else if (stage && strcmp(stage, "kernel") == 0) plan_print(b->plan, text);
+  else print_target(e, o, b, text, header);
+  return true;
+}
+
+plait_status plait_emit(const plait_entry *e, const char *stage, const plait_build_options *options, char **text, char **header,
+                        plait_messages **messages) {
+  if (messages) *messages = NULL;
+  plait_build_options o;
+  options_copy(&o, sizeof o, options);
+  if (!e || !text || (!stage && !o.stop_after) || (o.ndims && !o.dims)) return PLAIT_ERROR_USAGE;
+  plait_messages *m = messages_new(e->program);
+  if ((stage && !check_stage(stage, m)) || !build_check(e, &o, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
+  Build b = {.a = arena_create()};
+  Buf t = buf_make(b.a), h = buf_make(b.a);
+  bool good = print_stage(e, stage, &o, &b, &t, header ? &h : NULL, m);
+  char *own_text = good ? text_give(&t, NULL) : NULL, *own_header = good && header ? text_give(&h, NULL) : NULL;
+  plait_status s = messages_give(m, messages);
+  arena_destroy(b.a);
+  if (s) return plait_free(own_text), plait_free(own_header), s;
+  *text = own_text;
+  if (header) *header = own_header;
+  return PLAIT_OK;
+}
