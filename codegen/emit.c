@@ -146,6 +146,8 @@ static void print_acc(Emit *e, const Stmt *s) {
   else emit_line(e, "%s = %s;", v, emit_combine(e, op, d, v, emit_expr(e, s->a, op == OP_ADD || op == OP_MUL ? LEVEL_PREFIX : LEVEL_COND)));
 }
 
+static const char *store_nibble(Emit *e) { return emit_math(e, e->parallel ? MATH_store_u4_shared : MATH_store_u4); }
+
 // Field k of a block: bytes, at any alignment.
 static void print_store_field(Emit *e, const Stmt *s) {
   Dtype d = s->t->fmt->field[s->field].dtype;
@@ -176,7 +178,7 @@ static void print_store(Emit *e, const Stmt *s) {
     return;
   }
   const char *value = emit_stored(e, t->dtype, s->a), *at = emit_position(e, t, s->sub, s->nsub, 1, LEVEL_COND);
-  if (dtypes[t->dtype].bits == 4) emit_line(e, "%s(%s, %s, %s);", emit_math(e, MATH_store_u4), emit_tensor(e, t), at, value);
+  if (dtypes[t->dtype].bits == 4) emit_line(e, "%s(%s, %s, %s);", store_nibble(e), emit_tensor(e, t), at, value);
   else emit_line(e, "%s[%s] = %s;", emit_tensor(e, t), at, value);
 }
 

@@ -131,14 +131,18 @@ static const char *storage_words(const Tensor *t) {
 
 static void print_param_doc(Emit *e, const Param *p, Buf *b) {
   const Tensor *t = p->t;
-  buf_printf(b, "//   %-8s ", (const char *)names_of(&e->names, p->dim ? (const void *)p->dim : t));
-  if (p->dim) {
-    buf_printf(b, "dimension, 0 to %lld\n", (long long)LIMIT_EXTENT);
-    return;
-  }
+  buf_printf(b, "//   %-8s ", (const char *)names_of(&e->names, t));
   print_type(t, b);
   buf_puts(b, storage_words(t));
   buf_puts(b, t->role == ROLE_MUT ? ", changed in place\n" : p->writes ? ", written\n" : is_scalar(t) ? "\n" : ", read\n");
+}
+
+static void print_dims_doc(Emit *e, Buf *b) {
+  const Fn *f = e->p->fn;
+  if (!f->dims.n) return;
+  Buf names = buf_make(e->a);
+  for (int i = 0; i < f->dims.n; i++) buf_printf(&names, "%s%s", i ? ", " : "", (const char *)names_of(&e->names, f->dims.v[i]));
+  buf_printf(b, "//   %-8s dimension%s, 0 to 2^40\n", names.s, f->dims.n > 1 ? "s" : "");
 }
 
 static void print_site_doc(const Site *s, Buf *b) {
@@ -163,11 +167,13 @@ static int dims_check(const Emit *e) { return e->p->sites.n + e->p->fn->where.n 
 static const char *documentation(Emit *e, const Params *p) {
   const Fn *f = e->p->fn;
   Buf b = buf_make(e->a);
-  buf_printf(&b, "// %s: arrays are dense, row-major, of at most 2^40 elements; one that is written overlaps no other.\n//\n", e->entry);
-  for (int i = 0; i < p->list.n; i++) print_param_doc(e, &p->list.v[i], &b);
+  buf_printf(&b, "// Runs %s. Arrays are dense, row-major, of at most 2^40 elements; one that is written overlaps no other.\n//\n", e->entry);
+  print_dims_doc(e, &b);
+  for (int i = 0; i < p->list.n; i++)
+    if (p->list.v[i].t) print_param_doc(e, &p->list.v[i], &b);
   if (e->p->temps.n) buf_printf(&b, "//   scratch  %s_scratch_bytes(...) bytes, aligned to 64\n", e->entry);
-  buf_puts(&b, "//\n// Returns 0, or the number of the check that failed; what is written is then unspecified");
-  buf_puts(&b, any_faults(e) ? ":\n" : " (nothing is written):\n");
+  buf_printf(&b, "//\n// Returns 0, or the number of the check that failed; %s\n",
+             any_faults(e) ? "what is written then holds unspecified values:" : "nothing is written then:");
   for (int i = 0; i < e->p->sites.n; i++) print_site_doc(e->p->sites.v[i], &b);
   for (int i = 0; i < f->where.n; i++) print_where_doc(&f->where.v[i], e->p->sites.n + 1 + i, &b);
   buf_printf(&b, "//   %-8d a dimension or an extent is out of range\n", dims_check(e));

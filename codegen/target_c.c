@@ -198,7 +198,7 @@ static void fold_value(Emit *e, const Stmt *s, const char *v) {
 static void fold_result(Emit *e, const Var *v) {
   const char *array = names_of(&e->names, v);
   map_putp(&e->lanes, v, &e->folded);
-  emit_line(e, "%s %s = %s[0];", emit_type(v->dtype), names_bind(&e->names, v, v->name), array);
+  emit_line(e, "const %s %s = %s[0];", emit_type(v->dtype), names_bind(&e->names, v, v->name), array);
 }
 
 static void fold(Emit *e, const Stmt *s) {

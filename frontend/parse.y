@@ -24,6 +24,8 @@
 }
 
 %code {
+#include <string.h>
+
 int plait_yylex(PLAIT_YYSTYPE *value, Span *at, Parser *p);     // tokens.c
 static void plait_yyerror(const Span *at, Parser *p, const char *text);
 
@@ -38,7 +40,7 @@ static void plait_yyerror(const Span *at, Parser *p, const char *text);
 #pragma GCC diagnostic ignored "-Wunused-but-set-variable"       // yynerrs
 #endif
 
-#define PUSH(list, ...) vec_push(p->a, &(list), __VA_ARGS__)
+#define PUSH(list, ...) vec_push(p->scratch, &(list), __VA_ARGS__)
 }
 
 // Aliases are how messages call the tokens.
@@ -101,7 +103,7 @@ constant:
 
 /* Functions. */
 
-fn: "fn" fn_head body         { $$ = $2; $$->at = @$; $$->nstmts = $3.n; $$->stmt = $3.v; } ;
+fn: "fn" fn_head body         { $$ = $2; $$->at = @$; tree_fn_body(p, $$, $3); } ;
 
 fn_head:
   NAME "(" params ")" where   { $$ = tree_fn(p, $1, @1, $3, (Results){0}, false, $5); }
@@ -207,12 +209,12 @@ stmts:
 ;
 
 plain_lhs:
-  NAME                        { $$ = tree_lhs($1, NULL, NULL, @1, @$); }
-| NAME "[" subscripts "]"     { $$ = tree_lhs($1, NULL, &$3, @1, @$); }
+  NAME                        { $$ = tree_lhs(p, $1, NULL, NULL, @1, @$); }
+| NAME "[" subscripts "]"     { $$ = tree_lhs(p, $1, NULL, &$3, @1, @$); }
 ;
 typed_lhs:
-  NAME ":" dtype              { $$ = tree_lhs($1, &$3, NULL, @1, @$); }
-| NAME ":" dtype "[" subscripts "]"           { $$ = tree_lhs($1, &$3, &$5, @1, @$); }
+  NAME ":" dtype              { $$ = tree_lhs(p, $1, &$3, NULL, @1, @$); }
+| NAME ":" dtype "[" subscripts "]"           { $$ = tree_lhs(p, $1, &$3, &$5, @1, @$); }
 ;
 lhs: plain_lhs | typed_lhs ;
 
@@ -321,13 +323,31 @@ static int yyreport_syntax_error(const yypcontext_t *cx, Parser *p) {
   return 0;
 }
 
-AFile *parse_file(Arena *a, Interner *names, Diags *d, uint32_t file) {
+// A zero byte is in no text file; without it here the scanner's rules need not look for it.
+static bool has_zero(Diags *d, uint32_t file) {
   const SourceFile *source = &d->files.v[file];
-  if (source->len > LIMIT_SOURCE_BYTES)
-    return diag_error(d, E_limit_source, (Span){file, 0, 0}, "%s has %zu bytes; a file may have %d", source->path, source->len, LIMIT_SOURCE_BYTES);
-  Parser *p = arena_new(a, Parser);
-  *p = (Parser){.a = a, .names = names, .d = d, .file = file, .text = source->text, .len = source->len, .errors = d->errors};
-  scan_open(p);
-  plait_yyparse(p);
-  return tree_file(p);
+  const char *zero = memchr(source->text, 0, source->len);
+  if (!zero) return false;
+  uint32_t lo = (uint32_t)(zero - source->text);
+  diag_error(d, E_bad_character, (Span){file, lo, lo + 1}, "zero byte; a source file is UTF-8 text");
+  return true;
+}
+
+static bool too_large(Diags *d, uint32_t file) {
+  const SourceFile *source = &d->files.v[file];
+  if (source->len <= LIMIT_SOURCE_BYTES) return false;
+  diag_error(d, E_limit_source, (Span){file, 0, 0}, "file has %zu bytes; %d are allowed", source->len, LIMIT_SOURCE_BYTES);
+  return true;
+}
+
+AFile *parse_file(Arena *a, Interner *names, Diags *d, uint32_t file) {
+  if (too_large(d, file) || has_zero(d, file)) return NULL;
+  Arena *scratch = arena_create();
+  const SourceFile *source = &d->files.v[file];
+  Parser p = {.a = a, .scratch = scratch, .names = names, .d = d, .file = file, .text = source->text, .len = source->len, .errors = d->errors};
+  scan_open(&p);
+  plait_yyparse(&p);
+  AFile *f = tree_file(&p);
+  arena_destroy(scratch);
+  return f;
 }

@@ -45,7 +45,8 @@ typedef struct Context {
 } Context;
 
 typedef struct Parser {
-  Arena *a;
+  Arena *a;             // of the tree
+  Arena *scratch;       // of the parse: tokens, lists that grow
   Interner *names;
   Diags *d;
   uint32_t file;
@@ -107,7 +108,7 @@ AExpr *tree_reduce(Parser *p, Reducer r, Subs subs, AExpr *e, AExpr *cond, Span 
 AExpr *tree_parens(AExpr *e, Span at);
 ASub tree_range(Name name, Span name_at, AExpr *lo, AExpr *hi, Span at);
 AType tree_type(Parser *p, ADtype dtype, const Subs *dims, Span at);
-AStmt tree_lhs(Name name, const ADtype *type, const Subs *subs, Span name_at, Span at);
+AStmt tree_lhs(Parser *p, Name name, const ADtype *type, const Subs *subs, Span name_at, Span at);
 AStmt tree_equation(AStmt lhs, AExpr *e, Span at);
 AStmt tree_update(Parser *p, AStmt lhs, AExpr *e, AExpr *cond, Span at);
 AStmt tree_calls(Parser *p, Name first, Span first_at, Names rest, AExpr *call, Span at);
@@ -115,6 +116,7 @@ AConst *tree_const(Parser *p, Name name, const ADtype *type, AExpr *value, Span 
 AConst *tree_table(Parser *p, Name name, const ADtype *type, Exprs values, Span name_at, Span at);
 AFormat *tree_format(Parser *p, Name name, Span name_at, uint64_t block);
 AFn *tree_fn(Parser *p, Name name, Span name_at, Params params, Results results, bool bracketed, Exprs where);
+void tree_fn_body(Parser *p, AFn *f, Stmts stmts);
 void tree_field(Parser *p, Members *m, AStmt lhs);
 void tree_encode(Parser *p, Members *m, AEncode *e, Stmts stmts, Span at);
 void tree_format_body(Parser *p, AFormat *f, Members m);

@@ -245,7 +245,7 @@ static Name binder_name(const ASub *sub, const AExpr **bound, bool *inclusive) {
 
 static Span binder_at(const ASub *sub) { return sub->e->kind == A_NAME ? sub->e->at : sub->e->arg[0]->at; }
 
-static Expr *upper_end(Sema *s, Expr *bound, bool inclusive, Span at) {
+Expr *upper_end(Sema *s, Expr *bound, bool inclusive, Span at) {
   if (!bound || !inclusive) return bound;
   int64_t c;
   if (bound->op == OP_CONST && !__builtin_add_overflow(bound->u.v.i, 1, &c)) return expr_int(s->x, DT_I64, c, at);

@@ -40,6 +40,7 @@ typedef struct Sema {
   bool wide_literals;   // constants are computed in i64 and f64
   bool wide_ints;       // inside subscripts and bounds: integer literals alone are i64
   int scc;              // recurrences so far
+  int block_tensors;    // tensors of formats so far
   int stamp;            // searches for an extent so far
 } Sema;
 
@@ -214,6 +215,7 @@ void use_longer(Env *v, Index *ix, Span at);
 void use_inner(Env *v, Uses *inner);
 bool index_has_use(Sema *s, const Index *ix, Uses *uses);
 Dots *index_dots(Env *v, Span at, Bound **out, int *n);
+Expr *upper_end(Sema *s, Expr *bound, bool inclusive, Span at);
 bool infer_extent(Env *v, Bound *b, Uses *uses);
 bool left_indices(Env *v, const AStmt *st, Left *out);
 bool bind_index(Env *v, Name name, Span at, Bound **out);
@@ -258,6 +260,7 @@ bool has_dots(const AFn *fn);
 // sema_stmt.c
 void function_body(Frame *fr);
 Val scalar_body(Env *v, Frame *fr);
+bool lambda_equation(Frame *fr, const AStmt *st);                 // a helper of a format
 Eqn *add_equation(Frame *fr, Tensor *def, int n, Index *const *ix, Expr *body, Span at);
 Expr *stored_body(Frame *fr, const Val *val, Dtype dtype, Span at);
 void whole_indices(Frame *fr, Index **w, int rank, Span at, Index **ix);

@@ -294,11 +294,20 @@ static void equation(Frame *fr, const AStmt *st, Member *member, Group *g) {
 
 // Statements in order.
 
+static void poison_names(Frame *fr, const AStmt *st) {
+  int n = st->kind == AS_CALLS ? st->nnames : 1;
+  for (int i = 0; i < n; i++) {
+    Name name = st->kind == AS_CALLS ? st->names[i] : st->name;
+    Binding *b = frame_find(fr, name);
+    poison(b ? b : frame_bind(fr, BIND_POISON, name, st->at));
+  }
+}
+
 static void run_group(Frame *fr, Group *g) {
   bool ok = group_begin(fr, g);
   for (int i = 0; i < g->n; i++) {
     if (ok) equation(fr, g->m[i].st, &g->m[i], g);
-    else poison(g->m[i].b ? g->m[i].b : frame_bind(fr, BIND_POISON, g->m[i].st->name, g->m[i].st->name_at));
+    else poison_names(fr, g->m[i].st);
   }
   if (ok) group_finish(fr, g);
 }
@@ -372,6 +381,11 @@ static bool scalar_statement(Env *v, Frame *fr, const AStmt *st) {
   if (b->kind != BIND_POISON && scalar_equation(v, fr, st, b)) return true;
   poison(b);
   return false;
+}
+
+bool lambda_equation(Frame *fr, const AStmt *st) {
+  Env v = {.fr = fr, .uses = uses_new(fr->s), .hint = st->name};
+  return scalar_statement(&v, fr, st);
 }
 
 static bool scalar_result(Frame *fr) {

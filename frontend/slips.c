@@ -271,13 +271,13 @@ static bool first_misuse(const Found *f) {
   Name word = intern_n(p->names, p->text + f->t.lo, f->t.hi - f->t.lo);
   for (int i = 0; i < p->misused.n; i++)
     if (p->misused.v[i] == word) return false;
-  vec_push(p->a, &p->misused, word);
+  vec_push(p->scratch, &p->misused, word);
   return true;
 }
 
 // sum[i] = …   fn of(…)   (in: f32)
 static bool reserved_word(const Found *f) {
-  if (!reserved(f->t.kind) || !expects(f, "NAME") || f->wants || expects(f, "DTYPE")) return false;
+  if (!reserved(f->t.kind) || !expects(f, "NAME") || f->wants || expects(f, "DTYPE") || starts_item(f->p, f->i)) return false;
   if ((expects(f, "}") || f->after) && !begins_equation(f)) return false;
   const char *what = f->t.kind == T_DTYPE ? "the name of a type" : f->t.kind == T_REDUCER ? "the name of a reduction" : "a reserved word";
   if (f->t.kind == T_DTYPE && f->next.kind == T_NAME) return unexpected(f, "the type follows the name: `x: f32[N]`");

@@ -18,7 +18,7 @@ Token *token_at(Parser *p, int i) {
   while (p->tokens.n <= i) {
     if (p->tokens.n && p->tokens.v[p->tokens.n - 1].kind == T_FILE_END) return &p->tokens.v[p->tokens.n - 1];
     Token t = scan_next(p);
-    vec_push(p->a, &p->tokens, t);
+    vec_push(p->scratch, &p->tokens, t);
   }
   return &p->tokens.v[i];
 }

@@ -3,6 +3,14 @@
 #include <limits.h>
 #include <string.h>
 
+// Lists grow in scratch memory; the tree has copies of their final size.
+static void *keep(Parser *p, const void *v, int n, size_t size) {
+  if (!n) return NULL;
+  void *copy = arena_alloc_array(p->a, (size_t)n, size);
+  return memcpy(copy, v, (size_t)n * size);
+}
+#define KEEP(list) keep(p, (list).v, (list).n, sizeof *(list).v)
+
 // Expressions. Every one comes from here: the height is limited because later stages recurse over the tree.
 
 static int sub_height(const ASub *s) {
@@ -31,7 +39,6 @@ static Exprs list(Parser *p, AExpr *a, AExpr *b, AExpr *c) {
   l.v[l.n++] = a;
   if (b) l.v[l.n++] = b;
   if (c) l.v[l.n++] = c;
-  l.cap = l.n;
   return l;
 }
 
@@ -89,6 +96,7 @@ AExpr *tree_comparison(Parser *p, AOp op, AExpr *l, AExpr *r, Span op_at, Span a
 }
 
 AExpr *tree_subscript(Parser *p, AExpr *base, Subs subs, Span at) {
+  subs.v = KEEP(subs);
   return node(p, A_SUBSCRIPT, base->at, at, list(p, base, NULL, NULL), subs);
 }
 
@@ -97,11 +105,12 @@ AExpr *tree_default(Parser *p, AExpr *read, AExpr *otherwise, Span at) {
   bool joins = read->kind == A_SUBSCRIPT && !read->parens;
   AExpr *base = joins ? read->arg[0] : read;
   Subs subs = {0};
-  if (joins) subs = (Subs){.v = read->sub, .n = read->nsubs, .cap = read->nsubs};
+  if (joins) subs = (Subs){.v = read->sub, .n = read->nsubs};
   return node(p, A_SUBSCRIPT, base->at, at, list(p, base, otherwise, NULL), subs);
 }
 
 AExpr *tree_call(Parser *p, Name name, Exprs args, Span name_at, Span at) {
+  args.v = KEEP(args);
   AExpr *e = node(p, A_CALL, name_at, at, args, (Subs){0});
   e->name = name;
   return e;
@@ -114,6 +123,7 @@ AExpr *tree_cast(Parser *p, AKind kind, ADtype type, AExpr *e, Span word, Span a
 }
 
 AExpr *tree_reduce(Parser *p, Reducer r, Subs subs, AExpr *e, AExpr *cond, Span word, Span at) {
+  subs.v = KEEP(subs);
   AExpr *red = node(p, A_REDUCE, word, at, list(p, e, cond, NULL), subs);
   if (!cond) red->arg = arena_array(p->a, AExpr *, 2), red->arg[0] = e;     // arg[1] is NULL without a filter
   red->reducer = r;
@@ -146,10 +156,10 @@ AType tree_type(Parser *p, ADtype dtype, const Subs *dims, Span at) {
 
 // Statements.
 
-AStmt tree_lhs(Name name, const ADtype *type, const Subs *subs, Span name_at, Span at) {
+AStmt tree_lhs(Parser *p, Name name, const ADtype *type, const Subs *subs, Span name_at, Span at) {
   AStmt s = {.kind = AS_EQUATION, .at = at, .name = name, .name_at = name_at, .typed = type != NULL, .shaped = subs != NULL};
   if (type) s.type = *type;
-  if (subs) s.nsubs = subs->n, s.sub = subs->v;
+  if (subs) s.nsubs = subs->n, s.sub = KEEP(*subs);
   return s;
 }
 
@@ -171,25 +181,18 @@ AStmt tree_update(Parser *p, AStmt lhs, AExpr *e, AExpr *cond, Span at) {
   return lhs;
 }
 
-static Names with_first(Parser *p, Name name, Span at, Names rest) {
-  Names all = {0};
-  vec_push(p->a, &all.name, name);
-  vec_push(p->a, &all.at, at);
-  for (int i = 0; i < rest.name.n; i++) {
-    vec_push(p->a, &all.name, rest.name.v[i]);
-    vec_push(p->a, &all.at, rest.at.v[i]);
-  }
-  return all;
-}
-
 AStmt tree_calls(Parser *p, Name first, Span first_at, Names rest, AExpr *call, Span at) {
   if (!p->stop && (call->kind != A_CALL || call->parens)) {
     diag_error(p->d, E_syntax, call->at, "several names take the results of one call");
     diag_help(p->d, "write an equation for each name");
   }
-  Names all = with_first(p, first, first_at, rest);
-  return (AStmt){.kind = AS_CALLS, .at = at, .name = first, .name_at = first_at, .e = call,
-                 .nnames = all.name.n, .names = all.name.v, .names_at = all.at.v};
+  int n = rest.name.n + 1;
+  AStmt s = {.kind = AS_CALLS, .at = at, .name = first, .name_at = first_at, .e = call, .nnames = n};
+  s.names = arena_array(p->a, Name, n);
+  s.names_at = arena_array(p->a, Span, n);
+  s.names[0] = first, s.names_at[0] = first_at;
+  for (int i = 1; i < n; i++) s.names[i] = rest.name.v[i - 1], s.names_at[i] = rest.at.v[i - 1];
+  return s;
 }
 
 // Items.
@@ -212,15 +215,20 @@ AConst *tree_table(Parser *p, Name name, const ADtype *type, Exprs values, Span 
   AConst *c = new_const(p, name, type, name_at, at);
   c->table = true;
   c->nvalues = values.n;
-  c->value = values.v;
+  c->value = KEEP(values);
   return c;
 }
 
 AFn *tree_fn(Parser *p, Name name, Span name_at, Params params, Results results, bool bracketed, Exprs where) {
   AFn *f = arena_new(p->a, AFn);
-  *f = (AFn){.name = name, .name_at = name_at, .at = name_at, .nparams = params.n, .param = params.v, .nresults = results.n,
-             .result = results.v, .bracketed = bracketed, .nwhere = where.n, .where = where.v};
+  *f = (AFn){.name = name, .name_at = name_at, .at = name_at, .nparams = params.n, .param = KEEP(params), .nresults = results.n,
+             .result = KEEP(results), .bracketed = bracketed, .nwhere = where.n, .where = KEEP(where)};
   return f;
+}
+
+void tree_fn_body(Parser *p, AFn *f, Stmts stmts) {
+  f->nstmts = stmts.n;
+  f->stmt = KEEP(stmts);
 }
 
 AFormat *tree_format(Parser *p, Name name, Span name_at, uint64_t block) {
@@ -242,7 +250,7 @@ void tree_field(Parser *p, Members *m, AStmt s) {
   if (s.type.dtype == DT_NONE && !p->stop)
     diag_error(p->d, E_format_field, s.type.at, "a field has one of the built-in types; `%s` is none", s.type.name);
   AField f = {.name = s.name, .name_at = s.name_at, .dtype = s.type.dtype, .count = field_count(p, &s), .array = s.shaped, .at = s.at};
-  vec_push(p->a, &m->field, f);
+  vec_push(p->scratch, &m->field, f);
 }
 
 void tree_check_format_stmts(Parser *p, const Stmts *stmts) {
@@ -257,7 +265,7 @@ void tree_encode(Parser *p, Members *m, AEncode *e, Stmts stmts, Span at) {
     diag_label(p->d, m->encode->at, "the first");
   }
   e->nstmts = stmts.n;
-  e->stmt = stmts.v;
+  e->stmt = KEEP(stmts);
   e->at = at;
   if (!m->encode) m->encode = e;
 }
@@ -265,9 +273,9 @@ void tree_encode(Parser *p, Members *m, AEncode *e, Stmts stmts, Span at) {
 void tree_format_body(Parser *p, AFormat *f, Members m) {
   tree_check_format_stmts(p, &m.stmt);
   f->nfields = m.field.n;
-  f->field = m.field.v;
+  f->field = KEEP(m.field);
   f->nstmts = m.stmt.n;
-  f->stmt = m.stmt.v;
+  f->stmt = KEEP(m.stmt);
   f->encode = m.encode;
 }
 
@@ -281,12 +289,12 @@ void tree_item(Parser *p, AItemKind kind, void *item) {
   case AI_FN: it.fn = item; break;
   }
   bool lost = (kind == AI_FN && !it.fn->name[0]) || (kind == AI_FORMAT && !it.format->name[0]);
-  if (!lost) vec_push(p->a, &p->items, it);
+  if (!lost) vec_push(p->scratch, &p->items, it);
 }
 
 AFile *tree_file(Parser *p) {
   if (!p->items.n && p->d->errors > p->errors) return NULL;
   AFile *f = arena_new(p->a, AFile);
-  *f = (AFile){p->file, p->items.n, p->items.v, p->comments.n, p->comments.v};
+  *f = (AFile){p->file, p->items.n, KEEP(p->items), p->comments.n, KEEP(p->comments)};
   return f;
 }

@@ -282,7 +282,8 @@ typedef struct plait_shape { int rank; int64_t extent[PLAIT_MAX_RANK]; } plait_s
 /* Extents from extents. `params` (nparams of them, in order) may have rank -1 where the shape is not known, and data NULL
  * for scalars that keep their default; the data of other scalars is read. `dims` gives dimensions known otherwise.
  * Fills, each unless NULL: dim_values (ndims of the entry), param_shapes, result_shapes. DATA when the extents disagree
- * with each other or with the program, or do not decide all dimensions: the message names the ones that are missing. */
+ * with each other or with the program, or do not decide all dimensions: the message names the ones that are missing. USAGE
+ * for a dimension in `dims` that the entry does not have. */
 PLAIT_API plait_status plait_entry_infer(const plait_entry *e, const plait_tensor *params, size_t nparams,
                                          const plait_dim *dims, size_t ndims, int64_t *dim_values,
                                          plait_shape *param_shapes, plait_shape *result_shapes, plait_messages **messages);

@@ -17,37 +17,58 @@ static double tolerance_of(const Tensor *t) {
   }
 }
 
-typedef struct Coarse { double *of; double reader; bool changed; } Coarse;
+// `of`: by the tensor's id; the equations of a recurrence share what the first of them has.
+typedef struct Coarse { const Fn *f; double *of; int *first; double reader; bool changed; } Coarse;
+
+static double *coarse_at(Coarse *c, const Tensor *t) { return &c->of[c->first[t->id]]; }
 
 static void lower_read(void *cx, Expr *e) {
   Coarse *c = cx;
   if ((e->op != OP_READ && e->op != OP_FIELD) || e->u.t->role == ROLE_TABLE) return;
-  double *of = &c->of[e->u.t->id];
-  if (*of > c->reader) *of = c->reader, c->changed = true;
+  double *of = coarse_at(c, e->u.t);
+  if (*of <= c->reader) return;
+  *of = c->reader;
+  const Eqn *q = fn_def(c->f, e->u.t);
+  if (q && q->scc > 0) c->changed = true;                  // shared with an equation that this pass may have passed
 }
 
 static void lower_reads(Coarse *c, Eqn *q) {
   Arena *scratch = arena_create();
-  c->reader = c->of[q->def->id];
+  c->reader = *coarse_at(c, q->def);
   expr_visit(scratch, q->body, lower_read, c);
   if (q->cond) expr_visit(scratch, q->cond, lower_read, c);
   for (int k = 0; k < q->nstore; k++) expr_visit(scratch, q->store[k], lower_read, c);
   arena_destroy(scratch);
 }
 
-// From the results back to what they read; again while a recurrence changes something.
+static void share_recurrences(Coarse *c) {
+  Arena *a = arena_create();
+  Map first = map_make(a);
+  for (int k = 0; k < c->f->eqns.n; k++) {
+    const Eqn *q = c->f->eqns.v[k];
+    Tensor *known = q->scc > 0 ? map_get(&first, (uint64_t)q->scc) : NULL;
+    if (known) c->first[q->def->id] = known->id;
+    else if (q->scc > 0) map_put(&first, (uint64_t)q->scc, q->def);
+    if (known && *coarse_at(c, q->def) > c->of[q->def->id]) *coarse_at(c, q->def) = c->of[q->def->id];
+  }
+  arena_destroy(a);
+}
+
+// From the results back to what they read. Once is enough but for equations that stand among those of a recurrence.
 static double *coarse_of(Vm *vm) {
   const Fn *f = vm->f;
-  Coarse c = {.of = arena_array(vm->a, double, f->tensors.n), .changed = true};
-  for (int k = 0; k < f->tensors.n; k++) c.of[k] = fn_is_output(f->tensors.v[k]) ? tolerance_of(f->tensors.v[k]) : 0x1p-12;
+  int n = f->tensors.n;
+  Coarse c = {.f = f, .of = arena_array(vm->a, double, n), .first = arena_array(vm->a, int, n), .changed = true};
+  for (int k = 0; k < n; k++) {
+    c.of[k] = fn_is_output(f->tensors.v[k]) ? tolerance_of(f->tensors.v[k]) : 0x1p-12;
+    c.first[k] = k;
+  }
+  share_recurrences(&c);
   while (c.changed) {
     c.changed = false;
-    for (int k = f->eqns.n - 1; k >= 0; k--) {
-      bool before = c.changed;
-      lower_reads(&c, f->eqns.v[k]);
-      if (!f->eqns.v[k]->scc) c.changed = before;          // its reads stand further up: this pass reaches them
-    }
+    for (int k = f->eqns.n - 1; k >= 0; k--) lower_reads(&c, f->eqns.v[k]);
   }
+  for (int k = 0; k < n; k++) c.of[k] = c.of[c.first[k]];
   return c.of;
 }
 
@@ -113,6 +134,7 @@ static bool run_unit(Vm *vm, const Store *s, const int64_t *ix) {
   Frame *f = push_eval(vm, s->unit, NULL, NULL, 0);
   if (!f) return false;
   for (int k = 0; k < s->q->n; k++) set_index(f, k, ix[k]);
+  vm->stored = (Stored){0};
   vm_run(vm);
   if (!vm->fatal && vm->bad) vm->fatal = vm->bad;
   return !vm->fatal;
@@ -148,21 +170,19 @@ static void either(const Store *s, const Val *old, Val *v) {
   bound_atom(v, t);
 }
 
-// Was cell stored by this update already? Its own pages hold that, or what a version before left there.
-static bool stored_twice(const Store *s, const Store *base, int64_t cell) {
-  const Page *p = store_peek(s, cell), *old = store_peek(base, cell);
-  int64_t k = cell & (PAGE_CELLS - 1);
-  if (!p || p->owner != s || p->state[k] != CELL_DONE) return false;
-  return !old || old->state[k] != CELL_DONE || memcmp(&p->v[k], &old->v[k], sizeof p->v[k]) != 0;
+// Was the cell stored by this update already?
+static bool stored_twice(const Store *s, int64_t cell) {
+  const Page *p = store_peek(s, cell);
+  return p && p->owner == s && p->state[cell & (PAGE_CELLS - 1)] == CELL_DONE;
 }
 
-static bool store_one(Vm *vm, Store *s, const Store *base) {
+static bool store_one(Vm *vm, Store *s) {
   if (vm->bounds && (vm->stored.unsure || (vm->stored.yes && unsure_place(vm, s)))) s->uncertain = true;
   if (!vm->stored.yes) return true;
   int64_t at = store_position(vm, s);
   if (at < 0) return false;
   Val v = vm->ret;
-  if (vm->bounds && stored_twice(s, base, at)) {
+  if (vm->bounds && stored_twice(s, at)) {
     Val old = store_value(vm, s, at, DT_NONE);
     either(s, &old, &v);
   }
@@ -186,10 +206,10 @@ static bool empty_range(const Eqn *q, const int64_t *extent) {
   return false;
 }
 
-static bool update_elements(Vm *vm, Store *s, const Store *base, const int64_t *extent) {
+static bool update_elements(Vm *vm, Store *s, const int64_t *extent) {
   int64_t ix[LIMIT_RANK] = {0};
   do
-    if (!run_unit(vm, s, ix) || !store_one(vm, s, base)) return false;
+    if (!run_unit(vm, s, ix) || !store_one(vm, s)) return false;
   while (next_tuple(s->q, extent, -1, ix));
   return true;
 }
@@ -232,7 +252,7 @@ static bool update_block(Vm *vm, Store *s, const Store *base, int row, int64_t f
   if (n == 0) return true;
   for (int64_t k = 0; k < fmt->block; k++)
     if (!stored[k] && !old_value(vm, base, cell * fmt->block + k, &v[k])) return false;
-  if (vm->bounds && stored_twice(s, base, cell)) s->uncertain = true;
+  if (vm->bounds && stored_twice(s, cell)) s->uncertain = true;
   if (!push_encode(vm, s, cell, v)) return false;
   vm_run(vm);
   if (!vm->fatal && vm->bad) vm->fatal = vm->bad;
@@ -260,7 +280,7 @@ static bool run_update(Vm *vm, Store *s) {
   (void)known;
   if (!store_start(vm, s, base)) return false;
   if (empty_range(s->q, extent)) return true;
-  return s->t->fmt ? update_rows(vm, s, base, extent) : update_elements(vm, s, base, extent);
+  return s->t->fmt ? update_rows(vm, s, base, extent) : update_elements(vm, s, extent);
 }
 
 // ---- the outcome
@@ -296,9 +316,9 @@ static bool write_out(Vm *vm, const View *results, double **bounds) {
     if (!write_bounds(vm, &vm->store[f->results.v[k]->id], bounds[k])) return false;
   for (int k = 0, n = f->results.n; bounds && k < f->params.n; k++)
     if (f->params.v[k]->role == ROLE_MUT && !write_bounds(vm, last_version(vm, f->params.v[k]), bounds[n++])) return false;
-  for (int k = 0; k < f->results.n; k++) store_write_out(vm, &vm->store[f->results.v[k]->id], results[k].data);
+  for (int k = 0; k < f->results.n; k++) store_write_out(&vm->store[f->results.v[k]->id], results[k].data);
   for (int k = 0; k < f->params.n; k++)
-    if (f->params.v[k]->role == ROLE_MUT) store_write_out(vm, last_version(vm, f->params.v[k]), vm->params[k].data);
+    if (f->params.v[k]->role == ROLE_MUT) store_write_out(last_version(vm, f->params.v[k]), vm->params[k].data);
   return true;
 }
 

@@ -88,7 +88,7 @@ typedef struct Unit {
 
 // ---- stores
 
-enum { CELL_EMPTY, CELL_BUSY, CELL_DONE, CELL_FAILED };
+enum { CELL_EMPTY, CELL_BUSY, CELL_FAILED, CELL_DONE, CELL_KEPT /* done, by the version before */ };
 enum { PAGE_BITS = 10, PAGE_CELLS = 1 << PAGE_BITS };
 
 typedef struct Slack { double err, mag, ops; } Slack;
@@ -223,7 +223,7 @@ Scalar load_as(Dtype stored, const void *base, int64_t k, Dtype as);
 bool store_has(const Store *s, int64_t cell, uint8_t *state);    // false: nothing there yet
 unsigned char *store_block(const Store *s, int64_t cell, double **err);
 bool store_put_block(Vm *vm, Store *s, int64_t cell, const unsigned char *bytes, const double *err);
-void store_write_out(const Vm *vm, const Store *s, void *data);
+void store_write_out(const Store *s, void *data);
 
 // interp_exec.c
 void vm_run(Vm *vm);                                       // until no frame is left

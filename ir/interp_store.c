@@ -50,7 +50,7 @@ static bool page_alloc(Vm *vm, const Store *s, size_t n, Page *p) {
 
 static void page_copy(const Vm *vm, const Store *s, size_t n, const Page *from, Page *to) {
   const Format *fmt = s->t->fmt;
-  memcpy(to->state, from->state, n);
+  for (size_t k = 0; k < n; k++) to->state[k] = from->state[k] == CELL_DONE ? CELL_KEPT : from->state[k];
   memcpy(to->v, from->v, n * sizeof *to->v);
   if (fmt) memcpy(to->bytes, from->bytes, n * (size_t)fmt->bytes);
   if (fmt && vm->bounds) memcpy(to->err, from->err, n * (size_t)format_slots(fmt) * sizeof *to->err);
@@ -117,7 +117,7 @@ void store_put(Vm *vm, Store *s, int64_t cell, const Val *v) {
 bool store_has(const Store *s, int64_t cell, uint8_t *state) {
   const Page *p = store_peek(s, cell);
   *state = p ? p->state[cell & (PAGE_CELLS - 1)] : CELL_EMPTY;
-  if (*state == CELL_EMPTY && (s->data || s->t->role == ROLE_TABLE)) *state = CELL_DONE;
+  if (*state == CELL_KEPT || (*state == CELL_EMPTY && (s->data || s->t->role == ROLE_TABLE))) *state = CELL_DONE;
   return *state != CELL_EMPTY;
 }
 
@@ -142,7 +142,7 @@ Val store_value(const Vm *vm, const Store *s, int64_t cell, Dtype as) {
   const Page *p = store_peek(s, cell);
   int64_t k = cell & (PAGE_CELLS - 1);
   Val z = {.err = 0};
-  if (p && p->state[k] == CELL_DONE) {
+  if (p && p->state[k] >= CELL_DONE) {
     z.v = value_as(s->t->dtype, p->v[k], as);
     if (p->slack) z.err = p->slack[k].err, z.mag = p->slack[k].mag, z.ops = p->slack[k].ops;
   } else {
@@ -159,7 +159,7 @@ unsigned char *store_block(const Store *s, int64_t cell, double **err) {
   const Format *fmt = s->t->fmt;
   int64_t k = cell & (PAGE_CELLS - 1);
   *err = NULL;
-  if (!p || p->state[k] != CELL_DONE) return s->data + cell * fmt->bytes;
+  if (!p || p->state[k] < CELL_DONE) return s->data + cell * fmt->bytes;
   if (p->err) *err = p->err + k * format_slots(fmt);
   return p->bytes + k * fmt->bytes;
 }
@@ -176,14 +176,13 @@ bool store_put_block(Vm *vm, Store *s, int64_t cell, const unsigned char *bytes,
 }
 
 // Everything computed goes to the caller's memory; cells that are not DONE are left as they are.
-void store_write_out(const Vm *vm, const Store *s, void *data) {
+void store_write_out(const Store *s, void *data) {
   const Format *fmt = s->t->fmt;
   for (int64_t c = 0; s->table && c < s->ncells; c++) {
     const Page *p = store_peek(s, c);
     if (!p) c |= PAGE_CELLS - 1;                  // no page: on to the next one
-    else if (p->state[c & (PAGE_CELLS - 1)] != CELL_DONE) continue;
+    else if (p->state[c & (PAGE_CELLS - 1)] < CELL_DONE) continue;
     else if (!fmt) dtype_store(s->t->dtype, data, c, p->v[c & (PAGE_CELLS - 1)]);
     else memcpy((unsigned char *)data + c * fmt->bytes, p->bytes + (c & (PAGE_CELLS - 1)) * fmt->bytes, (size_t)fmt->bytes);
   }
-  (void)vm;
 }

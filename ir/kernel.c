@@ -10,8 +10,7 @@
 //       vec j in 0 .. D
 //         y[i, j] = exp(x[i, j] - m)
 #include "ir/kernel.h"
-#include <assert.h>
-#include <string.h>
+#include <inttypes.h>
 
 Stmt *stmt_new(Arena *a, StmtKind kind) {
   Stmt *s = arena_new(a, Stmt);
@@ -43,10 +42,16 @@ static void indent(Buf *out, int depth) {
   for (int i = 0; i < depth; i++) buf_puts(out, "  ");
 }
 
+// An expression as source, but that integers alone need no type here.
+static void print_value(const Expr *e, Buf *out) {
+  if (e->op == OP_CONST && dtype_is_int((Dtype)e->dtype)) buf_printf(out, "%" PRId64, e->u.v.i);
+  else expr_print(e, out);
+}
+
 static void print_list(Buf *out, int n, Expr *const *e) {
   for (int i = 0; i < n; i++) {
     if (i) buf_puts(out, ", ");
-    expr_print(e[i], out);
+    print_value(e[i], out);
   }
 }
 
@@ -54,12 +59,12 @@ static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
   if (s->how == HOW_LANES) buf_printf(out, "(%d)", s->lanes);
   buf_printf(out, " %s in ", s->ix->name);
-  expr_print(s->lo, out);
+  print_value(s->lo, out);
   buf_puts(out, " .. ");
-  expr_print(s->hi, out);
+  print_value(s->hi, out);
   if (s->parallel_if) {
     buf_puts(out, " if ");
-    expr_print(s->parallel_if, out);
+    print_value(s->parallel_if, out);
   }
 }
 
@@ -67,17 +72,17 @@ static void print_var(const Stmt *s, Buf *out) {
   buf_printf(out, "%s %s: %s", s->kind == ST_LET ? "let" : "var", s->var->name, dtypes[s->var->dtype].name);
   if (s->kind == ST_VAR && s->lanes > 1) buf_printf(out, "[%d lanes]", s->lanes);
   buf_puts(out, " = ");
-  expr_print(s->a, out);
+  print_value(s->a, out);
 }
 
 static void print_acc(const Stmt *s, Buf *out) {
   if (s->var2) buf_printf(out, "%s, %s", s->var->name, s->var2->name);
   else buf_puts(out, s->var->name);
   buf_printf(out, " = %s(%s, ", reducers[s->reducer].name, s->var->name);
-  expr_print(s->a, out);
+  print_value(s->a, out);
   if (s->var2) {
     buf_puts(out, " at ");
-    expr_print(s->b, out);
+    print_value(s->b, out);
   }
   buf_putc(out, ')');
 }
@@ -91,7 +96,7 @@ static void print_store(const Stmt *s, Buf *out) {
     buf_putc(out, ']');
   }
   buf_puts(out, " = ");
-  expr_print(s->a, out);
+  print_value(s->a, out);
 }
 
 static void print_alloc(const Stmt *s, Buf *out) {
@@ -105,12 +110,12 @@ static void print_head(const Stmt *s, Buf *out) {
   switch (s->kind) {
   case ST_LOOP: print_loop(s, out); return;
   case ST_LET: case ST_VAR: print_var(s, out); return;
-  case ST_SET: buf_printf(out, "%s = ", s->var->name); expr_print(s->a, out); return;
+  case ST_SET: buf_printf(out, "%s = ", s->var->name); print_value(s->a, out); return;
   case ST_ACC: print_acc(s, out); return;
   case ST_FOLD: buf_printf(out, "fold %s = %s", s->var->name, reducers[s->reducer].name); return;
   case ST_STORE: print_store(s, out); return;
-  case ST_IF: buf_puts(out, "if "); expr_print(s->a, out); return;
-  case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); expr_print(s->a, out); return;
+  case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
+  case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;
   case ST_ALLOC: print_alloc(s, out); return;
   }
 }
@@ -147,7 +152,7 @@ static void print_temp(const Temp *t, Buf *out) {
   buf_printf(out, "temp %s: %s[", t->t->name, t->t->fmt ? t->t->fmt->name : dtypes[t->t->dtype].name);
   print_list(out, t->t->rank, t->t->extent);
   buf_puts(out, "] at ");
-  expr_print(t->offset, out);
+  print_value(t->offset, out);
   buf_printf(out, " in kernels %d .. %d\n", t->first, t->last);
 }
 
@@ -157,7 +162,7 @@ static void print_site(const Site *s, Buf *out) {
   if (s->axis >= 0) buf_printf(out, " subscript %d", s->axis);
   if (s->extent) {
     buf_puts(out, " of 0 .. ");
-    expr_print(s->extent, out);
+    print_value(s->extent, out);
   }
   if (s->equation) buf_printf(out, ", in the equation of %s", s->equation);
   buf_putc(out, '\n');
@@ -167,12 +172,12 @@ void plan_print(const Plan *p, Buf *out) {
   for (int i = 0; i < p->temps.n; i++) print_temp(&p->temps.v[i], out);
   if (p->temps.n) {
     buf_puts(out, "scratch ");
-    expr_print(p->scratch_bytes, out);
+    print_value(p->scratch_bytes, out);
     buf_puts(out, " bytes\n");
   }
   for (int i = 0; i < p->conds.n; i++) {
     buf_puts(out, "check ");
-    expr_print(p->conds.v[i].e, out);
+    print_value(p->conds.v[i].e, out);
     buf_putc(out, '\n');
   }
   for (int i = 0; i < p->sites.n; i++) print_site(p->sites.v[i], out);

@@ -59,6 +59,7 @@ struct Site {
   Name equation, tensor;
   int axis;             // -1 when none
   Expr *extent;         // allowed 0 .. extent - 1, over dims and scalar arguments; NULL when none
+  const Expr *e;        // the READ or REDUCE that is checked, as faults show it; NULL: none, or a store
 };
 
 // Where a tensor lives during a kernel's run.
@@ -115,6 +116,8 @@ typedef struct Plan {
 
 Place tensor_place(const Plan *p, const Tensor *t);
 Stmt *stmt_new(Arena *a, StmtKind kind);
+// Fills k->args from k->body: tensors in memory by role (parameters, mut, results, temporaries), then id.
+void kernel_list_args(Plan *p, Kernel *k);
 
 // As indented loops, for people and golden tests (`--stage kernel`).
 void kernel_print(const Plan *p, const Kernel *k, Buf *out);

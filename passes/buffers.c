@@ -94,21 +94,6 @@ static void place_temps(Buffers *b) {
     }
 }
 
-// The tensors in memory that a kernel touches: by role (parameters first), then id.
-static void list_args(Buffers *b, Kernel *k) {
-  Fn *f = b->p->fn;
-  for (int i = 0; i < f->tensors.n; i++) b->use[i] = (Use){0};
-  see_stmts(b, k->body);
-  static const Role order[] = { ROLE_PARAM, ROLE_MUT, ROLE_RESULT, ROLE_LOCAL, ROLE_VERSION };
-  for (unsigned r = 0; r < sizeof order / sizeof *order; r++)
-    for (int i = 0; i < f->tensors.n; i++) {
-      Use *u = &b->use[i];
-      Tensor *t = f->tensors.v[i];
-      if (t->role != order[r] || u->stack || (!u->read && !u->written)) continue;
-      vec_push(b->p->plan->a, &k->args, (KernelArg){ t, u->read, u->written });
-    }
-}
-
 bool pass_buffers(Pipe *p) {
   Plan *plan = p->plan;
   Buffers b = { .p = p, .use = arena_array(p->scratch, Use, p->fn->tensors.n + 1) };
@@ -118,6 +103,6 @@ bool pass_buffers(Pipe *p) {
   }
   for (int i = 0; i < plan->kernels.n; i++) plan->kernels.v[i]->body = drop_stores(&b, plan->kernels.v[i]->body);
   place_temps(&b);
-  for (int i = 0; i < plan->kernels.n; i++) list_args(&b, plan->kernels.v[i]);
+  for (int i = 0; i < plan->kernels.n; i++) kernel_list_args(plan, plan->kernels.v[i]);
   return true;
 }

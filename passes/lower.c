@@ -143,11 +143,22 @@ static int dependence(Lower *l, const Item *from, const NextLoop *a, const Item 
   return c.same && a && b && same_loop(a, b) ? 1 : 2;
 }
 
-static void note_equation(Lower *l, Stmt *s, const Eqn *q) {
+enum { MAX_NOTE = 160 };        // characters of an equation in a comment
+
+// The equation as the source has it, where one of that name stands there; a long one is cut.
+static const char *equation_text(Lower *l, const Eqn *q) {
+  const Eqn *shown = q;
+  const Fn *src = l->p->source;
+  for (int i = 0; i < src->eqns.n; i++)
+    if (src->eqns.v[i]->def->name == q->def->name || !strcmp(src->eqns.v[i]->def->name, q->def->name)) shown = src->eqns.v[i];
   Buf b = buf_make(l->p->a);
-  if (s->note) buf_printf(&b, "%s\n", s->note);
-  eqn_print(l->f, q, &b);
-  s->note = b.s;
+  eqn_print(shown == q ? l->f : src, shown, &b);
+  return b.n <= MAX_NOTE ? b.s : arena_printf(l->p->a, "%.*s ...", MAX_NOTE, b.s);
+}
+
+static void note_equation(Lower *l, Stmt *s, const Eqn *q) {
+  const char *text = equation_text(l, q);
+  s->note = s->note ? arena_printf(l->p->a, "%s\n%s", s->note, text) : text;
 }
 
 // ---- accumulators ------------------------------------------------------------------------------
@@ -221,6 +232,11 @@ static void store_value(Lower *l, Item *it, Expr *value) {
   lower_emit(l, s);
 }
 
+static bool read_inside(const Lower *l, const Tensor *t) {
+  for (int i = 0; i < l->u->m.n; i++) if (lower_reads(l->u->m.v[i].q, t)) return true;
+  return false;
+}
+
 // All loops of the item are open: its value is computed, kept in a variable for readers in here, and stored.
 static void finish(Lower *l, Item *it, Expr *value) {
   Eqn *q = it->q;
@@ -230,7 +246,7 @@ static void finish(Lower *l, Item *it, Expr *value) {
   lower_count(l, value);
   value = lower_expr(l, value);
   if (t->stored || fn_is_output(t)) value = expr_cast(l->x, t->dtype, value, q->at);
-  if (!lower_is_leaf(value)) {
+  if (!lower_is_leaf(value) && read_inside(l, t)) {
     Var *v = lower_var(l, t->name, (Dtype)value->dtype);
     lower_decl(l, ST_LET, v, value);
     value = expr_var(l->x, v);
@@ -240,7 +256,7 @@ static void finish(Lower *l, Item *it, Expr *value) {
   st->n = q->n;
   for (int k = 0; k < q->n; k++) st->sub[k] = at_item(l, it, expr_index(l->x, q->ix[k]));
   store_value(l, it, value);
-  if (*first) note_equation(l, *first, q);
+  if (q->body->op != OP_REDUCE) note_equation(l, *first, q);      // a reduction's note stands on its loop
 }
 
 static void finish_map(Lower *l, Item *it) { finish(l, it, at_item(l, it, it->q->body)); }
@@ -419,10 +435,24 @@ static void lower_block(Lower *l, int n, Item *items) {
 
 // ---- kernels -----------------------------------------------------------------------------------
 
-static Expr *grid_work(Lower *l) {
-  Expr *work = NULL;
-  for (int k = 0; k < l->u->ngrid; k++) work = work ? expr_op2(l->x, OP_MUL, work, l->u->extent[k], NO_SPAN) : l->u->extent[k];
-  return work;
+// Steps of the member that loops most: what a kernel must have of work before it is worth splitting over cores.
+static Expr *most_work(Lower *l) {
+  Expr *most = NULL;
+  int loops = -1;
+  for (int i = 0; i < l->u->m.n; i++) {
+    const Eqn *q = l->u->m.v[i].q;
+    const Expr *e = q->body;
+    Expr *work = NULL;
+    int n = q->n;
+    for (int k = 0; k < q->n; k++) work = work ? expr_op2(l->x, OP_MUL, work, q->extent[k], NO_SPAN) : q->extent[k];
+    for (int k = 0; e->op == OP_REDUCE && k < e->u.bind->n; k++) {
+      if (!expr_is_int(reduce_lo(e, k), 0) || !lower_dims_only(reduce_hi(e, k))) continue;
+      work = work ? expr_op2(l->x, OP_MUL, work, reduce_hi(e, k), NO_SPAN) : reduce_hi(e, k);
+      n++;
+    }
+    if (work && n > loops) loops = n, most = work;
+  }
+  return most;
 }
 
 static bool is_output(const Group *u, int i) { return fn_is_output(u->m.v[i].q->def); }
@@ -474,7 +504,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   scope_open(&l, NULL, false);
   Index *grid[MAX_GRID];
   Stmt *loop[MAX_GRID];
-  Expr *zero = expr_int(l.x, DT_I64, 0, NO_SPAN), *work = grid_work(&l);
+  Expr *zero = expr_int(l.x, DT_I64, 0, NO_SPAN), *work = most_work(&l);
   for (int g = 0; g < u->ngrid; g++) {
     grid[g] = index_new(l.x, u->grid[g]->name, u->grid[g]->at);
     loop[g] = loop_open(&l, grid[g], zero, u->extent[g], HOW_PAR);
@@ -487,6 +517,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   k->body = scope_close(&l);
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);
+  kernel_list_args(p->plan, k);
   vec_push(p->a, &p->plan->kernels, k);
 }
 
@@ -498,6 +529,5 @@ bool pass_lower(Pipe *p) {
       for (int k = 0; j != i && k < p->groups.v[j]->m.n; k++) lower_mark_reads(p->scratch, p->groups.v[j]->m.v[k].q, elsewhere);
     lower_kernel(p, p->groups.v[i], elsewhere);
   }
-  p->plan->scratch_bytes = expr_int(f->x, DT_I64, 0, NO_SPAN);
   return p->d ? p->d->errors == 0 : true;
 }

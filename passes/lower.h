@@ -81,6 +81,7 @@ void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value);
 Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub);    // NULL: nothing to check
 Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data);    // hi, or lo when the range is too long
 bool lower_from_data(const Expr *e);               // reads a tensor
+bool lower_dims_only(const Expr *e);                // dimensions and constants
 Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variable unless it is one
 bool lower_nonempty(Lower *l, Expr *reduce);
 bool lower_too_big(Lower *l);

@@ -25,6 +25,17 @@ bool lower_from_data(const Expr *e) {
   return data;
 }
 
+static void see_more(void *cx, Expr *e) {
+  if (e->op == OP_INDEX || e->op == OP_VAR || e->op == OP_FIELD || e->op == OP_READ) *(bool *)cx = true;
+}
+bool lower_dims_only(const Expr *e) {
+  bool more = false;
+  Arena *a = arena_create();
+  expr_visit(a, (Expr *)e, see_more, &more);
+  arena_destroy(a);
+  return !more;
+}
+
 bool lower_too_big(Lower *l) {
   if (l->nstmts <= LOWER_MAX_STMTS) return false;
   if (!l->reported && l->p->d)
@@ -259,6 +270,7 @@ static Expr *settle(Lower *l, Expr *e, Expr *r) {
     return r;
   }
   bool often = (uintptr_t)map_get(&l->uses, (uint64_t)e->id + 1) > 1;
+  if (e->op == OP_READ && !e->u.t->rank && e->u.t->role == ROLE_PARAM) return r;     // an argument of the kernel
   bool cheap = index_arithmetic(e) || e->op == OP_CAST;
   bool moves = !cheap && depth_of(l, e) < l->scope->depth;
   if (!(often && !index_arithmetic(e)) && !moves) return r;

@@ -12,8 +12,8 @@
 //    ▼
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
-//    │ vector     lanes for reductions, vectors for maps
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
+//    │ vector     lanes for reductions, vectors for maps
 //    ▼
 //   codegen prints it
 #include "passes/pass.h"
@@ -31,8 +31,8 @@ const Pass passes[] = {
   { "simplify2", STAGE_FN,   pass_simplify, 0,             "simplify again, after inlining" },
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
-  { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
+  { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
 };
 const int npasses = sizeof passes / sizeof *passes;
 
@@ -78,8 +78,8 @@ static bool run_one(Pipe *p, const Pass *pass) {
   bool ok = pass->run(p);
   if (p->opt.timing) p->opt.timing(p->opt.timing_cx, pass->name, now_ms() - t0);
   if (!ok) return false;
-  bool lowered = p->plan && p->plan->kernels.n;
-  if (p->opt.verify && (pass->stage == STAGE_FN || lowered) && !verified(p, pass)) return false;
+  bool whole = p->plan && p->plan->scratch_bytes;     // a plan has invariants once its tensors have places
+  if (p->opt.verify && (pass->stage == STAGE_FN || whole) && !verified(p, pass)) return false;
   if (p->opt.dump && p->opt.dump_after && (listed(p->opt.dump_after, pass->name) || !strcmp(p->opt.dump_after, "all")))
     p->opt.dump(p->opt.dump_cx, pass->name, state_text(p));
   return true;

@@ -44,23 +44,27 @@ static void widen(Vector *v, Stmt *loop) {
   loop->lanes = LANES;
 }
 
-// A loop whose accumulators are all updated here and nowhere else.
-static void choose(Vector *v, Stmt *loop, const Stmt *outer) {
-  if (loop->how == HOW_SEQ && has_acc(loop->body)) {
+// A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
+// nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
+static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
+  bool nested = outer && outer->how == HOW_PAR && outer->body == loop && !loop->next;
+  if (loop->how == HOW_PAR && straight(loop->body, false)) {
+    loop->how = in_parallel ? HOW_VEC : HOW_PAR_VEC;
+  } else if (loop->how == HOW_PAR && in_parallel && !nested) {
+    loop->how = HOW_SEQ;
+  } else if (loop->how == HOW_SEQ && has_acc(loop->body)) {
     if (straight(loop->body, true)) widen(v, loop);
   } else if (loop->how == HOW_SEQ && stores(loop->body) && straight(loop->body, false) && !loop->ordered) {
     loop->how = HOW_VEC;
-  } else if (loop->how == HOW_PAR && straight(loop->body, false)) {
-    bool nested = outer && outer->how == HOW_PAR && outer->body == loop && !loop->next;
-    loop->how = nested ? HOW_VEC : HOW_PAR_VEC;
   }
 }
 
-static void walk(Vector *v, Stmt *s, const Stmt *outer) {
+static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
   for (; s; s = s->next) {
-    if (s->kind == ST_LOOP) choose(v, s, outer);
-    walk(v, s->body, s->kind == ST_LOOP ? s : NULL);
-    walk(v, s->els, NULL);
+    if (s->kind == ST_LOOP) choose(v, s, outer, in_parallel);
+    bool parallel = in_parallel || (s->kind == ST_LOOP && (s->how == HOW_PAR || s->how == HOW_PAR_VEC));
+    walk(v, s->body, s->kind == ST_LOOP ? s : NULL, parallel);
+    walk(v, s->els, NULL, parallel);
   }
 }
 
@@ -109,7 +113,7 @@ bool pass_vector(Pipe *p) {
     Kernel *k = p->plan->kernels.v[i];
     Vector v = { p, map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
-    walk(&v, k->body, NULL);
+    walk(&v, k->body, NULL, false);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
     k->body = drop_folds(k->body);

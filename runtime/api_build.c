@@ -38,23 +38,11 @@ static void check_disabled(plait_messages *m, const char *list) {
   }
 }
 
-static void check_dims(const plait_entry *e, const plait_build_options *o, plait_messages *m) {
-  const Fn *f = e->fn;
-  for (size_t i = 0; i < o->ndims; i++) {
-    if (dim_index(f, o->dims[i].name) >= 0) continue;
-    const char **names = arena_array(m->a, const char *, f->dims.n + 1);
-    for (int k = 0; k < f->dims.n; k++) names[k] = f->dims.v[k]->name;
-    diag_error(m->d, E_bad_option, NO_SPAN, "`%s` has no dimension `%s`", f->name, o->dims[i].name);
-    help_nearest(m->d, o->dims[i].name, names, f->dims.n, arena_printf(m->a, "its signature: %s", e->signature));
-  }
-}
-
 bool build_check(const plait_entry *e, const plait_build_options *o, plait_messages *m) {
   check_disabled(m, o->disable);
   if (o->stop_after) check_pass(m, o->stop_after, strlen(o->stop_after));
   if (o->dump_after && strcmp(o->dump_after, "all") != 0) check_pass(m, o->dump_after, strlen(o->dump_after));
-  check_dims(e, o, m);
-  return !m->d->errors;
+  return dims_check(e, o->dims, o->ndims, m);
 }
 
 // ---- the passes ----

@@ -188,7 +188,7 @@ static bool check_result(Call *c, int i) {
   if (!check_tensor(c, t, given, &c->result[i])) return false;
   for (int k = 0; k < t->rank; k++)
     if (given->extent[k] != extent[k]) {
-      diag_error(c->m->d, E_call_shape, t->at, "extent %d of `%s` is %" PRId64 " here, the memory given has %" PRId64, k + 1, t->name, extent[k], given->extent[k]);
+      diag_error(c->m->d, E_call_shape, t->at, "extent %d of `%s` is %" PRId64 " here, the memory given has %" PRId64, k, t->name, extent[k], given->extent[k]);
       return false;
     }
   return true;
@@ -287,6 +287,6 @@ plait_status plait_exec_scratch(const plait_exec *x, const plait_tensor *params,
   plait_status s = messages_give(m, messages);
   if (s) return s;
   *bytes = (size_t)n;
-  if (alignment) *alignment = SCRATCH_ALIGN;
+  if (alignment) *alignment = CALL_SCRATCH_ALIGN;
   return PLAIT_OK;
 }

@@ -2,12 +2,7 @@
 #ifndef PLAIT_RUNTIME_API_EXEC_H
 #define PLAIT_RUNTIME_API_EXEC_H
 #include "runtime/api_internal.h"
-
-enum { SCRATCH_ALIGN = 64 };
-
-// The entry of compiled code (codegen/entry_c.c): arguments are params, then results; dims by Dim.id of the plan's function;
-// fault[0]: number of the site that failed, 0: none; fault[1]: its value. Non-zero after a fault.
-typedef int PlanEntry(void *const *arg, const long long *dim, void *scratch, long long *fault);
+#include "runtime/call.h"
 
 struct plait_exec {
   const plait_entry *entry;   // of a program that is kept
@@ -15,7 +10,7 @@ struct plait_exec {
   bool is_ref;
   const char *text, *compiler;
   JitModule *module;
-  PlanEntry *run;
+  CallEntry *run;
   plait_dim *dims; size_t ndims;   // promised at prepare
   double build_ms;
 };

@@ -98,6 +98,8 @@ bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const Vie
 // Says why tensor_bytes refused these extents.
 void report_extents(const Tensor *t, const int64_t *extent, Diags *d);
 plait_dtype dtype_public(const Tensor *t);
+// Dimensions that the entry does not have, as messages. False when there are errors.
+bool dims_check(const plait_entry *e, const plait_dim *dims, size_t n, plait_messages *m);
 int dim_index(const Fn *f, const char *name);
 // Room for the value of every dimension of f by id.
 int64_t *dims_new(Arena *a, const Fn *f);

@@ -127,22 +127,30 @@ static void solve_all(Solver *s, const plait_tensor *params) {
   }
 }
 
+bool dims_check(const plait_entry *e, const plait_dim *dims, size_t n, plait_messages *m) {
+  const Fn *f = e->fn;
+  const char **names = arena_array(m->a, const char *, f->dims.n + 1);
+  for (int k = 0; k < f->dims.n; k++) names[k] = f->dims.v[k]->name;
+  for (size_t i = 0; i < n; i++) {
+    if (dim_index(f, dims[i].name) >= 0) continue;
+    diag_error(m->d, E_bad_option, NO_SPAN, "`%s` has no dimension `%s`", f->name, dims[i].name);
+    help_nearest(m->d, dims[i].name, names, f->dims.n, arena_printf(m->a, "its signature: %s", e->signature));
+  }
+  return !m->d->errors;
+}
+
 static bool take_dims(Solver *s, const plait_dim *dims, size_t n) {
   for (size_t i = 0; i < n; i++) {
     int k = dim_index(s->f, dims[i].name);
-    if (k < 0) {
-      const char **names = arena_array(s->a, const char *, s->f->dims.n + 1);
-      for (int j = 0; j < s->f->dims.n; j++) names[j] = s->f->dims.v[j]->name;
-      diag_error(s->d, E_bad_option, NO_SPAN, "`%s` has no dimension `%s`", s->f->name, dims[i].name);
-      help_nearest(s->d, dims[i].name, names, s->f->dims.n, NULL);
-    } else if (dims[i].value < 0 || dims[i].value > LIMIT_EXTENT) {
-      diag_error(s->d, E_call_extent, s->f->dims.v[k]->at, "dimension `%s` cannot be %" PRId64, dims[i].name, dims[i].value);
-    } else {
-      s->known[k] = true;
-      s->b->dims[s->f->dims.v[k]->id] = dims[i].value;
+    const Dim *dim = s->f->dims.v[k];
+    if (dims[i].value < 0 || dims[i].value > LIMIT_EXTENT) {
+      diag_error(s->d, E_call_extent, dim->at, "dimension `%s` cannot be %" PRId64, dim->name, dims[i].value);
+      return false;
     }
+    s->known[k] = true;
+    s->b->dims[dim->id] = dims[i].value;
   }
-  return !s->d->errors;
+  return true;
 }
 
 static bool report_missing(const Solver *s) {
@@ -163,7 +171,7 @@ void report_extents(const Tensor *t, const int64_t *extent, Diags *d) {
   int64_t n;
   for (int k = 0; k < t->rank; k++)
     if (extent[k] < 0 || extent[k] > LIMIT_EXTENT) {
-      diag_error(d, E_call_extent, t->at, "extent %d of `%s` cannot be %" PRId64, k + 1, t->name, extent[k]);
+      diag_error(d, E_call_extent, t->at, "extent %d of `%s` cannot be %" PRId64, k, t->name, extent[k]);
       return;
     }
   if (!count_elements(t->rank, extent, &n)) {
@@ -189,7 +197,7 @@ bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const Vie
   for (int k = 0; k < t->rank; k++) {
     Scalar v;
     if (!fn_eval_scalar(f, t->extent[k], dims, params, &v)) {
-      diag_error(d, E_call_extent, t->at, "extent %d of `%s` is too large", k + 1, t->name);
+      diag_error(d, E_call_extent, t->at, "extent %d of `%s` is too large", k, t->name);
       return false;
     }
     extent[k] = v.i;
@@ -243,6 +251,7 @@ plait_status plait_entry_infer(const plait_entry *e, const plait_tensor *params,
   if (messages) *messages = NULL;
   if (!e || (nparams && !params) || (ndims && !dims) || nparams != (size_t)e->fn->params.n) return PLAIT_ERROR_USAGE;
   plait_messages *m = messages_new(e->program);
+  if (!dims_check(e, dims, ndims, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
   Bound *b = arena_new(m->a, Bound);
   b->dims = dims_new(m->a, e->fn);
   plait_shape *results = arena_array(m->a, plait_shape, e->fn->results.n);

@@ -141,6 +141,7 @@ const ClangTable *search_clang(Arena *a, const char *extra, const char **where, 
   const char *reason = "";
   pthread_mutex_lock(&library.lock);
   const ClangTable *t = library.table ? library.table : find_clang(a, extra, &reason);
+  if (t) reason = "";
   if (where) *where = t && library.path ? library.path : "";
   pthread_mutex_unlock(&library.lock);
   if (atomic_load(&library.broken)) t = NULL, reason = "LLVM failed earlier in this process";

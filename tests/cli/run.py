@@ -39,8 +39,8 @@ class Skip(Exception):
 
 class Done:
     def __init__(self, p):
-        self.code, self.out, self.err = p.returncode, p.stdout.decode(), p.stderr.decode()
-        self.raw = p.stdout
+        self.code, self.raw = p.returncode, p.stdout
+        self.out, self.err = p.stdout.decode(errors="replace"), p.stderr.decode()
 
 
 def plait(*args, stdin=b"", env=None, cwd=None):
@@ -144,7 +144,7 @@ def a_file_in_a_commands_place_says_how_to_run_it():
 
 
 def missing_operands_and_values_are_usage_errors():
-    for args in [("check",), ("run",), ("emit",), ("fmt",), ("explain",), ("run", "--entry"), ("check", "-"[:0] + "--color")]:
+    for args in [("check",), ("run",), ("emit",), ("fmt",), ("explain",), ("run", "--entry"), ("check", "--color")]:
         expect(plait(*args), 2)
 
 
@@ -318,7 +318,7 @@ def missing_arguments_are_named_with_an_example():
 def unknown_arguments_get_a_suggestion():
     path = write("g.plait", GATHER)
     expect(plait("run", "--target", "ref", path, "--in", "idx=random"), 2, "did you mean `ids`?")
-    expect(plait("run", "--target", "ref", path, "--out", "z=z.npy"), 2, "it has: y")
+    expect(plait("run", "--target", "ref", path, "--out", "result=z.npy"), 2, "it has: y")
 
 
 def shapes_of_generated_tensors_follow_from_the_others():
@@ -329,8 +329,7 @@ def shapes_of_generated_tensors_follow_from_the_others():
     expect(plait("run", "--target", "ref", path, "--in", "x=random", "--in", "w=ones:3", "--in", "c=zeros"), 1, "`N`", "-D N=")
     expect(plait("run", "--target", "ref", path, "--in", "x=random:4x5", "--in", "w=ones:3", "--in", "c=zeros"), 1)
     expect(plait("run", "--target", "ref", path, "--in", "x=random:4x3", "--in", "w=ones", "--in", "c=zeros", "-D", "N=5"), 1)
-    expect(plait("run", "--target", "ref", path, "--in", "x=random:4x3", "--in", "w=ones", "--in", "c=zeros", "-D", "M=5"), 1 if False else 3, "`M`") \
-        if False else None
+    expect(plait("run", "--target", "ref", path, "--in", "x=random:4x3", "--in", "w=ones", "--in", "c=zeros", "-D", "M=5"), 2, "`M`")
 
 
 def malformed_specifications_are_usage_errors():
@@ -387,7 +386,7 @@ def all_versions_of_npy_are_read():
 
 def results_go_to_standard_output_as_npy():
     d = expect(plait("run", "--target", "ref", write("s.plait", SCALE), "--in", "x=" + floats("x.npy", 1, 2, shape=(1, 2)), "--out", "y=-"), 0)
-    assert d.raw[:6] == b"\x93NUMPY" if hasattr(d, "raw") else True
+    assert d.raw[:6] == b"\x93NUMPY" and d.raw[-8:] == struct.pack("<2f", 2, 4)
 
 
 def mut_tensors_are_read_and_written():
@@ -399,7 +398,7 @@ def mut_tensors_are_read_and_written():
     assert "cache" in d.out
 
 
-# dtype, NumPy type of the file, bytes of 4 values
+# dtype, NumPy type of the file
 DTYPES = [("f64", "<f8"), ("f32", "<f4"), ("f16", "<f2"), ("bf16", "<u2"), ("f8e4m3", "|u1"), ("f8e5m2", "|u1"), ("i64", "<i8"), ("i32", "<i4"),
           ("i16", "<i2"), ("i8", "|i1"), ("i4", "|u1"), ("u64", "<u8"), ("u32", "<u4"), ("u16", "<u2"), ("u8", "|u1"), ("u4", "|u1"), ("bool", "|b1")]
 
