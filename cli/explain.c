@@ -79,10 +79,10 @@ static void put_yardsticks(Cli *c, const plait_cost *k) {
 }
 
 static void put_remark(Cli *c, const plait_remark *m) {
-  printf("%s %s: `%s`%s%s%s", m->code, m->reason, m->first, m->second ? " and `" : "", m->second ? m->second : "", m->second ? "`" : "");
-  if (m->first_at.line) printf(" (line %d", m->first_at.line);
-  if (m->first_at.line && m->second) printf(" and %d", m->second_at.line);
-  printf("%s%s%s\n", m->first_at.line ? ")" : "", m->bytes > 0 ? ", at stake " : "", m->bytes > 0 ? human(c, m->bytes, "B") : "");
+  bool two = m->second && m->second_at.line && m->second_at.line != m->first_at.line;
+  printf("%s %s", m->code, m->reason);
+  if (m->first_at.line) printf(two ? ", lines %d and %d" : ", line %d", m->first_at.line, m->second_at.line);
+  printf("%s%s\n", m->bytes > 0 ? ", at stake " : "", m->bytes > 0 ? human(c, m->bytes, "B") : "");
   put_wrapped(stdout, m->text, 2, 100);
 }
 

@@ -92,6 +92,7 @@ const char *emit_index(Emit *e, const Stmt *loop) {
 }
 
 static void print_let(Emit *e, const Stmt *s) {
+  if (!map_getp(&e->read, s->var)) return;
   const char *value = emit_expr(e, s->a, LEVEL_COND);
   if (!dtype_is_float(s->var->dtype)) {
     Range *r = arena_new(e->a, Range);
@@ -237,6 +238,22 @@ void emit_block(Emit *e, const Stmt *s) {
 
 // ---- the file ----------------------------------------------------------------------------------
 
+static void mark_var(void *cx, Expr *x) {
+  if (x->op == OP_VAR) map_putp(&((Emit *)cx)->read, x->u.var, x);
+}
+
+// Variables that some expression reads; compilers warn of others.
+static void mark_reads(Emit *e, const Stmt *s) {
+  for (; s; s = s->next) {
+    Expr *const part[] = {s->lo, s->hi, s->parallel_if, s->a, s->b};
+    for (int k = 0; k < 5; k++)
+      if (part[k]) expr_visit(e->a, part[k], mark_var, e);
+    for (int k = 0; k < s->nsub; k++) expr_visit(e->a, s->sub[k], mark_var, e);
+    mark_reads(e, s->body);
+    mark_reads(e, s->els);
+  }
+}
+
 static void add_param(Emit *e, Params *p, const Dim *d, const Tensor *t) {
   const void *object = d ? (const void *)d : t;
   if (!map_getp(&e->used, object) || (t && tensor_place(e->p, t) == PLACE_STACK)) return;
@@ -259,6 +276,8 @@ static void print_kernel(Emit *e, const Kernel *k) {
   Buf body = buf_make(e->a), *out = e->out;
   e->used = map_make(e->a);
   e->written = map_make(e->a);
+  e->read = map_make(e->a);
+  mark_reads(e, k->body);
   e->faults = false;
   e->out = &body;
   names_open(&e->names);

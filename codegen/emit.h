@@ -30,6 +30,7 @@ struct Emit {
   const char *lane;       // in a LANES loop: the lane's variable
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
   Stmt folded;            // a FOLD
+  Map read;               // Var -> non-NULL: an expression of the kernel names it
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range

@@ -149,7 +149,7 @@ static void print_site_doc(const Site *s, Buf *b) {
   buf_printf(b, "//   %-8d %s", s->id, code_info(s->code)->title);
   if (s->tensor) {
     buf_printf(b, ": `%s`", s->tensor);
-    if (s->axis >= 0) buf_printf(b, ", subscript %d", s->axis + 1);
+    if (s->axis >= 0) buf_printf(b, ", subscript %d", s->axis);
   }
   if (s->equation) buf_printf(b, ", in the equation of `%s`", s->equation);
   buf_putc(b, '\n');

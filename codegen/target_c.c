@@ -156,6 +156,8 @@ static void lanes_loop(Emit *e, const Stmt *s) {
   emit_line(e, "long long %s = %s;", block, lo);
   emit_line(e, "for (; %s + %d <= %s; %s += %d) {", block, s->lanes, hi, block, s->lanes);
   e->indent++;
+  e->uses_simd = true;
+  emit_line(e, "OMP(omp simd)");      // see Note [Lanes in C]
   lane_pass(e, s, block, "", arena_printf(e->a, "%d", s->lanes));
   e->indent--;
   emit_line(e, "}");
@@ -198,6 +200,7 @@ static void fold_value(Emit *e, const Stmt *s, const char *v) {
 static void fold_result(Emit *e, const Var *v) {
   const char *array = names_of(&e->names, v);
   map_putp(&e->lanes, v, &e->folded);
+  if (!map_getp(&e->read, v)) return;
   emit_line(e, "const %s %s = %s[0];", emit_type(v->dtype), names_bind(&e->names, v, v->name), array);
 }
 

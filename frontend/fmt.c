@@ -368,7 +368,7 @@ static bool one_line(const Printer *p, const AFn *f) {
 static void put_one_line(Printer *p, const AFn *f) {
   p->pen.flat = true;
   put_header(p, f);
-  pen_text(&p->pen, " ");
+  if (f->nstmts) pen_text(&p->pen, " ");
   if (f->nstmts) put_stmt(p, &f->stmt[0], 0);
   pen_text(&p->pen, f->nstmts ? " }" : "}");
   p->pen.flat = false;
@@ -510,6 +510,6 @@ void ast_print(const AFile *f, const Diags *d, Buf *out) {
     comment_behind(&p, at.hi, i + 1 < f->nitems ? item_span(&f->item[i + 1]).lo : UINT32_MAX);
     after_long = is_long;
   }
-  if (p.text) comments_before(&p, UINT32_MAX, after_long);
+  if (p.text) comments_before(&p, UINT32_MAX, false);
   align_comments(raw.s, out);
 }

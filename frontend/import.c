@@ -99,6 +99,7 @@ static Unit *import_one(Loader *l, const Unit *from, const AImport *im, const Ch
 
 static void load_imports(Loader *l, Unit *unit, const Chain *up) {
   Chain chain = {unit, up};
+  if (l->d->errors) return;               // after a slip in the text, what an import says is not to be relied on
   for (int i = 0; unit->ast && i < unit->ast->nitems; i++) {
     if (unit->ast->item[i].kind != AI_IMPORT) continue;
     Unit *other = import_one(l, unit, unit->ast->item[i].import, &chain);

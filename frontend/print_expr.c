@@ -113,18 +113,29 @@ static void put_chain(Pen *p, const AExpr *e, int align, int tail) {
   put(p, e->arg[1], o->right, tail);
 }
 
+static const AExpr *else_if(const AExpr *e) { return e->arg[2]->kind == A_IF && !e->arg[2]->parens ? e->arg[2] : NULL; }
+
+static bool breaks_before_else(const Pen *p, const AExpr *e) {
+  for (; e; e = else_if(e))
+    if (pen_broken(p, e->arg[1]->at.hi, e->arg[2]->at.lo)) return true;
+  return false;
+}
+
 // Every `else` of a chain that does not fit begins a line.
 static void put_if(Pen *p, const AExpr *e, int tail) {
   int align = pen_column(p);
-  bool splits = !p->flat && (pen_broken(p, e->arg[1]->at.hi, e->arg[2]->at.lo) || align + expr_width(p, e, LEVEL_EXPR) + tail > LINE_WIDTH);
-  pen_text(p, "if ");
-  put(p, e->arg[0], LEVEL_EXPR, 5);
-  pen_text(p, " then ");
-  put(p, e->arg[1], LEVEL_EXPR, 0);
-  if (splits) pen_newline(p, align);
-  else pen_text(p, " ");
-  pen_text(p, "else ");
-  put(p, e->arg[2], LEVEL_EXPR, tail);
+  bool splits = !p->flat && (breaks_before_else(p, e) || align + expr_width(p, e, LEVEL_EXPR) + tail > LINE_WIDTH);
+  for (const AExpr *more = e; more; e = more) {
+    pen_text(p, "if ");
+    put(p, e->arg[0], LEVEL_EXPR, 5);
+    pen_text(p, " then ");
+    put(p, e->arg[1], LEVEL_EXPR, 0);
+    if (splits) pen_newline(p, align);
+    else pen_text(p, " ");
+    pen_text(p, "else ");
+    more = else_if(e);
+    if (!more) put(p, e->arg[2], LEVEL_EXPR, tail);
+  }
 }
 
 static void put_unary(Pen *p, const AExpr *e, int tail) {

@@ -45,6 +45,7 @@ static Sema *sema_new(Program *p, Arena *a, Name name) {
   s->x = s->f->x;
   s->formats = map_make(a);
   s->tables = map_make(a);
+  s->unknown = map_make(a);
   return s;
 }
 
@@ -145,8 +146,10 @@ static bool entry_head(Frame *fr) {
   return true;
 }
 
-// The type variables of a generic function, as f32.
-static void invent_types(Frame *fr) {
+// What a generic function is checked with: f32 for its type variables but one (or none, -1), which is i32.
+typedef struct Choice { int ndots; int ints; } Choice;
+
+static void invent_types(Frame *fr, Choice c) {
   const AFn *fn = fr->fn;
   for (int i = 0; i < fn->nparams; i++) {
     const AType *t = &fn->param[i].type;
@@ -155,19 +158,20 @@ static void invent_types(Frame *fr) {
     if (item && item->kind == AI_FORMAT) continue;
     bool known = false;
     for (int k = 0; k < fr->types.n; k++) known = known || fr->types.v[k].name == t->dtype.name;
-    if (!known) vec_push(fr->s->a, &fr->types, (TypeVar){t->dtype.name, DT_F32, t->dtype.at});
+    Dtype dtype = fr->types.n == c.ints ? DT_I32 : DT_F32;
+    if (!known) vec_push(fr->s->a, &fr->types, (TypeVar){t->dtype.name, dtype, t->dtype.at});
   }
 }
 
-// The equations of one function; ndots: how many dimensions `..` stands for. NULL after errors.
-static Fn *elaborate(Program *p, Item *item, Arena *a, int ndots) {
+// The equations of one function; NULL after errors.
+static Fn *elaborate(Program *p, Item *item, Arena *a, Choice c) {
   int errors = p->d->errors;
   Sema *s = sema_new(p, a, item->name);
   s->f->at = item->fn->at;
   Frame *fr = frame_new(s, item->fn, item->unit, NULL, NO_SPAN);
   fr->dots = has_dots(item->fn);
-  fr->ndots = fr->dots ? ndots : 0;
-  invent_types(fr);
+  fr->ndots = fr->dots ? c.ndots : 0;
+  invent_types(fr, c);
   if (entry_head(fr)) function_body(fr);
   if (s->x->overflow && !s->stop) sema_error(fr, E_limit_nodes, item->at, "more than %d expressions after inlining", LIMIT_NODES);
   return p->d->errors == errors ? s->f : NULL;
@@ -201,7 +205,27 @@ Fn *program_elaborate(Program *p, const char *entry, Arena *a) {
   if (entry) item = map_getp(&u->own, intern(p->names, entry));
   if (!item || item->kind != AI_FN) return report_entry(p, entry, false);
   if (is_generic(p, item)) return report_entry(p, entry, true);
-  return elaborate(p, item, a, 0);
+  return elaborate(p, item, a, (Choice){0, -1});
+}
+
+// Does the function make sense with one of its type variables as an integer (a subscript, say)? Nothing is reported.
+static bool fits_integers(Program *p, Item *item, int ndots) {
+  for (int k = 0; k < item->fn->nparams; k++) {
+    Arena *a = arena_create();
+    Program silent = *p;
+    silent.d = diags_create(a);
+    for (int i = silent.d->files.n; i < p->d->files.n; i++) vec_push(a, &silent.d->files, p->d->files.v[i]);
+    bool good = elaborate(&silent, item, a, (Choice){ndots, k}) != NULL;
+    arena_destroy(a);
+    if (good) return true;
+  }
+  return false;
+}
+
+static void check_function(Program *p, Item *item, int ndots) {
+  Arena *a = arena_create();
+  if (!is_generic(p, item) || !fits_integers(p, item, ndots)) elaborate(p, item, a, (Choice){ndots, -1});
+  arena_destroy(a);
 }
 
 static void check_item(Program *p, Item *item) {
@@ -212,15 +236,15 @@ static void check_item(Program *p, Item *item) {
     Sema *s = sema_new(p, a, item->name);
     format_of(frame_new(s, NULL, item->unit, NULL, NO_SPAN), item);
   } else {
-    elaborate(p, item, a, 0);
-    if (has_dots(item->fn)) elaborate(p, item, a, 2);
+    check_function(p, item, 0);
+    if (has_dots(item->fn)) check_function(p, item, 2);
   }
   arena_destroy(a);
 }
 
 bool program_check(Program *p) {
   Unit *u = p->units.main;
-  for (int i = 0; !p->d->errors && i < 1; i++)
-    for (int k = 0; k < u->items.n; k++) check_item(p, u->items.v[k]);
+  if (p->d->errors) return false;
+  for (int i = 0; i < u->items.n; i++) check_item(p, u->items.v[i]);
   return p->d->errors == 0;
 }

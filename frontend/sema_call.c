@@ -76,6 +76,11 @@ static Val unknown_function(Env *v, const AExpr *e) {
     if (!item) diag_help(s->d, "subscripts stand in square brackets: `%s[…]`", e->name);
     return NO_VAL;
   }
+  if (reducer_by_name(e->name) != RED_NONE) {
+    sema_error(v->fr, E_unknown_function, e->name_at, "`%s` binds its indices in square brackets", e->name);
+    diag_help(s->d, "write `%s[i](x[i])`", e->name);
+    return NO_VAL;
+  }
   const char *near = near_function(v->fr, e->name);
   sema_error(v->fr, E_unknown_function, e->name_at, "function `%s` is not defined", e->name);
   if (near) {
@@ -275,7 +280,7 @@ static bool scalar_value(Env *v, const AExpr *e, Arg *a, bool elementwise) {
   Env in = elementwise ? *v : whole_env(v, w, v->hint);
   a->uses = uses_new(v->fr->s);
   if (elementwise) in.uses = a->uses, in.guard = NULL;
-  in.in_sub = false;
+  in.in_sub = in.certain = false;
   if (v->pure) in.uses = NULL, in.pure = true, in.pure_code = v->pure_code;
   a->val = expr(&in, e);
   if (!a->val.e) return false;
@@ -591,7 +596,10 @@ bool declare_results(Frame *fr, int nwant, const Want *want) {
   bool ok = true;
   for (int i = 0; i < fr->fn->nresults; i++) {
     bool good = declare_result(fr, &fr->fn->result[i], i < nwant ? &want[i] : NULL);
-    if (!good) poison(frame_bind(fr, BIND_POISON, fr->fn->result[i].name, fr->fn->result[i].name_at));
+    if (!good) {
+      Binding *b = frame_bind(fr, BIND_POISON, fr->fn->result[i].name, fr->fn->result[i].name_at);
+      b->result = true;
+    }
     ok = ok && good;
   }
   return ok;

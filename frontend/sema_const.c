@@ -11,6 +11,7 @@ static void calc_init(Calc *c, Program *p, Item *item) {
   c->s.x = c->s.f->x;
   c->s.formats = map_make(p->a);
   c->s.tables = map_make(p->a);
+  c->s.unknown = map_make(p->a);
   c->fr = frame_new(&c->s, NULL, item->unit, NULL, item->at);
   c->v = (Env){.fr = c->fr, .pure = true, .pure_code = E_not_constant};
 }

@@ -338,6 +338,50 @@ static Val read_fill(Env *v, Binding *b, const Subs *subs, const Val *otherwise,
   return val_of(expr_read(s->x, binding_tensor(v, b), b->rank, subs->e, NULL, at));
 }
 
+// The subscript with every index at one end of its range; NULL when an extent is not known yet.
+static Expr *at_corner(Env *v, Expr *sub, bool last) {
+  Sema *s = v->fr->s;
+  Index *ix[LIMIT_RANK];
+  Expr *by[LIMIT_RANK];
+  int n = 0;
+  for (const Bound *b = v->bound; b && n < LIMIT_RANK; b = b->up) {
+    if (!b->extent) return NULL;
+    ix[n] = b->ix;
+    by[n++] = last ? expr_op2(s->x, OP_SUB, b->extent, expr_int(s->x, DT_I64, 1, sub->at), sub->at) : expr_int(s->x, DT_I64, 0, sub->at);
+  }
+  return expr_subst(s->x, sub, n, ix, by);
+}
+
+// A read that is evaluated for all values of the indices leaves its dimension at one end of them, unless there are
+// no elements at all: that is a mistake whatever the arguments are.
+static bool surely_outside(Env *v, Expr *sub, Expr *extent, Expr **value, bool *last) {
+  int64_t c;
+  for (*last = false;; *last = true) {
+    *value = at_corner(v, sub, *last);
+    if (*value && (*value)->free->n == 0) {
+      if (extent_const(*value, &c) && c < 0) return true;
+      if (extent_difference(*value, extent, &c) && c >= 0) return true;
+    }
+    if (*last) return false;
+  }
+}
+
+static bool reads_inside(Env *v, const Binding *b, const Subs *subs, Span at) {
+  Sema *s = v->fr->s;
+  Expr *value;
+  bool last;
+  for (int k = 0; k < subs->n; k++) {
+    if (subs->lone[k] || !v->certain || v->guard || !b->extent[k] || !surely_outside(v, subs->e[k], b->extent[k], &value, &last)) continue;
+    sema_error(v->fr, E_out_of_bounds, subs->at[k], "subscript %d of `%s` is out of range", k + 1, b->name);
+    diag_label(s->d, b->at, "`%s` has shape %s", b->name, shape_text(s, b->rank, b->extent));
+    if (v->bound && subs->e[k]->free->n) diag_note(s->d, "it is %s where the index is %s", expr_text(s, extent_normal(s, value)), last ? "last" : "0");
+    else diag_note(s->d, "it is %s", expr_text(s, extent_normal(s, value)));
+    diag_help(s->d, "limit the index, read under a condition, or give a value for such places: `%s ?? 0`", source_text(s, at));
+    return false;
+  }
+  return true;
+}
+
 static Val read_tensor(Env *v, Tensor *t, const Subs *subs, const Val *otherwise, Span at) {
   Sema *s = v->fr->s;
   if (!otherwise) return val_of(expr_read(s->x, t, subs->n, subs->e, NULL, at));
@@ -369,6 +413,7 @@ Val read_binding(Env *v, Binding *b, const AExpr *e, int nsubs, const ASub *sub,
   record_uses(v, b, &subs, otherwise != NULL);
   if (b->kind == BIND_LAMBDA) return read_lambda(v, b, &subs, def, e->at);
   if (b->kind == BIND_FILL) return read_fill(v, b, &subs, def, e->at);
+  if (!def && !reads_inside(v, b, &subs, e->at)) return NO_VAL;
   return read_tensor(v, binding_tensor(v, b), &subs, def, e->at);
 }
 

@@ -440,7 +440,7 @@ Val reduction(Env *v, const AExpr *e) {
   Val part[2] = {NO_VAL, NO_VAL};
   Span at[2] = {e->arg[0]->at, e->arg[0]->at};
   in.w = NULL;
-  in.in_sub = false;
+  in.in_sub = in.certain = false;
   in.uses = uses_new(v->fr->s);
   bool ok = ranges(&in, e, &r);
   const AExpr *filter = e->nargs > 1 ? e->arg[1] : NULL;

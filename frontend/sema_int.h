@@ -34,6 +34,7 @@ typedef struct Sema {
   ExprTable *x;
   Map formats;          // Item to Format, made when first used
   Map tables;           // Item to Tensor
+  Map unknown;          // names reported as unknown, each once in a function
   int nest;             // expressions open around the current one, through all calls
   long steps;           // expressions elaborated: bounds the time that doubling calls can take
   bool stop;            // a limit was reached and reported
@@ -155,6 +156,7 @@ typedef struct Env {
   Uses *uses;
   const Guard *guard;
   bool in_sub;          // inside a subscript
+  bool certain;         // evaluated for all values of the indices left of `=`, whatever the arguments are
   bool pure;            // an extent or a where-condition: dimensions and scalar arguments only
   Code pure_code;       // reported for data in a pure place
   Group *group;         // recurrence whose tensors may be read

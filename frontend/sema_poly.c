@@ -302,6 +302,10 @@ static bool range_of(Expr *e, const Bound *bound, int depth, Range *r) {
   case OP_CONST: *r = (Range){e->u.v.i, e->u.v.i}; return dtype_is_int((Dtype)e->dtype) && within(*r);
   case OP_INDEX: return index_range(e->u.ix, bound, r) && within(*r);
   case OP_READ: return stored_range(e, r);
+  case OP_REDUCE:
+    if (!reducers[e->u.bind->reducer].arg || !expr_is_const(reduce_lo(e, 0)) || !expr_is_const(reduce_hi(e, 0))) return stored_range(e, r);
+    *r = (Range){reduce_lo(e, 0)->u.v.i, reduce_hi(e, 0)->u.v.i - 1};
+    return within(*r);
   case OP_CAST:
     if (!dtype_is_int((Dtype)e->arg[0]->dtype) || !range_of(e->arg[0], bound, depth + 1, r)) return stored_range(e, r);
     if (dtypes[e->aux].bits >= 32 && (dtype_is_signed((Dtype)e->aux) || r->lo >= 0)) return true;

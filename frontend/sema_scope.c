@@ -162,6 +162,8 @@ void sema_unknown(const Env *v, Name name, Span at) {
       sema_error(fr, E_not_a_value, at, "`%s` is a type variable; it has no value", name);
       return;
     }
+  if (map_getp(&fr->s->unknown, name)) return;
+  map_putp(&fr->s->unknown, name, (void *)(uintptr_t)name);
   const char *near = near_name(fr, v->bound, name);
   sema_error(fr, E_unknown_name, at, "`%s` is not defined here", name);
   if (near) {
@@ -178,9 +180,16 @@ const char *source_text(const Sema *s, Span at) {
   return arena_strndup(s->d->a, f->text + at.lo, at.hi - at.lo);
 }
 
+static void put_extent(Buf *b, const Expr *e) {
+  if (!e) buf_putc(b, '?');
+  else if (e->op == OP_CONST && e->dtype == DT_I64) buf_printf(b, "%lld", (long long)e->u.v.i);
+  else expr_print(e, b);
+}
+
+// An extent or a condition as the program would write it.
 const char *expr_text(const Sema *s, const Expr *e) {
   Buf b = buf_make(s->d->a);
-  expr_print(e, &b);
+  put_extent(&b, e);
   return b.s;
 }
 
@@ -189,8 +198,7 @@ const char *shape_text(const Sema *s, int rank, Expr *const *extent) {
   buf_putc(&b, '[');
   for (int k = 0; k < rank; k++) {
     if (k) buf_puts(&b, ", ");
-    if (extent[k]) expr_print(extent[k], &b);
-    else buf_putc(&b, '?');
+    put_extent(&b, extent[k]);
   }
   buf_putc(&b, ']');
   return b.s;

@@ -111,7 +111,7 @@ static bool infer_left(Env *v, Left *left) {
 }
 
 static bool indexed_equation(Frame *fr, const AStmt *st, Binding *b, Member *member, Group *g) {
-  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .hint = full_name(fr, st->name)};
+  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .certain = b->result && !fr->caller, .hint = full_name(fr, st->name)};
   Index *ix[LIMIT_RANK];
   Expr *extent[LIMIT_RANK];
   Left left;

@@ -14,6 +14,8 @@ static const TypeVar *type_variable(const Frame *fr, Name name) {
 }
 
 static TypeRef unknown_type(const Frame *fr, const ADtype *t) {
+  if (map_getp(&fr->s->unknown, t->name)) return (TypeRef){0};
+  map_putp(&fr->s->unknown, t->name, (void *)(uintptr_t)t);
   sema_error(fr, E_unknown_type, t->at, "type `%s` is not defined", t->name);
   const char *near = near_type(fr, t->name);
   if (near) {

@@ -228,6 +228,7 @@ void update(Frame *fr, const AStmt *st) {
   if (!bind_unbound(&v, st, &n, bound)) return;
   Expr *cond = st->cond ? expr_condition(&v, st->cond, NULL) : NULL;
   Env right = v, left = v;
+  right.certain = !cond && !fr->caller;
   if (cond) {
     Guard *g = arena_new(s->a, Guard);
     *g = (Guard){cond, NULL};

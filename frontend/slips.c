@@ -358,10 +358,15 @@ static bool list_value(const Found *f) {
 // // two words   /* comment
 static bool foreign_comment(const Found *f) {
   int line = f->prev.kind ? f->prev.line : f->i;
-  bool slashes = (f->t.kind == T_FLOORDIV && (f->first || f->wants || expects(f, "FILE_END"))) || token_at(f->p, line)->kind == T_FLOORDIV;
+  Token begin = *token_at(f->p, f->t.kind == T_FLOORDIV ? f->i : line);
+  bool slashes = begin.kind == T_FLOORDIV && (f->t.kind != T_FLOORDIV || f->first || f->wants || expects(f, "FILE_END"));
   bool star = (f->t.kind == T_STAR && f->prev.kind == T_SLASH && touches(&f->prev, &f->t)) ||
               (f->t.kind == T_SLASH && f->next.kind == T_STAR && touches(&f->t, &f->next));
-  return (slashes || star) && unexpected(f, "a comment starts with `#`");
+  if (star) return unexpected(f, "a comment starts with `#`");
+  if (!slashes) return false;
+  diag_error(f->p->d, E_syntax, token_span(f->p, &begin), "`//` is floor division");
+  diag_help(f->p->d, "a comment starts with `#`");
+  return true;
 }
 
 // append(cache, k)

@@ -206,6 +206,7 @@ int plait_yylex(PLAIT_YYSTYPE *value, Span *at, Parser *p) {
   *at = token_span(p, &t);
   track(p, t.kind);
   if (t.slip) report_slip(p, &t);
+  else if (t.kind == T_STRING) report_text(p, t.lo, t.hi);
   bool stray = t.slip == SLIP_STRING && p->next > 1 && p->tokens.v[p->next - 2].kind != T_IMPORT;
   if (stray) t.kind = p->tokens.v[p->next - 1].kind = T_BAD;     // reported already
   set_value(p, &t, value);

@@ -84,13 +84,15 @@ AExpr *tree_binary(Parser *p, AOp op, AExpr *l, AExpr *r, Span op_at, Span at) {
 
 static bool is_comparison(const AExpr *e) { return e->kind == A_BINARY && e->op >= AO_EQ && e->op <= AO_GE && !e->parens; }
 
+// The text of an operand for a message; `…` for a long one.
+static const char *excerpt(Parser *p, const AExpr *e) { return e->at.hi - e->at.lo > 24 ? "…" : spelling(p, e->at); }
+
 AExpr *tree_comparison(Parser *p, AOp op, AExpr *l, AExpr *r, Span op_at, Span at) {
   if (is_comparison(l) && !p->stop) {
-    const AExpr *mid = l->arg[1];
+    const char *mid = excerpt(p, l->arg[1]);
     diag_error(p->d, E_chained_comparison, op_at, "comparisons do not chain");
     diag_label(p->d, l->name_at, "the first comparison");
-    if (mid->at.hi - mid->at.lo < 40)
-      diag_help(p->d, "write `%s %s … and %.*s %s …`", "…", aop_text(l->op), (int)(mid->at.hi - mid->at.lo), p->text + mid->at.lo, aop_text(op));
+    diag_help(p->d, "write `%s %s %s and %s %s %s`", excerpt(p, l->arg[0]), aop_text(l->op), mid, mid, aop_text(op), excerpt(p, r));
   }
   return tree_binary(p, op, l, r, op_at, at);
 }

@@ -117,7 +117,7 @@ typedef enum plait_style {
 
 /* Messages kept (at most 20 of one call); 0 for NULL. They are sorted by place. */
 PLAIT_API size_t plait_messages_count(const plait_messages *m);
-/* USAGE when i is out of range. */
+/* Message i. USAGE when i is out of range. */
 PLAIT_API plait_status plait_messages_get(const plait_messages *m, size_t i, plait_message *out);
 /* Label k of message i: a further place and its text. USAGE when out of range. */
 PLAIT_API plait_status plait_message_label(const plait_messages *m, size_t i, size_t k, plait_span *at, const char **text);
@@ -164,7 +164,7 @@ typedef struct plait_context_options {
   const char *march;            /* compile for at most this machine: native (NULL), avx512, avx2, sse4, sse2 */
 } plait_context_options;
 
-/* options may be NULL. Where an option is zero its environment variable counts (plait_setting_get lists them); one that
+/* Makes a context; options may be NULL. Where an option is zero its environment variable counts (plait_setting_get lists them); one that
  * begins with PLAIT_ and is unknown gives a warning. USAGE for values that no option has, ENVIRONMENT without memory. */
 PLAIT_API plait_status plait_context_create(const plait_context_options *options, plait_context **out, plait_messages **messages);
 PLAIT_API void plait_context_free(plait_context *cx);
@@ -184,7 +184,7 @@ typedef enum plait_dtype {
 
 /* "bf16"; "blocks" for PLAIT_BLOCKS; NULL for numbers that are no dtype. */
 PLAIT_API const char *plait_dtype_name(plait_dtype d);
-/* 0 when there is none of that name. */
+/* The dtype of a name, 0 when there is none. */
 PLAIT_API plait_dtype plait_dtype_find(const char *name);
 /* Bits of one stored value (4 for i4 and u4, of which two share a byte, the low half first); 0 for PLAIT_BLOCKS. */
 PLAIT_API int plait_dtype_bits(plait_dtype d);
@@ -230,7 +230,7 @@ PLAIT_API plait_status plait_format(plait_context *cx, const char *name, const c
 /* Entry points: the functions of the file with concrete types, in its order. */
 PLAIT_API size_t plait_program_entry_count(const plait_program *p);
 PLAIT_API const plait_entry *plait_program_entry(const plait_program *p, size_t i);      /* NULL when out of range */
-/* By name; name NULL: the only one. USAGE, with a message that lists them, when there is no such or more than one. */
+/* An entry by name; name NULL: the only one. USAGE, with a message that lists them, when there is no such or more than one. */
 PLAIT_API plait_status plait_program_find(const plait_program *p, const char *name, const plait_entry **out,
                                           plait_messages **messages);
 
@@ -267,8 +267,9 @@ typedef struct plait_field {    /* of a storage format */
   int offset;                   /* bytes from the start of the block */
 } plait_field;
 
+/* What an entry is called and has. */
 PLAIT_API plait_status plait_entry_get(const plait_entry *e, plait_entry_info *out);
-/* USAGE when i is out of range. */
+/* Parameter i, or result i. USAGE when i is out of range. */
 PLAIT_API plait_status plait_entry_param(const plait_entry *e, size_t i, plait_param *out);
 PLAIT_API plait_status plait_entry_result(const plait_entry *e, size_t i, plait_param *out);
 /* Name of dimension i; NULL when out of range. */
@@ -326,6 +327,8 @@ typedef struct plait_exec_info {
   double build_ms;              /* passes, printing and compiling */
   const char *text;             /* the C that was compiled; NULL for "ref" */
 } plait_exec_info;
+
+/* How it was made. */
 PLAIT_API plait_status plait_exec_get(const plait_exec *x, plait_exec_info *out);
 
 /* Bytes of scratch memory that a launch with these parameters uses, and its alignment. DATA when they do not fit. */
@@ -395,9 +398,10 @@ typedef struct plait_remark {   /* why two equations stayed in different kernels
   const char *text;             /* one or two sentences */
 } plait_remark;
 
-/* Every dimension needs a value in options->dims; DATA, naming them, when some have none. Scalars count as 0. */
+/* Compiles without running and counts. Every dimension needs a value in options->dims; DATA, naming them, when some have none. Scalars count as 0. */
 PLAIT_API plait_status plait_explain(const plait_entry *e, const plait_build_options *options, plait_report **out,
                                      plait_messages **messages);
+/* The totals; then kernel k, tensor i of kernel k, remark i. USAGE when out of range. */
 PLAIT_API plait_status plait_report_cost(const plait_report *r, plait_cost *out);
 PLAIT_API plait_status plait_report_kernel(const plait_report *r, size_t k, plait_kernel *out);
 /* Equation i of kernel k as source; NULL when out of range. */
@@ -439,10 +443,12 @@ typedef struct plait_finding {
   const char *text;             /* what was found and where */
   const char *help;             /* NULL when there is nothing to do */
 } plait_finding;
+
+/* Looks around; then what was found, one by one. */
 PLAIT_API plait_status plait_doctor_create(plait_context *cx, plait_doctor **out, plait_messages **messages);
 PLAIT_API size_t plait_doctor_count(const plait_doctor *d);
 PLAIT_API plait_status plait_doctor_finding(const plait_doctor *d, size_t i, plait_finding *out);
-/* {findings: [{name, good, text, help}], usable: bool}. */
+/* All of it: {findings: [{name, good, text, help}], usable: bool}. */
 PLAIT_API plait_status plait_doctor_json(const plait_doctor *d, char **text, size_t *size);
 PLAIT_API void plait_doctor_free(plait_doctor *d);
 

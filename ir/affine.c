@@ -44,9 +44,10 @@ typedef struct Look {
   Map halved;           // MIN, MAX, SELECT that a proof is looking at case by case
   VEC(const Poly *) path;
   int fuel, splits;
+  bool cut;             // a goal was given up for its depth or for want of fuel
 } Look;
 
-enum { FUEL = 400, DEPTH = 16, SPLITS = 3 };   // goals per proof, how deep they nest, cases in one another
+enum { FUEL = 400, DEPTH = 16, SPLITS = 3 };   // goals looked at in one proof, how deep they nest, cases in one another
 #define WORD 9.2e18                            // a little less than 2^63
 
 static Look look(Ranges *r, ExprTable *x) {
@@ -392,9 +393,44 @@ static bool not_negative(Look *l, const Mono *m) {
   return true;
 }
 
-// Does term t of a fact cancel a part of m when the fact is multiplied by *by?
-static bool cancels(Look *l, const Mono *t, const Mono *m, Mono *by) {
-  return (t->c < 0) == (m->c < 0) && t->c != INT64_MIN && m->c != INT64_MIN && mono_divides(t, m, by) && not_negative(l, by);
+// Which atoms go first: what is computed from others, then inner indices before outer ones; dimensions and scalars last.
+static int64_t rank_of(const Look *l, const Expr *e) {
+  if (e->op == OP_DIM || (e->op == OP_READ && e->nargs == 0)) return 0;
+  if (e->op != OP_INDEX) return ((int64_t)1 << 32) + e->id;
+  for (int k = l->r->list.n - 1; k >= 0; k--)
+    if (l->r->list.v[k].ix == e->u.ix) return k + 2;
+  return 1;
+}
+
+static const Expr *top_atom(const Look *l, const Mono *m, int64_t *rank) {
+  const Expr *top = NULL;
+  *rank = 0;
+  for (int k = 0; k < m->n; k++) {
+    int64_t here = rank_of(l, m->f[k]);
+    if (here > *rank) top = m->f[k], *rank = here;
+  }
+  return top;
+}
+
+// A term being cancelled; facts may raise the degree to `degree`.
+typedef struct Target { const Mono *m; const Expr *top; int degree; } Target;
+
+static int degree_of(const Poly *p) { return p->n ? p->m[p->n - 1].n : 0; }
+
+static Target target(const Look *l, const Poly *p, const Mono *m) {
+  int64_t rank;
+  int degree = degree_of(p);
+  return (Target){m, top_atom(l, m, &rank), degree > 2 ? degree : 2};
+}
+
+// Does term t of the fact g cancel a part of the target when g is multiplied by *by? It has the target's top atom:
+// a bound of j is what does away with j, not a bound of N times j.
+static bool cancels(Look *l, const Poly *g, const Mono *t, const Target *at, Mono *by) {
+  const Mono *m = at->m;
+  if ((t->c < 0) != (m->c < 0) || t->c == INT64_MIN || m->c == INT64_MIN || !mono_divides(t, m, by)) return false;
+  for (int k = 0; at->top && k < by->n; k++)
+    if (by->f[k] == at->top) return false;
+  return degree_of(g) + by->n <= at->degree && not_negative(l, by);
 }
 
 static bool has_cases(const Look *l, const Mono *m) {
@@ -405,23 +441,26 @@ static bool has_cases(const Look *l, const Mono *m) {
   return false;
 }
 
-static int count_ways(Look *l, const Mono *m) {
-  int n = has_cases(l, m);
+static bool has_way(Look *l, const Poly *p, const Mono *m) {
+  Target at = target(l, p, m);
   Mono by;
-  for (int k = 0; m->n == 1 && k < l->floors.n; k++) n += l->floors.v[k].q == m->f[0];
+  for (int k = 0; m->n == 1 && k < l->floors.n; k++)
+    if (l->floors.v[k].q == m->f[0]) return true;
   for (int k = 0; k < l->facts.n; k++)
-    for (int i = 0; i < l->facts.v[k]->n; i++) n += cancels(l, &l->facts.v[k]->m[i], m, &by);
-  return n;
+    for (int i = 0; i < l->facts.v[k]->n; i++)
+      if (cancels(l, l->facts.v[k], &l->facts.v[k]->m[i], &at, &by)) return true;
+  return has_cases(l, m);
 }
 
-// The bad term with the fewest ways to go on, at -1: there is one with none.
-static int hardest_term(Look *l, const Poly *p) {
-  int best = -1, fewest = 0;
+// The bad term with the highest atom; -1 when a bad term can't be cancelled.
+static int next_term(Look *l, const Poly *p) {
+  int best = -1;
+  int64_t highest = -1, rank;
   for (int k = p->n - 1; k >= 0; k--) {
     if (!is_bad(l, &p->m[k])) continue;
-    int ways = count_ways(l, &p->m[k]);
-    if (ways == 0) return -1;
-    if (best < 0 || ways < fewest) best = k, fewest = ways;
+    if (!has_way(l, p, &p->m[k])) return -1;
+    top_atom(l, &p->m[k], &rank);
+    if (rank > highest) best = k, highest = rank;
   }
   return best;
 }
@@ -459,6 +498,7 @@ static bool prove_case(Look *l, const Poly *p, Expr *e, int which, int depth) {
     Value other = value_of(l, e->arg[1 - which]);
     e->op == OP_MIN ? add_order(l, v, other, 0) : add_order(l, other, v, 0);
   }
+  l->bounds = map_make(l->a);                        // more is known now
   bool ok = prove(l, p, depth - 1);
   l->facts.n = before;
   return ok;
@@ -487,11 +527,12 @@ static bool prove_cases(Look *l, const Poly *p, const Mono *m, int depth) {
 }
 
 static bool prove_by_facts(Look *l, const Poly *p, const Mono *m, int depth) {
+  Target at = target(l, p, m);
   for (int k = 0; k < l->facts.n; k++) {
     const Poly *g = l->facts.v[k];
     for (int i = 0; i < g->n; i++) {
       Mono by;
-      if (!cancels(l, &g->m[i], m, &by)) continue;
+      if (!cancels(l, g, &g->m[i], &at, &by)) continue;
       const Poly *next = cancelled(l, p, m, g, &g->m[i], &by);
       if (next && prove(l, next, depth - 1)) return true;
     }
@@ -506,11 +547,11 @@ static bool on_path(const Look *l, const Poly *p) {
 }
 
 static bool prove(Look *l, const Poly *p, int depth) {
-  if (depth == 0 || --l->fuel < 0) return false;
+  if (depth == 0 || --l->fuel < 0) return l->cut = true, false;
   p = tighten(l, p);
   if (poly_bounds(l, p).lo >= 0) return true;
   if (l->splits == 0 && on_path(l, p)) return false;
-  int at = hardest_term(l, p);
+  int at = next_term(l, p);
   if (at < 0) return false;
   int outer = l->path.n;
   vec_push(l->a, &l->path, p);
@@ -519,6 +560,17 @@ static bool prove(Look *l, const Poly *p, int depth) {
   bool ok = (floored_p && prove(l, floored_p, depth - 1)) || prove_by_facts(l, p, m, depth) || prove_cases(l, p, m, depth);
   l->path.n = outer;
   return ok;
+}
+
+// Short proofs first: a wrong turn near the start can cost no more than the depth at hand allows.
+static bool prove_deepening(Look *l, const Poly *p) {
+  for (int depth = 3; depth <= DEPTH; depth += 4) {
+    l->fuel = FUEL;
+    if (prove(l, p, depth)) return true;
+    if (l->fuel >= 0 && !l->cut) return false;         // deeper is no different
+    l->cut = false;
+  }
+  return false;
 }
 
 // d >= 1? Beyond `prove`: a product is when its factors are; and a non-negative e is when e = 0 contradicts the facts
@@ -541,15 +593,13 @@ static bool zero_is_absurd(Look *l, Expr *e) {
     const Poly *p = without_atom(l, l->facts.v[k], e);
     vec_push(l->a, &zero.facts, p);
   }
-  bool absurd = prove(&zero, poly_const(l->a, -1), DEPTH / 2);
-  l->fuel = zero.fuel;
-  return absurd;
+  return prove_deepening(&zero, poly_const(l->a, -1));
 }
 
 static bool prove_positive(Look *l, const Poly *d) {
   if (poly_bounds(l, d).lo >= 1) return true;
   const Poly *less = poly_combine(l->a, 1, d, -1, NULL, poly_const(l->a, 1));
-  if (less && prove(l, less, DEPTH / 2)) return true;
+  if (less && prove_deepening(l, less)) return true;
   if (d->n != 1 || d->m[0].c < 1 || !not_negative(l, &d->m[0])) return false;
   for (int k = 0; k < d->m[0].n; k++)
     if (!(bounds_of(l, d->m[0].f[k]).lo >= 1) && !zero_is_absurd(l, d->m[0].f[k])) return false;
@@ -620,8 +670,7 @@ static bool prove_goal(Look *l, const Poly *p) {
   for (int k = 0; k < l->facts.n; k++) close_poly(l, l->facts.v[k]);      // grows as it goes
   close_poly(l, p);
   l->bounds = map_make(l->a);                        // more is known now
-  l->fuel = FUEL;
-  return prove(l, p, DEPTH);
+  return prove_deepening(l, p);
 }
 
 // The interface.

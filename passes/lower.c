@@ -243,7 +243,6 @@ static void finish(Lower *l, Item *it, Expr *value) {
   Tensor *t = q->def;
   Member_state *st = &l->state[t->id];
   Stmt **first = l->scope->tail;
-  lower_count(l, value);
   value = lower_expr(l, value);
   if (t->stored || fn_is_output(t)) value = expr_cast(l->x, t->dtype, value, q->at);
   if (!lower_is_leaf(value) && read_inside(l, t)) {
@@ -264,7 +263,6 @@ static void finish_map(Lower *l, Item *it) { finish(l, it, at_item(l, it, it->q-
 static void store_element(Lower *l, Item *it, Expr *const *sub) {
   Eqn *q = it->q;
   Expr *value = at_item(l, it, q->body);
-  lower_count(l, value);
   Stmt *s = stmt_new(l->p->a, ST_STORE);
   s->t = q->def->root;
   s->field = -1;
@@ -296,7 +294,6 @@ static void store_update(Lower *l, Item *it) {
 // One step of a reduction: its term goes to the accumulator.
 static void accumulate_item(Lower *l, Item *it) {
   Expr *e = it->q->body, *term = at_item(l, it, reduce_term(e));
-  lower_count(l, term);
   lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, at_item(l, it, reduce_cond(e)), term, it->inner);
 }
 
@@ -386,6 +383,12 @@ static void lower_cluster(Lower *l, int n, Item **items, NextLoop *next) {
   else lower_loop(l, n, items, next);
 }
 
+// Uses are counted over all equations of a block before any is lowered: what two of them read is loaded once.
+static void count_leaf(Lower *l, const Item *it) {
+  if (it->q->def->fmt) return;
+  lower_count(l, at_item(l, it, is_reduce(it) ? reduce_term(it->q->body) : it->q->body));
+}
+
 static void lower_leaf(Lower *l, Item *it) {
   if (it->q->base) store_update(l, it);
   else if (it->q->def->fmt) lower_format_block(l, it);
@@ -412,6 +415,7 @@ static void lower_block(Lower *l, int n, Item *items) {
   bool *loops = arena_array(l->p->scratch, bool, n), *done = arena_array(l->p->scratch, bool, n);
   int *phase = arena_array(l->p->scratch, int, n), last = 0;
   for (int i = 0; i < n; i++) loops[i] = next_loop(l, &items[i], &next[i]);
+  for (int i = 0; i < n; i++) if (!loops[i]) count_leaf(l, &items[i]);
   find_phases(l, n, items, next, loops, phase);
   for (int i = 0; i < n; i++) if (phase[i] > last) last = phase[i];
   Item **cluster = arena_array(l->p->scratch, Item *, n);
@@ -483,6 +487,13 @@ static void start_items(Lower *l, Item *items, Index **grid) {
   }
 }
 
+// Nothing loops inside the grid: its innermost loop will be the vector's.
+static bool all_leaves(Lower *l, const Item *items) {
+  NextLoop n;
+  for (int i = 0; i < l->u->m.n; i++) if (next_loop(l, &items[i], &n)) return false;
+  return true;
+}
+
 static bool kept_outside(void *cx, const Tensor *t) {
   Lower *l = cx;
   return fn_is_output(t) || l->read_elsewhere[t->id];
@@ -512,6 +523,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   }
   Item *items = arena_array(p->scratch, Item, u->m.n);
   start_items(&l, items, grid);
+  l.grid_depth = u->ngrid - (u->ngrid > 1 && all_leaves(&l, items));
   lower_block(&l, u->m.n, items);
   for (int g = u->ngrid - 1; g >= 0; g--) loop_close(&l, loop[g]);
   k->body = scope_close(&l);

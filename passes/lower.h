@@ -52,6 +52,7 @@ typedef struct Lower {
   Map names;            // Name → how often used
   Member_state *state;  // by tensor id
   const bool *read_elsewhere;   // by tensor id: read by other kernels
+  int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
   int nstmts;
   bool reported;

@@ -128,14 +128,20 @@ Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
 
 Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data) {
   if (!data) return hi;
-  lo = lower_named(l, lo, "from");
   hi = lower_named(l, hi, "to");
+  Site *site = lower_site(l, E_data_range, q->body->at, q, NULL, -1, NULL);
+  if (expr_is_int(lo, 0)) {
+    Expr *ok = lower_named(l, expr_op2(l->x, OP_LE, hi, expr_int(l->x, DT_I64, LIMIT_RANGE, q->at), q->at), "is");
+    lower_fault_unless(l, ok, site, hi);
+    return lower_named(l, expr_select(l->x, ok, hi, lo, q->at), "end");
+  }
+  lo = lower_named(l, lo, "from");
   // hi - lo as an unsigned difference is exact even where the signed one would wrap.
   Expr *len = expr_op2(l->x, OP_SUB, expr_cast(l->x, DT_U64, hi, q->at), expr_cast(l->x, DT_U64, lo, q->at), q->at);
   Expr *fits = expr_op2(l->x, OP_LE, len, expr_int(l->x, DT_U64, LIMIT_RANGE, q->at), q->at);
-  Expr *ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, hi, lo, q->at), fits, q->at);
-  lower_fault_unless(l, ok, lower_site(l, E_data_range, q->body->at, q, NULL, -1, NULL), hi);
-  return expr_select(l->x, ok, hi, lo, q->at);
+  Expr *ok = lower_named(l, expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, hi, lo, q->at), fits, q->at), "is");
+  lower_fault_unless(l, ok, site, hi);
+  return lower_named(l, expr_select(l->x, ok, hi, lo, q->at), "end");
 }
 
 bool lower_nonempty(Lower *l, Expr *reduce) {
@@ -227,10 +233,19 @@ static bool hoistable(Lower *l, Expr *e) {
   return h.ok;
 }
 
+// The block outside all loops that do not change a value of this depth. Blocks between grid loops take nothing: the
+// loops collapse into one only while they stand perfectly nested.
 static Scope *scope_at(Lower *l, int depth) {
+  if (depth > 0 && depth < l->grid_depth) depth = l->grid_depth;
   Scope *s = l->scope;
   while (s->up && s->depth > depth) s = s->up;
   return s;
+}
+
+// Does a loop lie between here and that block? Moving out of a guard alone gains nothing.
+static bool crosses_loop(Lower *l, const Scope *to) {
+  for (const Scope *s = l->scope; s != to && s; s = s->up) if (s->ix) return true;
+  return false;
 }
 
 static Expr *memo_find(Lower *l, const Expr *e) {
@@ -266,19 +281,20 @@ static const char *let_name(const Expr *e) {
 // The lowered form r of e, in a LET where that pays.
 static Expr *settle(Lower *l, Expr *e, Expr *r) {
   if (lower_is_leaf(r)) {
-    map_put(&l->scope->memo, (uint64_t)e->id + 1, r);
+    if (r->op == OP_VAR) map_put(&l->scope->memo, (uint64_t)e->id + 1, r);
     return r;
   }
   bool often = (uintptr_t)map_get(&l->uses, (uint64_t)e->id + 1) > 1;
   if (e->op == OP_READ && !e->u.t->rank && e->u.t->role == ROLE_PARAM) return r;     // an argument of the kernel
   bool cheap = index_arithmetic(e) || e->op == OP_CAST;
-  bool moves = !cheap && depth_of(l, e) < l->scope->depth;
+  int depth = depth_of(l, e);
+  bool moves = !cheap && depth < l->scope->depth && crosses_loop(l, scope_at(l, depth));
   if (!(often && !index_arithmetic(e)) && !moves) return r;
   bool can = hoistable(l, e);
   if (l->inline_guard && !can) return r;
   if (!can && !often) return r;
   Scope *here = l->scope;
-  if (can) l->scope = scope_at(l, depth_of(l, e));
+  if (can && (moves || l->inline_guard)) l->scope = scope_at(l, depth);
   Var *v = lower_var(l, let_name(e), (Dtype)r->dtype);
   lower_decl(l, ST_LET, v, r);
   Expr *var = expr_var(l->x, v);
@@ -361,6 +377,7 @@ static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
 static Expr *failing_read(Lower *l, Expr *e) {
   const Eqn *q = current_equation(l);
   for (int d = 0; d < e->u.t->rank; d++) {
+    if (range_known(l, e, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, e->arg[d]), "at");
     lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), s);
   }
@@ -485,8 +502,14 @@ static Stmt *branch_block(Lower *l, Var *v, Expr *fact, bool truth, Expr *e) {
 static Expr *lower_lazy_parts(Lower *l, Op op, Expr *cond, Expr *fact, Expr *a, Expr *b, Span at) {
   bool statements = !l->inline_guard && (needs_under(l, fact, true, a) || needs_under(l, fact, false, b));
   if (!statements) {
-    if (op == OP_AND) return expr_op2(l->x, OP_AND, cond, inline_branch(l, fact, true, a), at);
-    if (op == OP_OR) return expr_op2(l->x, OP_OR, cond, inline_branch(l, fact, false, b), at);
+    if (op == OP_AND) {
+      Expr *r = inline_branch(l, fact, true, a);
+      return expr_is_true(r) ? cond : expr_is_false(r) ? r : expr_op2(l->x, OP_AND, cond, r, at);
+    }
+    if (op == OP_OR) {
+      Expr *r = inline_branch(l, fact, false, b);
+      return expr_is_false(r) ? cond : expr_is_true(r) ? r : expr_op2(l->x, OP_OR, cond, r, at);
+    }
     Expr *x = inline_branch(l, fact, true, a);
     return expr_select(l->x, cond, x, inline_branch(l, fact, false, b), at);
   }
@@ -502,6 +525,8 @@ static Expr *lower_lazy_parts(Lower *l, Op op, Expr *cond, Expr *fact, Expr *a, 
 
 static Expr *lower_lazy(Lower *l, Expr *e) {
   Expr *cond = lower_expr(l, e->arg[0]);
+  if (expr_is_true(cond)) return e->op == OP_OR ? cond : lower_expr(l, e->arg[1]);
+  if (expr_is_false(cond)) return e->op == OP_AND ? cond : lower_expr(l, e->arg[e->op == OP_SELECT ? 2 : 1]);
   if (e->op == OP_SELECT) return lower_lazy_parts(l, OP_SELECT, cond, e->arg[0], e->arg[1], e->arg[2], e->at);
   Expr *yes = expr_bool(l->x, true, e->at), *no = expr_bool(l->x, false, e->at);
   if (e->op == OP_AND) return lower_lazy_parts(l, OP_AND, cond, e->arg[0], e->arg[1], no, e->at);
@@ -534,6 +559,28 @@ static Expr *lower_reduction(Lower *l, Expr *e) {
   return lower_fold(l, b->reducer, v, v2, e, q);
 }
 
+// ---- comparisons that the ranges decide --------------------------------------------------------
+
+// a - b ≥ k wherever we are?
+static bool at_least(Lower *l, Expr *a, Expr *b, int64_t k) {
+  Expr *d = expr_op2(l->x, OP_SUB, a, b, a->at);
+  if (k) d = expr_op2(l->x, OP_SUB, d, expr_int(l->x, DT_I64, k, a->at), a->at);
+  return range_prove_ge0(l->facts, l->x, d);
+}
+
+// 1: true here, 0: false here, -1: not known.
+static int decided(Lower *l, const Expr *e) {
+  if (e->nargs != 2 || e->arg[0]->dtype != DT_I64 || lower_from_data(e)) return -1;
+  Expr *a = e->arg[0], *b = e->arg[1];
+  switch (e->op) {
+  case OP_GE: return at_least(l, a, b, 0) ? 1 : at_least(l, b, a, 1) ? 0 : -1;
+  case OP_GT: return at_least(l, a, b, 1) ? 1 : at_least(l, b, a, 0) ? 0 : -1;
+  case OP_LE: return at_least(l, b, a, 0) ? 1 : at_least(l, a, b, 1) ? 0 : -1;
+  case OP_LT: return at_least(l, b, a, 1) ? 1 : at_least(l, a, b, 0) ? 0 : -1;
+  default: return -1;
+  }
+}
+
 // ---- the walk ----------------------------------------------------------------------------------
 
 static Expr *lower_args(Lower *l, Expr *e) {
@@ -544,6 +591,8 @@ static Expr *lower_args(Lower *l, Expr *e) {
 }
 
 static Expr *lower_node(Lower *l, Expr *e) {
+  int known = decided(l, e);
+  if (known >= 0) return expr_bool(l->x, known, e->at);
   switch (e->op) {
   case OP_READ: return lower_read(l, e);
   case OP_REDUCE: return lower_reduction(l, e);

@@ -32,6 +32,11 @@ static bool stores(const Stmt *s) {
   return false;
 }
 
+// Too few steps to fill the lanes.
+static bool short_loop(const Stmt *loop) {
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < LANES;
+}
+
 typedef struct Vector { Pipe *p; Map lanes; } Vector;      // lanes: Var → itself, accumulated in lanes
 
 static void widen(Vector *v, Stmt *loop) {
@@ -53,7 +58,7 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   } else if (loop->how == HOW_PAR && in_parallel && !nested) {
     loop->how = HOW_SEQ;
   } else if (loop->how == HOW_SEQ && has_acc(loop->body)) {
-    if (straight(loop->body, true)) widen(v, loop);
+    if (straight(loop->body, true) && !short_loop(loop)) widen(v, loop);
   } else if (loop->how == HOW_SEQ && stores(loop->body) && straight(loop->body, false) && !loop->ordered) {
     loop->how = HOW_VEC;
   }

@@ -196,10 +196,11 @@ static bool check_result(Call *c, int i) {
 
 // ---- overlap ----
 
-typedef struct Piece { const Tensor *t; const char *lo, *hi; bool written; } Piece;
+typedef struct Piece { const Tensor *t; uintptr_t lo, hi; bool written; } Piece;
 
 static Piece piece_of(const Tensor *t, const View *v, bool written) {
-  return (Piece){t, v->data, (const char *)v->data + tensor_bytes(t, v->extent), written};
+  uintptr_t lo = (uintptr_t)v->data;
+  return (Piece){t, lo, lo + (uintptr_t)tensor_bytes(t, v->extent), written};
 }
 
 static bool overlaps(const Piece *a, const Piece *b) { return (a->written || b->written) && a->lo < b->hi && b->lo < a->hi; }

@@ -14,26 +14,24 @@ CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$")
 
 def count(lines):
     passed = failed = 0
-    now = None                                   # of the program being read: [passed, failed]
+    inside = reported = False
     for line in lines:
         if START.match(line):
-            now = [0, 0]
-        elif now is None:
+            inside, reported, p, f = True, False, 0, 0
+        elif not inside:
             continue
         elif m := TOTALS.match(line):
-            now = [now[0] + int(m[1]), now[1] + int(m[2])]
+            reported, p, f = True, p + int(m[1]), f + int(m[2])
         elif m := CHECK.match(line):
             bad = int(m[2]) + int(m[3])
-            now = [now[0] + int(m[1]) - bad, now[1] + bad]
+            reported, p, f = True, p + int(m[1]) - bad, f + bad
         elif m := END.match(line):
-            if m[1] == "Passed" and now == [0, 0]:
-                now[0] = 1
-            if not m[2] and m[1] != "Passed" and now[1] == 0:
-                now[1] = 1
-            passed, failed, now = passed + now[0], failed + now[1], None
-    if now is not None:
-        failed += 1                              # the log ends inside a test
-    return passed, failed
+            if m[1] == "Passed" and not reported:
+                p = 1
+            if m[1] != "Passed" and not m[2] and f == 0:
+                f = 1
+            passed, failed, inside = passed + p, failed + f, False
+    return passed, failed + inside               # inside: the log ends within a test
 
 
 def main():

@@ -35,24 +35,19 @@ def comment_text(c):
 
 
 def sections():
-    """(title, [(comment, declaration)]) for each section of the header."""
+    """(title, [(comment, prototype)]) for each section of the header: the functions in order, each with its contract."""
     found = []
     for part in re.split(r"^/\* ---- ", text_of(HEADER), flags=re.M)[1:]:
         title, body = part.split(" -", 1)
-        body = body.split("*/", 1)[1]
-        items, comment = [], ""
-        for m in re.finditer(r"(/\*.*?\*/)|^(PLAIT_API\s[^;]*;)|^(typedef\s+(?:struct|enum)\s+\w+\s*\{.*?^\}\s*\w+;|typedef [^;]*;)", body, re.S | re.M):
-            if m.group(1):
-                comment = comment_text(m.group(1))
-            else:
-                items.append((comment, m.group(2) or m.group(3)))
-                comment = comment if m.group(2) is None else ""
+        items = []
+        for m in re.finditer(r"(/\*(?:(?!\*/).)*\*/\n)?^PLAIT_API\s([^;]*);", body, re.S | re.M):
+            items.append((comment_text(m.group(1)) if m.group(1) else "", " ".join(m.group(2).split())))
         found.append((title, items))
     return found
 
 
 def functions():
-    return [(re.search(r"(plait_\w+)\(", d).group(1), c, d) for _, items in sections() for c, d in items if d.startswith("PLAIT_API")]
+    return [(re.search(r"(plait_\w+)\(", d).group(1), c, d) for _, items in sections() for c, d in items]
 
 
 def compilers(variable, names):
@@ -86,19 +81,16 @@ def the_example_of_the_page_compiles():
 
 
 def every_function_is_declared_with_its_contract():
-    # Reading accessors in a row share the comment of the first.
-    shared = re.compile(r"plait_(report_(cost|kernel|traffic|remark|free)|program_free|exec_free|context_free|doctor_(create|count|finding|free)|messages_free|"
-                        r"entry_get|entry_result|exec_get)$")
+    # Accessors in a row share the comment of the first.
+    shared = re.compile(r"plait_(report_(kernel|traffic|remark|free)|program_free|exec_free|context_free|doctor_(count|finding|free)|messages_free|"
+                        r"entry_result|program_entry|code_get)$")
     missing = [n for n, c, _ in functions() if not c and not shared.match(n)]
     assert not missing, missing
 
 
 def every_options_struct_begins_with_its_size():
-    for _, items in sections():
-        for _, d in items:
-            m = re.match(r"typedef struct (plait_\w+_options) \{\s*(\w+ \w+);", d)
-            if d.startswith("typedef struct") and "_options {" in d:
-                assert m and m.group(2) == "size_t struct_size", d
+    structs = re.findall(r"typedef struct (plait_\w+_options) \{\s*(\w+ \w+);", text_of(HEADER))
+    assert len(structs) >= 4 and all(first == "size_t struct_size" for _, first in structs), structs
 
 
 def the_library_exports_the_header_and_nothing_else():
@@ -111,18 +103,21 @@ def the_library_exports_the_header_and_nothing_else():
     assert exported <= declared, sorted(exported - declared)
 
 
+def first_sentence(text):
+    text = " ".join(text.split())
+    m = re.match(r"(.*?\.)(?= |$)", text)
+    return m.group(1) if m else text
+
+
 def page():
-    """docs/api.md: what stands by hand up to the first generated section, then the declarations."""
+    """docs/api.md: what stands there by hand, then every function with the first sentence of its contract."""
     kept = text_of(PAGE).split("<!-- generated -->")[0]
-    out = [kept + "<!-- generated -->\n\nFrom here on written by `tests/api/run.py --bless` out of `include/plait.h`.\n"]
+    out = [kept + "<!-- generated -->\n\nEvery function, from `include/plait.h`, which has the whole contracts (`tests/api/run.py --bless` writes this list).\n"]
     for title, items in sections():
-        out.append("\n## %s\n" % title)
-        for comment, declaration in items:
-            declaration = re.sub(r"^PLAIT_API ", "", declaration)
-            declaration = re.sub(r"\n\s+(?=[a-z])", " ", declaration) if "{" not in declaration else declaration
-            out.append("\n```c\n%s\n```\n" % declaration)
-            if comment and "{" not in declaration:
-                out.append("\n%s\n" % comment)
+        out.append("\n## %s\n\n" % title)
+        for comment, prototype in items:
+            name = re.search(r"(plait_\w+)\(", prototype).group(1)
+            out.append("- `%s`%s\n" % (name, ": " + first_sentence(comment) if comment else ""))
     return "".join(out)
 
 

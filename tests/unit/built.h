@@ -46,7 +46,7 @@ static inline const char *built_compile(const char *dir, const char *cc, const c
   snprintf(in, sizeof in, "%s/file.c", dir);
   snprintf(out, sizeof out, "%s/file.out", dir);
   built_write(in, text);
-  snprintf(command, sizeof command, "%s " BUILT_WARNINGS " %s %s -o %s -lm", cc, flags, in, out);
+  snprintf(command, sizeof command, "%s " BUILT_WARNINGS " %s %s -o %s%s", cc, flags, in, out, strstr(flags, "-shared") ? " -lm" : "");
   if (system(command) != 0) ck_abort_msg("`%s` refused:\n%s", command, text);
   return out;
 }
@@ -61,7 +61,7 @@ static inline void *built_load(const char *cc, const char *flags, const char *te
   char all[512];
   const char *dir = built_directory();
   snprintf(all, sizeof all, "%s -fPIC -shared", flags);
-  void *so = dlopen(built_compile(dir, cc, all, text), RTLD_NOW | RTLD_LOCAL);
+  void *so = dlopen(built_compile(dir, cc, all, text), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);     // libgomp's threads outlive a dlclose
   if (!so) ck_abort_msg("%s", dlerror());
   built_remove(dir);
   return so;
