@@ -294,7 +294,8 @@ static const char *form_of(Emit *e, Op op, Dtype d, const char **call) {
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");
-  if (!uses_twice(text)) return text;
+  bool may_be_int = (ops[op].props & OP_DUP) && !dtype_is_float(d);     // sign(u64) has C's type int; a function gives its own
+  if (!uses_twice(text) && !may_be_int) return text;
   e->op_used[op * DT_COUNT + d] = true;
   return *call = name;
 }
@@ -385,6 +386,34 @@ const char *emit_var(Emit *e, const Var *v) {
   return arena_printf(e->a, "%s[%s]", name, e->lane);
 }
 
+// A comparison with a constant that the other's type or range decides; compilers warn of it.
+static bool is_decided(Emit *e, const Expr *x, bool *value) {
+  if (x->arg[0]->dtype == DT_BOOL || dtype_is_float((Dtype)x->arg[0]->dtype) || (x->arg[0]->op != OP_CONST && x->arg[1]->op != OP_CONST)) return false;
+  Range a = emit_range(e, x->arg[0]), b = emit_range(e, x->arg[1]);
+  bool below = a.hi < b.lo, above = a.lo > b.hi;
+  switch (x->op) {
+  case OP_EQ: return *value = false, below || above;
+  case OP_NE: return *value = true, below || above;
+  case OP_LT: return *value = below, below || a.lo >= b.hi;
+  case OP_LE: return *value = a.hi <= b.lo, a.hi <= b.lo || above;
+  case OP_GT: return *value = above, above || a.hi <= b.lo;
+  default: return *value = a.lo >= b.hi, a.lo >= b.hi || below;
+  }
+}
+
+static Text comparison(Emit *e, const Expr *x) {
+  bool value;
+  return is_decided(e, x, &value) ? primary(value ? "1" : "0") : operation(e, x);
+}
+
+// ~ of a truth value is no mistake here, but compilers think so.
+static Text complement(Emit *e, const Expr *x) {
+  if (x->dtype == DT_BOOL) return infix(e, "!$0", LEVEL_PREFIX, DT_BOOL, x);
+  const Expr *a = x->arg[0];
+  while (a->op == OP_CAST) a = a->arg[0];
+  return a->dtype == DT_BOOL ? TEXT(4, "%s ^ -1", emit_expr(e, x->arg[0], LEVEL_PREFIX)) : operation(e, x);
+}
+
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
@@ -406,7 +435,8 @@ static Text text_of(Emit *e, const Expr *x) {
   case OP_UNIFORM: return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_uniform_f32), list(e, x));
   case OP_FLOORDIV: case OP_MOD: return division(e, x);
   case OP_SHL: case OP_SHR: return shift(e, x);
-  case OP_BITNOT: return x->dtype == DT_BOOL ? infix(e, "!$0", LEVEL_PREFIX, DT_BOOL, x) : operation(e, x);
+  case OP_BITNOT: return complement(e, x);
+  case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE: return comparison(e, x);
   case OP_REDUCE: assert(!"reductions are loops in a kernel"); return primary("0");
   default: return ops[x->op].props & OP_WRAPS ? wrapping(e, x) : operation(e, x);
   }

@@ -8,7 +8,6 @@
 //
 // Places come from spans into the source; a tree without source (file 0) has neither comments nor blank lines.
 #include "frontend/print_expr.h"
-#include <ctype.h>
 #include <string.h>
 
 // Stands before a comment behind a line until the comments of neighbouring lines are aligned; no source contains it.
@@ -92,9 +91,11 @@ static const char *line_of(const char *text, const char *s) {
   return s;
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 static void put_trimmed(Printer *p, const char *s, const char *end) {
   while (s < end && (*s == ' ' || *s == '\t')) s++;
-  while (end > s && isspace((unsigned char)end[-1])) end--;
+  while (end > s && is_space(end[-1])) end--;
   buf_putn(p->pen.out, s, (size_t)(end - s));
 }
 
@@ -146,7 +147,10 @@ static int lhs_width(const Printer *p, const AStmt *s) {
 static void put_stmt(Printer *p, const AStmt *s, int width) {
   Pen *pen = &p->pen;
   int had = pen_column(pen);
+  bool was = pen->flat;
+  pen->flat = true;
   put_lhs(p, s);
+  pen->flat = was;
   while (pen->out && pen_column(pen) < had + width) pen_text(pen, " ");
   pen_text(pen, s->kind == AS_UPDATE ? " <- " : " = ");
   int align = pen_column(pen);
@@ -163,6 +167,15 @@ static int stmt_width(const Printer *p, const AStmt *s) {
   Printer m = {.pen = pen_measure(&p->pen)};
   put_stmt(&m, s, 0);
   return m.pen.width;
+}
+
+// Whether a statement prints as several lines where it starts at the indent.
+static bool prints_broken(const Printer *p, const AStmt *s) {
+  Buf b = buf_make(p->pen.a);
+  Printer trial = {.pen = pen_make(&b, p->text)};
+  for (int i = 0; i < p->indent; i++) buf_putc(&b, ' ');
+  put_stmt(&trial, s, 0);
+  return strchr(b.s, '\n') != NULL;
 }
 
 static void put_field(Printer *p, const AField *f) {
@@ -192,7 +205,7 @@ static int align_block(const Printer *p, const Member *m, int n, int i, int *wid
     int left = lhs_width(p, m[i].stmt);
     *width = max(*width, left);
     right = max(right, stmt_width(p, m[i].stmt) - left);
-    if (i + 1 == n || !neighbours(p, &m[i], &m[i + 1]) || pen_broken(&p->pen, m[i].at.lo, m[i].at.hi)) break;
+    if (i + 1 == n || !neighbours(p, &m[i], &m[i + 1]) || prints_broken(p, m[i].stmt)) break;
     int next = max(*width, lhs_width(p, m[i + 1].stmt));
     if (p->indent + next + right > LINE_WIDTH) break;
   }
@@ -342,7 +355,7 @@ static uint32_t header_end(const AFn *f) {
 static void keep_header(Printer *p, uint32_t lo, uint32_t brace) {
   put_verbatim(p, lo, brace - 1);
   uint32_t end = brace - 1;
-  while (end > lo && isspace((unsigned char)p->text[end - 1])) end--;
+  while (end > lo && is_space(p->text[end - 1])) end--;
   const AComment *last = &p->f->comment[p->comment - 1];
   if (last->hi == end) pen_newline(&p->pen, p->indent);
   else pen_text(&p->pen, " ");
@@ -431,7 +444,7 @@ static void put_const(Printer *p, const AConst *c) {
   pen_text(pen, c->table ? " = [" : " = ");
   Pen m = pen_measure(&p->pen);
   pen_exprs(&m, c->nvalues, c->value, 0);
-  bool broken = pen_broken(pen, c->at.lo, c->at.hi);
+  bool broken = pen_broken(pen, c->value[0]->at.lo, c->at.hi);
   bool split = c->table && (broken || pen_column(pen) + m.width + 1 > LINE_WIDTH);
   if (split) pen_newline(pen, 2);
   pen_exprs(pen, c->nvalues, c->value, c->table);

@@ -23,6 +23,7 @@ static int digit_value(char c) {
 }
 
 uint64_t read_integer(Parser *p, const Token *t) {
+  if (t->slip) return 0;                     // reported with the token
   const char *s = p->text + t->lo, *end = p->text + t->hi;
   unsigned base = 10;
   if (end - s > 2 && s[0] == '0' && strchr("xXbB", s[1])) {

@@ -183,6 +183,7 @@ members:
 | members ";"
 | members typed_lhs           { $$ = $1; tree_field(p, &$$, $2); }
 | members equation            { $$ = $1; PUSH($$.stmt, $2); }
+| members update              { $$ = $1; PUSH($$.stmt, $2); }      // reported by tree_format_body
 | members calls               { $$ = $1; PUSH($$.stmt, $2); }
 | members "encode" encode_head encode_body    { $$ = $1; tree_encode(p, &$$, $3, $4, span_join(@2, @4)); }
 | members error RESYNC        { $$ = $1; p->depth = 0; yyerrok; }

@@ -5,7 +5,7 @@
 
 Program *program_load(Arena *a, Interner *names, Diags *d, const char *path, const char *text, size_t len, ImportReader reader, void *cx) {
   Program *p = arena_new(a, Program);
-  *p = (Program){.a = a, .names = names, .d = d};
+  *p = (Program){.a = a, .names = names, .d = d, .recursive = map_make(a)};
   units_load(&p->units, a, names, d, path, text, len, reader, cx);
   return p;
 }
@@ -214,6 +214,7 @@ static bool fits_integers(Program *p, Item *item, int ndots) {
     Arena *a = arena_create();
     Program silent = *p;
     silent.d = diags_create(a);
+    silent.recursive = map_make(a);
     for (int i = silent.d->files.n; i < p->d->files.n; i++) vec_push(a, &silent.d->files, p->d->files.v[i]);
     bool good = elaborate(&silent, item, a, (Choice){ndots, k}) != NULL;
     arena_destroy(a);

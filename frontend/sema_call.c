@@ -71,6 +71,11 @@ static Val built_in(Env *v, const AExpr *e) {
 static Val unknown_function(Env *v, const AExpr *e) {
   Sema *s = v->fr->s;
   Item *item = unit_lookup(&s->p->units, v->fr->unit, e->name);
+  if (item && item->kind == AI_FORMAT) {
+    sema_error(v->fr, E_format_place, e->name_at, "`%s` is a format; a scalar cannot have it", e->name);
+    diag_help(s->d, "a tensor can: `t: %s[i, j] = …`", e->name);
+    return NO_VAL;
+  }
   if (item || frame_find(v->fr, e->name) || env_index(v, e->name)) {
     sema_error(v->fr, E_unknown_function, e->name_at, "`%s` is not a function", e->name);
     if (!item) diag_help(s->d, "subscripts stand in square brackets: `%s[…]`", e->name);
@@ -104,7 +109,9 @@ static Frame *instance(Env *v, const AExpr *e, Item *item) {
   int least = 0;
   while (least < fn->nparams && !fn->param[least].init) least++;
   if (calls_itself(v->fr, fn)) {
-    sema_error(v->fr, E_recursion, e->at, "`%s` calls itself", fn->name);
+    if (map_getp(&s->p->recursive, fn)) return NULL;
+    for (const Frame *f = v->fr; f; f = f->fn == fn ? NULL : f->caller) map_putp(&s->p->recursive, f->fn, item);
+    sema_error(v->fr, E_recursion, e->at, "`%s` calls itself%s", fn->name, v->fr->fn == fn ? "" : " through other functions");
     diag_note(s->d, "calls are inlined; what repeats along an index is a recurrence: `h[t] = f(h[t - 1] ?? 0, x[t])`");
     return NULL;
   }
@@ -497,6 +504,15 @@ static Agree decide(Sema *s, Expr *e) {
   return e->op == OP_EQ ? extents_agree(s, e->arg[0], e->arg[1]) : AGREE_UNKNOWN;
 }
 
+// What the names in a condition stand for in this call.
+static void note_values(Frame *fr, const AExpr *e) {
+  for (int i = 0; i < fr->order.n; i++) {
+    Binding *b = frame_find(fr, fr->order.v[i]);
+    bool shown = (b->kind == BIND_DIM || b->kind == BIND_VALUE) && b->val.e && mentions(e, b->name);
+    if (shown && fr->caller) diag_note(fr->s->d, "`%s` is %s here", b->name, expr_text(fr->s, b->val.e));
+  }
+}
+
 static void where_condition(Frame *fr, const AExpr *e) {
   Sema *s = fr->s;
   Env v = {.fr = fr, .pure = true, .pure_code = E_where_form};
@@ -506,7 +522,7 @@ static void where_condition(Frame *fr, const AExpr *e) {
   if (holds == AGREE_NO) {
     sema_error(fr->caller ? fr->caller : fr, E_where_false, fr->caller ? fr->call_at : e->at, "`%s` does not hold here", source_text(s, e->at));
     if (fr->caller) diag_label(s->d, e->at, "asked for by `%s`", fr->fn->name);
-    diag_note(s->d, "it becomes `%s`", expr_text(s, c));
+    note_values(fr, e);
   } else if (holds == AGREE_UNKNOWN || !fr->caller) {
     add_where(s, c, e->at, source_text(s, e->at));
   }
@@ -605,6 +621,47 @@ bool declare_results(Frame *fr, int nwant, const Want *want) {
   return ok;
 }
 
+static bool has_updates(const AFn *fn) {
+  for (int i = 0; i < fn->nstmts; i++)
+    if (fn->stmt[i].kind == AS_UPDATE) return true;
+  return false;
+}
+
+// The first place in the parameters' shapes that has this name.
+static const AExpr *dimension_named(const AFn *fn, Name name) {
+  for (int i = 0; i < fn->nparams; i++)
+    for (int k = 0; k < fn->param[i].type.rank; k++)
+      if (mentions(fn->param[i].type.dim[k], name)) return fn->param[i].type.dim[k];
+  return NULL;
+}
+
+static bool is_no_dimension(Frame *fr, const AType *type, Name name, Span at, const char *what) {
+  const AFn *fn = fr->fn;
+  Sema *s = fr->s;
+  const AExpr *dim = dimension_named(fn, name);
+  if (type->shaped && dim) {
+    sema_error(fr, E_duplicate_name, at, "%s `%s` has the name of a dimension", what, name);
+    diag_label(s->d, dim->at, "dimension `%s`", name);
+    return false;
+  }
+  dim = is_variable(fr, &type->dtype) ? dimension_named(fn, type->dtype.name) : NULL;
+  if (!dim) return true;
+  sema_error(fr, E_unknown_type, type->dtype.at, "`%s` is a dimension of this function, so it cannot be a type too", type->dtype.name);
+  diag_label(s->d, dim->at, "dimension `%s`", type->dtype.name);
+  return false;
+}
+
+// Dimensions have names of their own among tensors and type variables.
+static bool distinct_names(Frame *fr) {
+  const AFn *fn = fr->fn;
+  bool ok = true;
+  for (int i = 0; i < fn->nparams; i++)
+    ok = is_no_dimension(fr, &fn->param[i].type, fn->param[i].name, fn->param[i].name_at, "parameter") && ok;
+  for (int i = 0; i < fn->nresults; i++)
+    ok = is_no_dimension(fr, &fn->result[i].type, fn->result[i].name, fn->result[i].name_at, "result") && ok;
+  return ok;
+}
+
 // What can be said of a function's head without a call.
 bool signature(Frame *fr) {
   Sema *s = fr->s;
@@ -635,7 +692,8 @@ bool signature(Frame *fr) {
       ok = false;
     }
   }
-  if (fn->nresults == 0 && !fn_has_mut(fn)) {
+  ok = distinct_names(fr) && ok;
+  if (fn->nresults == 0 && !fn_has_mut(fn) && !has_updates(fn)) {
     sema_error(fr, E_no_result, fn->name_at, "`%s` gives nothing: it has no result and changes no `mut` parameter", fn->name);
     ok = false;
   }

@@ -188,7 +188,7 @@ static bool reads_in_range(Frame *fr, const Expr *e, const Index *ix, int64_t n)
 
 static bool left_is_index(Frame *fr, const AStmt *st, int want) {
   if (st->nsubs == want) return true;
-  sema_error(fr, E_format_equation, st->at, "`%s` has %s here", st->name, want ? "one index" : "no index");
+  sema_error(fr, E_format_equation, st->at, "`%s` has %s, not %d", st->name, want ? "one index, over the block" : "no index", st->nsubs);
   return false;
 }
 

@@ -442,7 +442,7 @@ Val reduction(Env *v, const AExpr *e) {
   in.w = NULL;
   in.in_sub = in.certain = false;
   in.uses = uses_new(v->fr->s);
-  bool ok = ranges(&in, e, &r);
+  if (!ranges(&in, e, &r)) return NO_VAL;
   const AExpr *filter = e->nargs > 1 ? e->arg[1] : NULL;
   if (filter) part[1].e = expr_condition(&in, filter, &part[1].shape);
   Env term = in;
@@ -454,7 +454,7 @@ Val reduction(Env *v, const AExpr *e) {
   part[0] = expr(&term, e->arg[0]);
   use_inner(v, in.uses);
   const Shape *shape;
-  if (!ok || !part[0].e || (filter && !part[1].e) || !infer_ranges(&in, &r, in.uses) || !argmax_form(v, e, &r)) return NO_VAL;
+  if (!part[0].e || (filter && !part[1].e) || !infer_ranges(&in, &r, in.uses) || !argmax_form(v, e, &r)) return NO_VAL;
   if (!broadcast(v, 2, part, at, e->at, &shape)) return NO_VAL;
   Expr *x = reduced_term(v, e->reducer, &part[0], e->arg[0]->at);
   return x ? val_shaped(reduce_expr(v, e, &r, part[1].e, x), shape) : NO_VAL;

@@ -22,6 +22,7 @@ struct Program {
   Interner *names;
   Diags *d;
   Units units;
+  Map recursive;        // functions whose recursion was reported
 };
 
 // One entry being elaborated.

@@ -93,7 +93,10 @@ static void scan_update(Plan *p, const AStmt *st) {
   p->forward = forward;
 }
 
+// The name of a parameter is no definition: an error, or `c = set(c, x)`, which changes a mut parameter.
 static void define_first(Plan *p, Name name, const AStmt *st) {
+  Binding *b = frame_find(p->fr, name);
+  if (b && b->param) return;
   if (!map_getp(&p->defines, name)) map_putp(&p->defines, name, (void *)(uintptr_t)st);
 }
 
@@ -519,6 +522,14 @@ static bool is_earlier_at(Order *o, const OwnRead *r, int p) {
   return read_is_earlier(o, r);
 }
 
+static bool same_value(Order *o, const OwnRead *r) {
+  const Eqn *q = o->g->m[r->reader].eqn;
+  for (int p = 0; r->def > r->reader && p < q->n; p++)
+    for (int k = 0; k < (int)r->e->nargs; k++)
+      if (r->e->arg[k]->op == OP_INDEX && r->e->arg[k]->u.ix == q->ix[p]) return true;
+  return false;
+}
+
 // Names the reads for which no index is earlier, or says that different ones are.
 static void report_order(Order *o) {
   Frame *fr = o->fr;
@@ -529,6 +540,12 @@ static void report_order(Order *o) {
     for (int p = 0; p < o->g->m[r->reader].eqn->n; p++) some = some || is_earlier_at(o, r, p);
     if (some) continue;
     const AStmt *st = o->g->m[r->reader].st;
+    if (same_value(o, r)) {
+      sema_error(fr, E_cycle, r->e->at, "`%s` and `%s` read each other at the same value", st->name, o->g->m[r->def].st->name);
+      diag_label(s->d, o->g->m[r->def].st->at, "`%s` comes later and reads `%s`", o->g->m[r->def].st->name, st->name);
+      diag_note(s->d, "equations may read each other at earlier values of one index, or at the same value in their order");
+      return;
+    }
     if (r->reader == r->def) sema_error(fr, E_recurrence_order, r->e->at, "`%s` reads itself at a value that is not shown to be earlier", st->name);
     else sema_error(fr, E_recurrence_order, r->e->at, "`%s` and `%s` read each other, and this read is not shown to be earlier", st->name, o->g->m[r->def].st->name);
     diag_label(s->d, st->name_at, "in the equation of `%s`", st->name);

@@ -169,7 +169,7 @@ void sema_unknown(const Env *v, Name name, Span at) {
   if (near) {
     diag_help(fr->s->d, "did you mean `%s`?", near);
     diag_fix(fr->s->d, at, near);
-  } else if (v->bound || !v->w) {
+  } else if (fr->fn && (v->bound || !v->w) && strlen(name) < 3) {
     diag_note(fr->s->d, "an index is bound left of `=` or by a reduction: `sum[%s](…)`", name);
   }
 }

@@ -59,12 +59,15 @@ Binding *define_name(Frame *fr, Name name, Span at) {
   return b;
 }
 
+// A result whose type and shape are known.
+static bool has_shape(const Binding *b) { return b->result && b->kind == BIND_TENSOR; }
+
 // The declared type of what an equation defines. dtype DT_NONE: that of the expression. False after an error.
 typedef struct Declared { Dtype dtype; Format *fmt; } Declared;
 
 static bool declared_type(Frame *fr, const AStmt *st, const Binding *b, Declared *out) {
   *out = (Declared){DT_NONE, NULL};
-  if (b->result) *out = (Declared){b->dtype, b->t ? b->t->fmt : NULL};
+  if (has_shape(b)) *out = (Declared){b->dtype, b->t->fmt};
   if (!st->typed) return true;
   TypeRef t = resolve_type(fr, &st->type);
   if (!t.ok) return false;
@@ -79,7 +82,7 @@ static bool declared_type(Frame *fr, const AStmt *st, const Binding *b, Declared
     diag_label(fr->s->d, fmt->at, "`%s` is defined here", fmt->name);
     return false;
   }
-  if (b->result && (t.dtype != b->dtype || fmt != out->fmt)) {
+  if (has_shape(b) && (t.dtype != b->dtype || fmt != out->fmt)) {
     sema_error(fr, E_declared_twice, st->type.at, "result `%s` was declared with another type", st->name);
     diag_label(fr->s->d, b->at, "declared %s", out->fmt ? out->fmt->name : dtypes[b->dtype].name);
     return false;
@@ -111,13 +114,13 @@ static bool infer_left(Env *v, Left *left) {
 }
 
 static bool indexed_equation(Frame *fr, const AStmt *st, Binding *b, Member *member, Group *g) {
-  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .certain = b->result && !fr->caller, .hint = full_name(fr, st->name)};
+  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .certain = has_shape(b) && !fr->caller, .hint = full_name(fr, st->name)};
   Index *ix[LIMIT_RANK];
   Expr *extent[LIMIT_RANK];
   Left left;
   Declared d;
   bool typed = declared_type(fr, st, b, &d), ok = left_indices(&v, st, &left);
-  bool shaped = ok && left_extents(&v, st, &left, b->result ? b : NULL);
+  bool shaped = ok && left_extents(&v, st, &left, has_shape(b) ? b : NULL);
   Val val = ok ? expr(&v, st->e) : NO_VAL;
   if (!typed || !shaped || !val.e || !infer_left(&v, &left)) return false;
   for (int k = 0; k < left.n; k++) ix[k] = left.bound[k]->ix, extent[k] = left.bound[k]->extent;
@@ -180,9 +183,9 @@ static bool whole_result(Frame *fr, const AStmt *st, Binding *b, const Val *val,
   Declared d;
   int rank = val->shape ? val->shape->rank : 0;
   if (!declared_type(fr, st, b, &d)) return false;
-  if (b->result && !whole_shape(fr, st, b, val->shape)) return false;
+  if (has_shape(b) && !whole_shape(fr, st, b, val->shape)) return false;
   whole_indices(fr, w, rank, st->at, ix);
-  if (!complete(fr, b, &d, val, rank, b->result ? b->extent : rank ? val->shape->extent : NULL, st->at)) return false;
+  if (!complete(fr, b, &d, val, rank, has_shape(b) ? b->extent : rank ? val->shape->extent : NULL, st->at)) return false;
   Expr *body = stored_body(fr, val, b->dtype, st->e->at);
   return body && add_equation(fr, b->t, rank, ix, body, st->at);
 }

@@ -13,11 +13,25 @@ static const TypeVar *type_variable(const Frame *fr, Name name) {
   return NULL;
 }
 
+// What other languages call the types.
+static const char *familiar_type(Name name) {
+  static const char *const table[][2] = {
+    {"float", "f32"}, {"float32", "f32"}, {"single", "f32"}, {"double", "f64"}, {"float64", "f64"}, {"half", "f16"}, {"float16", "f16"},
+    {"bfloat16", "bf16"}, {"float8", "f8e4m3"}, {"int", "i32"}, {"int32", "i32"}, {"long", "i64"}, {"int64", "i64"}, {"short", "i16"},
+    {"int16", "i16"}, {"int8", "i8"}, {"int4", "i4"}, {"uint", "u32"}, {"uint32", "u32"}, {"uint64", "u64"}, {"uint16", "u16"},
+    {"uint8", "u8"}, {"byte", "u8"}, {"uint4", "u4"}, {"boolean", "bool"},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    if (strcmp(name, table[i][0]) == 0) return table[i][1];
+  return NULL;
+}
+
 static TypeRef unknown_type(const Frame *fr, const ADtype *t) {
   if (map_getp(&fr->s->unknown, t->name)) return (TypeRef){0};
   map_putp(&fr->s->unknown, t->name, (void *)(uintptr_t)t);
   sema_error(fr, E_unknown_type, t->at, "type `%s` is not defined", t->name);
-  const char *near = near_type(fr, t->name);
+  const char *near = familiar_type(t->name);
+  if (!near) near = near_type(fr, t->name);
   if (near) {
     diag_help(fr->s->d, "did you mean `%s`?", near);
     diag_fix(fr->s->d, t->at, near);

@@ -203,9 +203,8 @@ static bool touches(const Token *a, const Token *b) { return a->hi == b->lo; }
 // z[i] = w[i]
 static bool unfinished_line(const Found *f) {
   int line = f->t.line;
-  if (!f->p->before.open || f->p->before.header || line == 0 || equation_at(f->p, line) != f->i) return false;
+  if (!swallowed_line(f->p, f->i)) return false;
   Token last = *token_at(f->p, line - 1), name = *token_at(f->p, line);
-  if (last.kind == T_LBRACE || last.kind == T_SEMICOLON) return false;
   diag_error(f->p->d, E_syntax, token_span(f->p, &last), "expected an expression after %s", token_text(f, &last));
   diag_label(f->p->d, token_span(f->p, &name), "the next equation begins here");
   return true;

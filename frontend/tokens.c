@@ -74,6 +74,18 @@ void nest(Parser *p, Span at) {
 
 // Recovery.
 
+static bool ends_expression(int kind) {
+  return kind == T_NAME || kind == T_INTEGER || kind == T_FLOAT || kind == T_RPAREN || kind == T_RBRACKET || kind == T_INF || kind == T_NAN ||
+         kind == T_TRUE || kind == T_FALSE;
+}
+
+bool swallowed_line(Parser *p, int i) {
+  int line = token_at(p, i)->line;
+  if (!p->before.open || p->before.header || line == 0 || equation_at(p, line) != i) return false;
+  int last = kind_at(p, line - 1);
+  return last != T_LBRACE && last != T_RBRACE && last != T_SEMICOLON && !ends_expression(last);
+}
+
 static void queue(Parser *p, int kind) {
   assert(p->queued < (int)(sizeof p->queue / sizeof *p->queue));
   p->queue[p->queued++] = kind;
@@ -145,8 +157,7 @@ static void recover(Parser *p) {
   p->now = p->before;
   if (i < 0) i = 0;
   int line = token_at(p, i)->line;
-  bool swallowed = p->now.open > 0 && !p->now.header && line > p->resumed && equation_at(p, line) == i;
-  if (swallowed) resume(p, line, false);
+  if (line > p->resumed && swallowed_line(p, i)) resume(p, line, false);
   else if (p->now.header) resume_in_header(p, i);
   else if (p->now.open > 0) resume_in_body(p, i + (i == p->resumed && kind_at(p, i) != T_FILE_END));
   else resume_at_item(p, i + (i == p->resumed && kind_at(p, i) != T_FILE_END));

@@ -21,11 +21,16 @@ static void show(Buf *b, const Expr *e) {
   else buf_puts(b, "…");
 }
 
+// A subscript is made an i64; the source does not say so.
+static const Expr *as_written(const Expr *sub) {
+  return sub->op == OP_CAST && sub->aux == DT_I64 && dtype_is_int((Dtype)sub->arg[0]->dtype) ? sub->arg[0] : sub;
+}
+
 static void show_store(Buf *b, const Eqn *q) {
   buf_printf(b, "%s[", tensor_name(q->def));
   for (int k = 0; k < q->nstore; k++) {
     if (k) buf_puts(b, ", ");
-    show(b, q->store[k]);
+    show(b, as_written(q->store[k]));
   }
   buf_puts(b, "]");
 }

@@ -294,7 +294,7 @@ static Expr *settle(Lower *l, Expr *e, Expr *r) {
   if (l->inline_guard && !can) return r;
   if (!can && !often) return r;
   Scope *here = l->scope;
-  if (can && (moves || l->inline_guard)) l->scope = scope_at(l, depth);
+  if (can) l->scope = scope_at(l, depth);     // always: what uses it may move as far
   Var *v = lower_var(l, let_name(e), (Dtype)r->dtype);
   lower_decl(l, ST_LET, v, r);
   Expr *var = expr_var(l->x, v);

@@ -1,4 +1,4 @@
-// api_exec.h: a prepared entry, between building and checking (api_exec.c) and running (api_run.c).
+// api_exec.h: a prepared entry, between building (api_exec.c) and running (api_launch.c).
 #ifndef PLAIT_RUNTIME_API_EXEC_H
 #define PLAIT_RUNTIME_API_EXEC_H
 #include "runtime/api_internal.h"
@@ -11,13 +11,9 @@ struct plait_exec {
   const char *text, *compiler;
   JitModule *module;
   CallEntry *run;
+  int room;                   // for a value per Dim.id, of the entry's function and the plan's
+  int *plan_dim;              // Dim.id in the plan of each dimension of the entry's function
   plait_dim *dims; size_t ndims;   // promised at prepare
   double build_ms;
 };
-
-void report_jit(plait_messages *m, const JitError *e);
-// Bytes of scratch memory for bound arguments; -1 after a message.
-int64_t scratch_bytes(const plait_exec *x, const Bound *b, plait_messages *m);
-// Conditions that depend on no data, then the kernels. False after a message in m, or with *fault.
-bool run_plan(const plait_exec *x, const Bound *b, const View *results, void *scratch, size_t bytes, plait_messages *m, Fault *fault);
 #endif

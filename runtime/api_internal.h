@@ -77,32 +77,39 @@ plait_messages *messages_new(plait_program *keep);
 plait_status messages_give(plait_messages *m, plait_messages **out);
 // The same for calls that failed by the caller's fault, whatever the code.
 plait_status messages_give_as(plait_messages *m, plait_status s, plait_messages **out);
-plait_status messages_fault(plait_messages *m, const Fault *f, plait_messages **out);
+// The fault as a message that plait_message_fault describes.
+void messages_fault(plait_messages *m, const Fault *f);
 plait_span span_public(const Diags *d, Span at);
 plait_status code_status(Code c);
+
+// Messages that are made when there is something to say: a launch that succeeds makes none.
+typedef struct Trouble { const plait_program *program; plait_messages *m; } Trouble;
+Diags *trouble(Trouble *t);
+plait_status trouble_give(Trouble *t, plait_messages **out);     // PLAIT_OK when there were none
+
 // "; did you mean `x`?" from a list, as help; nothing when none is near.
 void help_nearest(Diags *d, const char *name, const char *const *names, int n, const char *otherwise);
 
 // ---- shapes (api_shape.c) ----
 
-enum { MAX_ARGS = 256 };
-// The arguments of a call as the interpreter and compiled code take them.
-typedef struct Bound { View params[MAX_ARGS]; char scalar[MAX_ARGS][8]; int64_t *dims; } Bound;
+// The arguments of a call as the interpreter and compiled code take them, in the caller's memory: a view and room for a
+// scalar per parameter, and a value per Dim.id.
+typedef struct Bound { View *params; char (*scalar)[8]; int64_t *dims; } Bound;
 
-// Views of params whose extents are known. Scalars without data get their default. False after a message in d.
-bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, Diags *d);
+// Views of the scalar parameters; those without data get their default. False after a message.
+bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, Trouble *t);
 // Bytes of a tensor with these extents; -1 when they do not fit the type (negative, odd, no whole blocks, too many).
 int64_t tensor_bytes(const Tensor *t, const int64_t *extent);
 // Extents of t for known dimensions; false after a message.
-bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Diags *d);
+bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Trouble *trouble);
 // Says why tensor_bytes refused these extents.
 void report_extents(const Tensor *t, const int64_t *extent, Diags *d);
 plait_dtype dtype_public(const Tensor *t);
 // Dimensions that the entry does not have, as messages. False when there are errors.
 bool dims_check(const plait_entry *e, const plait_dim *dims, size_t n, plait_messages *m);
 int dim_index(const Fn *f, const char *name);
-// Room for the value of every dimension of f by id.
-int64_t *dims_new(Arena *a, const Fn *f);
+int dims_room(const Fn *f);                            // 1 + the greatest Dim.id
+int64_t *dims_new(Arena *a, const Fn *f);              // room for a value per Dim.id
 
 // ---- building (api_build.c) ----
 

@@ -57,14 +57,20 @@ plait_status messages_give(plait_messages *m, plait_messages **out) { return del
 
 plait_status messages_give_as(plait_messages *m, plait_status s, plait_messages **out) { return deliver(m, s, out); }
 
-plait_status messages_fault(plait_messages *m, const Fault *f, plait_messages **out) {
+void messages_fault(plait_messages *m, const Fault *f) {
   diag_error(m->d, f->code, f->at, "%s", f->text);
   m->has_fault = true;
   m->fault = *f;
   m->fault.equation = f->equation ? arena_strndup(m->a, f->equation, strlen(f->equation)) : NULL;
   m->fault.tensor = f->tensor ? arena_strndup(m->a, f->tensor, strlen(f->tensor)) : NULL;
-  return messages_give(m, out);
 }
+
+Diags *trouble(Trouble *t) {
+  if (!t->m) t->m = messages_new((plait_program *)t->program);
+  return t->m->d;
+}
+
+plait_status trouble_give(Trouble *t, plait_messages **out) { return t->m ? messages_give(t->m, out) : PLAIT_OK; }
 
 void help_nearest(Diags *d, const char *name, const char *const *names, int n, const char *otherwise) {
   int limit = (int)strlen(name) / 3 < 1 ? 1 : (int)strlen(name) / 3, least = limit + 1;

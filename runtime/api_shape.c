@@ -10,12 +10,14 @@ int dim_index(const Fn *f, const char *name) {
   return -1;
 }
 
-int64_t *dims_new(Arena *a, const Fn *f) {
-  int most = f->x->next_dim;
+int dims_room(const Fn *f) {
+  int room = f->x->next_dim;
   for (int i = 0; i < f->dims.n; i++)
-    if (f->dims.v[i]->id >= most) most = f->dims.v[i]->id + 1;
-  return arena_array(a, int64_t, most + 1);
+    if (f->dims.v[i]->id >= room) room = f->dims.v[i]->id + 1;
+  return room;
 }
+
+int64_t *dims_new(Arena *a, const Fn *f) { return arena_array(a, int64_t, dims_room(f)); }
 
 // ---- bytes ----
 
@@ -60,15 +62,16 @@ static bool scalar_default(const plait_entry *e, int i, char *out) {
   return true;
 }
 
-bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, Diags *d) {
+bool bound_scalars(const plait_entry *e, const plait_tensor *params, Bound *b, Trouble *why) {
+  bool good = true;
   for (int i = 0; i < e->fn->params.n; i++) {
     const Tensor *t = e->fn->params.v[i];
     if (e->param[i].kind != PLAIT_SCALAR) continue;
     b->params[i] = (View){.data = b->scalar[i]};
     if (params[i].data) memcpy(b->scalar[i], params[i].data, (size_t)dtypes[t->dtype].bits / 8);
-    else if (!scalar_default(e, i, b->scalar[i])) diag_error(d, E_call_arguments, t->at, "scalar `%s` has no value and no default", t->name);
+    else if (!scalar_default(e, i, b->scalar[i])) good = diag_error(trouble(why), E_call_arguments, t->at, "scalar `%s` has no value and no default", t->name);
   }
-  return !d->errors;
+  return good;
 }
 
 // ---- dimensions ----
@@ -193,40 +196,41 @@ static bool check_ranks(const plait_entry *e, const plait_tensor *params, Diags 
   return !d->errors;
 }
 
-bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Diags *d) {
+bool tensor_extents(const Fn *f, const Tensor *t, const int64_t *dims, const View *params, int64_t *extent, Trouble *why) {
   for (int k = 0; k < t->rank; k++) {
     Scalar v;
     if (!fn_eval_scalar(f, t->extent[k], dims, params, &v)) {
-      diag_error(d, E_call_extent, t->at, "extent %d of `%s` is too large", k, t->name);
+      diag_error(trouble(why), E_call_extent, t->at, "extent %d of `%s` is too large", k, t->name);
       return false;
     }
     extent[k] = v.i;
   }
   if (tensor_bytes(t, extent) >= 0) return true;
-  report_extents(t, extent, d);
+  report_extents(t, extent, trouble(why));
   return false;
 }
 
 // Extents of all params, given or computed; then the interpreter's own check of agreement.
-static bool complete(Solver *s, const plait_tensor *params, plait_messages *m) {
+static bool complete(Solver *s, const plait_tensor *params, Trouble *why) {
   const Fn *f = s->f;
   Fault fault;
   for (int i = 0; i < f->params.n; i++) {
     View *v = &s->b->params[i];
     v->rank = f->params.v[i]->rank;
     if (params[i].rank >= 0) memcpy(v->extent, params[i].extent, sizeof v->extent);
-    else if (!tensor_extents(f, f->params.v[i], s->b->dims, s->b->params, v->extent, s->d)) return false;
+    else if (!tensor_extents(f, f->params.v[i], s->b->dims, s->b->params, v->extent, why)) return false;
   }
   if (fn_bind(f, s->b->params, s->b->dims, &fault)) return true;
-  diag_error(m->d, fault.code, fault.at, "%s", fault.text);
+  diag_error(trouble(why), fault.code, fault.at, "%s", fault.text);
   return false;
 }
 
 static bool infer(const plait_entry *e, const plait_tensor *params, const plait_dim *dims, size_t ndims, Bound *b, plait_messages *m) {
+  Trouble why = {e->program, m};
   Solver s = {.f = e->fn, .a = m->a, .d = m->d, .b = b, .known = arena_array(m->a, bool, e->fn->dims.n + 1)};
-  if (!check_ranks(e, params, m->d) || !bound_scalars(e, params, b, m->d) || !take_dims(&s, dims, ndims)) return false;
+  if (!check_ranks(e, params, m->d) || !bound_scalars(e, params, b, &why) || !take_dims(&s, dims, ndims)) return false;
   solve_all(&s, params);
-  if (!report_missing(&s) || !complete(&s, params, m)) return false;
+  if (!report_missing(&s) || !complete(&s, params, &why)) return false;
   for (size_t i = 0; i < ndims; i++) {
     const Dim *dim = s.f->dims.v[dim_index(s.f, dims[i].name)];
     if (b->dims[dim->id] == dims[i].value) continue;
@@ -246,19 +250,27 @@ static void give_shapes(const plait_entry *e, const Bound *b, const plait_shape 
   if (result_shapes && f->results.n) memcpy(result_shapes, results, (size_t)f->results.n * sizeof *results);
 }
 
+static Bound *bound_new(Arena *a, const Fn *f) {
+  Bound *b = arena_new(a, Bound);
+  b->params = arena_array(a, View, f->params.n);
+  b->scalar = arena_alloc_array(a, (size_t)f->params.n, sizeof *b->scalar);
+  b->dims = dims_new(a, f);
+  return b;
+}
+
 plait_status plait_entry_infer(const plait_entry *e, const plait_tensor *params, size_t nparams, const plait_dim *dims, size_t ndims,
                                int64_t *dim_values, plait_shape *param_shapes, plait_shape *result_shapes, plait_messages **messages) {
   if (messages) *messages = NULL;
   if (!e || (nparams && !params) || (ndims && !dims) || nparams != (size_t)e->fn->params.n) return PLAIT_ERROR_USAGE;
   plait_messages *m = messages_new(e->program);
   if (!dims_check(e, dims, ndims, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
-  Bound *b = arena_new(m->a, Bound);
-  b->dims = dims_new(m->a, e->fn);
+  Bound *b = bound_new(m->a, e->fn);
+  Trouble why = {e->program, m};
   plait_shape *results = arena_array(m->a, plait_shape, e->fn->results.n);
   bool good = infer(e, params, dims, ndims, b, m);
   for (int i = 0; i < e->fn->results.n && good; i++) {
     results[i].rank = e->fn->results.v[i]->rank;
-    good = tensor_extents(e->fn, e->fn->results.v[i], b->dims, b->params, results[i].extent, m->d);
+    good = tensor_extents(e->fn, e->fn->results.v[i], b->dims, b->params, results[i].extent, &why);
   }
   if (good) give_shapes(e, b, results, dim_values, param_shapes, result_shapes);
   return messages_give(m, messages);

@@ -253,4 +253,11 @@ void pool_stop(void) {
 }
 
 // Note [Cost of a region]
-// TODO figures
+// Median of 2001 empty regions of 2 parts, in us, by `build/test_pool --bench` on 2 cores of an AMD EPYC (Zen 3) under KVM:
+//
+//                                  hot    after 20 us of work    after 300 us
+//   both cores free                0.19   0.21                   40    (the thread sleeps; waking it takes 5 to 40)
+//   another process on one core    8.2    8.2                    8.3   (both threads on one core, by sched_yield)
+//   the same, without yielding     70     36                     37
+//
+// libgomp takes 0.8 us and libomp 0.9 to 7 us hot; libomp spins 200 ms after each region.

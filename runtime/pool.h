@@ -5,7 +5,7 @@
 // sleep; an idle pool costs no CPU time. A region inside a region, or one entered while another host thread is in one,
 // runs on its caller alone. After fork() the child starts anew.
 //
-// Fork and join, measured with `build/test_pool --bench` (see Note [Cost of a region] in pool.c).
+// An empty region of two parts takes 0.2 us when hot: Note [Cost of a region] in pool.c.
 #ifndef PLAIT_RUNTIME_POOL_H
 #define PLAIT_RUNTIME_POOL_H
 #include <stdbool.h>

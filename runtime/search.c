@@ -103,7 +103,7 @@ static const char *own_directory(Arena *a) {
 static Names clang_candidates(Arena *a, const char *extra) {
   Names c = { 0 }, more = split_path(a, extra);
   for (int i = 0; i < more.n; i++) vec_push(a, &c, arena_printf(a, "%s/libplait-clang.so", more.v[i]));
-  const char *own = own_directory(a), *const below[] = { "", "/plait", "/..", "/../lib", "/../lib/plait" };
+  const char *own = own_directory(a), *const below[] = { "", "/plait", "/../lib", "/../lib/plait" };
   for (size_t i = 0; own && i < sizeof below / sizeof *below; i++)
     vec_push(a, &c, arena_printf(a, "%s%s/libplait-clang.so", own, below[i]));
   return c;

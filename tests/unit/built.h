@@ -42,7 +42,7 @@ static inline void built_write(const char *path, const char *text) {
 // Runs `cc flags file.c -o file.out` in a fresh directory on `text`; the path of file.out, kept by the caller's directory.
 static inline const char *built_compile(const char *dir, const char *cc, const char *flags, const char *text) {
   static char out[128];
-  char in[128], command[1024];
+  char in[128], command[2048];
   snprintf(in, sizeof in, "%s/file.c", dir);
   snprintf(out, sizeof out, "%s/file.out", dir);
   built_write(in, text);
@@ -58,7 +58,7 @@ static inline void built_remove(const char *dir) {
 }
 
 static inline void *built_load(const char *cc, const char *flags, const char *text) {
-  char all[512];
+  char all[768];
   const char *dir = built_directory();
   snprintf(all, sizeof all, "%s -fPIC -shared", flags);
   void *so = dlopen(built_compile(dir, cc, all, text), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);     // libgomp's threads outlive a dlclose
@@ -76,9 +76,8 @@ static inline CallEntry *built_entry(void *so) {
 }
 
 static inline const char *built_text(const Make *m, bool jit) {
-  Buf why = buf_make(m->a), text = buf_make(m->a);
+  Buf text = buf_make(m->a);
   emit_plan(m->p, &(EmitOptions){.target = &target_c, .jit = jit}, &text, NULL);
-  (void)why;
   return text.s;
 }
 
@@ -90,14 +89,14 @@ static inline size_t built_bytes(const Tensor *t, const View *v) {
 
 // One run in every way. Results and mut tensors are filled with 0xA5 first, and the bits must be those of the first way.
 // The results stay in views `results` as the last way left them. Gives the fault of the runs (they agree), or CALL_OK.
-static inline CallStatus built_run(const Make *m, const View *params, const View *results, Fault *fault) {
+static inline CallStatus built_run_with(const Make *m, const char *flags, const View *params, const View *results, Fault *fault) {
   const char *text = built_text(m, true);
   int64_t dims[BUILT_DATA] = {0};
   void *first[BUILT_DATA] = {0};
   CallStatus status = CALL_OK;
   if (!fn_bind(m->f, params, dims, fault)) ck_abort_msg("%s", fault->text);
   for (int w = 0; w < BUILT_WAYS; w++) {
-    void *so = built_load(built_ways[w].cc, built_ways[w].flags, text);
+    void *so = built_load(built_ways[w].cc, arena_printf(m->a, "%s %s", built_ways[w].flags, flags), text);
     for (int i = 0; i < m->f->results.n; i++) memset(results[i].data, 0xA5, built_bytes(m->f->results.v[i], &results[i]));
     CallStatus s = call_run(m->p, built_entry(so), params, dims, results, NULL, 0, fault);
     if (w == 0) status = s;
@@ -113,6 +112,10 @@ static inline CallStatus built_run(const Make *m, const View *params, const View
   }
   for (int i = 0; i < m->f->results.n; i++) free(first[i]);
   return status;
+}
+
+static inline CallStatus built_run(const Make *m, const View *params, const View *results, Fault *fault) {
+  return built_run_with(m, "", params, results, fault);
 }
 
 static inline View view1(void *data, int64_t n) { return (View){.data = data, .extent = {n}, .rank = 1}; }

@@ -54,7 +54,7 @@ START_TEST(spaces_and_indents_are_put_right) {
   check_format("const c = sum[ p  in a..b,q<=p ,.. ]( x [p]?" "?-1 )", "const c = sum[p in a .. b, q <= p, ..](x[p] ?? -1)\n");
   check_format("const c = not  a and bitcast( i32 , f32( x ) )", "const c = not a and bitcast(i32, f32(x))\n");
   check_format("fn f(x: f32[..,N], y: f32[..]) -> (a: i8) { a = 1 b,c=g( ) }",
-               "fn f(x: f32[.., N], y: f32[..]) -> (a: i8) {\n  a = 1\n  b, c = g()\n}\n");
+               "fn f(x: f32[.., N], y: f32[..]) -> (a: i8) {\n  a    = 1\n  b, c = g()\n}\n");
 } END_TEST
 
 START_TEST(brackets_of_the_user_stay_and_double_ones_become_single) {
@@ -478,8 +478,12 @@ static void check_comments(const char *text, int comments, const char *from) {
   ck_assert_msg(found == comments, "%s\nbecame\n%s", from, text);
 }
 
+#ifndef ROUNDS
+#define ROUNDS 600
+#endif
+
 START_TEST(comments_anywhere_survive_in_their_order) {
-  for (int round = 1; round <= 600; round++) {
+  for (int round = 1; round <= ROUNDS; round++) {
     seed = (unsigned long long)round * 0x9e3779b97f4a7c15u;
     char *text = language_program(__FILE__, language_programs[round % LANGUAGE_PROGRAMS]);
     int comments = 0;

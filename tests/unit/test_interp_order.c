@@ -23,10 +23,10 @@ START_TEST(a_linear_recurrence_starts_from_its_default) {
 } END_TEST
 
 START_TEST(equations_of_one_recurrence_run_together) {
-  Case c = case_of("fn lstm(x: f32[T, 4, N]) -> h: f32[T, N] {\n"
+  Case c = case_entry("fn lstm(x: f32[T, 4, N]) -> h: f32[T, N] {\n"
                    "  c[t, i] = sigmoid(x[t, 0, i] + 0.1 * (h[t - 1, i] ?? 0)) * (c[t - 1, i] ?? 0) + sigmoid(x[t, 1, i]) * tanh(x[t, 2, i] + 0.5 * (h[t - 1, i] ?? 0))\n"
                    "  h[t, i] = sigmoid(x[t, 3, i]) * tanh(c[t, i])\n"
-                   "}\nfn sigmoid(x: f32) -> y: f32 { y = 1 / (1 + exp(-x)) }");
+                   "}\nfn sigmoid(x: f32) -> y: f32 { y = 1 / (1 + exp(-x)) }", "lstm");
   double x[5 * 4 * 2];
   unsigned long long seed = 2;
   put_random(&c, "x", DIMS(5, 4, 2), 2, &seed, x);
@@ -106,7 +106,7 @@ START_TEST(a_deep_recurrence_reports_only_faults_that_are_read) {
 } END_TEST
 
 START_TEST(two_deep_recurrences_may_feed_each_other_in_turn) {
-  Case c = case_of("fn f(n: i32[T]) -> y: i32 { a[t] = (a[t - 1] ?? 0) + n[t]  b[t] = (b[t - 1] ?? 0) + a[T - 1 - t]  y = b[T - 1] }");
+  Case c = case_of("fn f(n: i32[T]) -> y: i32 { a[t] = (a[t - 1] ?? 0) + n[t]  b[t < T] = (b[t - 1] ?? 0) + a[T - 1 - t]  y = b[T - 1] }");
   enum { T = 20000 };
   double *n = malloc(T * sizeof *n);
   uint32_t a = 0, y = 0;

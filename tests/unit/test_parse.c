@@ -486,6 +486,8 @@ START_TEST(a_slip_outside_of_statements_is_one_error_at_its_place) {
     {"const k = []", "PLT0104", "]", "expected an expression, found `]`", NULL},
     {"const k = [1, 2", "PLT0104", "fn", "expected `,` or `]`, found `fn`", NULL},
     {"format q of n { value[k] = 1 }", "PLT0104", "n", "expected an integer, found `n`", NULL},
+    {"format q of 3x { value[k] = 1 }", "PLT0102", "3x", "no number", NULL},
+    {"format q of 4 { d: u8\nvalue[k] = d\n value[k] <- 1\n }", "PLT0608", "value[k] <- 1", "equations only", NULL},
     {"format q { value[k] = 1 }", "PLT0104", "{", "expected `of`, found `{`", NULL},
     {"format q of 4 { d: T value[k] = 1 }", "PLT0602", "T", "built-in types", NULL},
     {"format q of 4 { d: u8[N] value[k] = 1 }", "PLT0602", "d: u8[N]", "one integer", NULL},

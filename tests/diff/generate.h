@@ -1,0 +1,23 @@
+// generate.h: random programs.
+#ifndef PLAIT_TESTS_DIFF_GENERATE_H
+#define PLAIT_TESTS_DIFF_GENERATE_H
+#include "tests/diff/harness.h"
+
+enum { GEN_LINE = 400, GEN_MAX = 48 };
+
+// A program as lines, so that a failing one can be cut down: head, equations, and which of them are results.
+typedef struct Gen {
+  char params[1200];
+  int n;
+  char eqn[GEN_MAX][GEN_LINE];
+  char name[GEN_MAX][8];
+  char type[GEN_MAX][40];      // declared type as a result: "f32[N, M]"
+  bool drop[GEN_MAX];
+} Gen;
+
+// A typed program of 1 to 40 equations over up to three dimensions: elementwise chains, broadcasts, reductions of every kind,
+// filters, gathers, shifts with `??`, prefix ranges, casts, narrow storage, conditionals.
+void generate(Gen *g, Rng *r);
+// Its text; dropped equations left out. Tensors that nothing reads become results.
+void generate_text(const Gen *g, char *out, size_t size);
+#endif

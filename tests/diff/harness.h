@@ -1,0 +1,37 @@
+// harness.h: one program, run by the interpreter and by compiled kernels, and compared.
+//
+// A difference is a finding when it exceeds the bound that the interpreter derives from the computation (fn_interpret), when
+// one faults and the other does not, or when NaN and infinity stand at different places. Nothing here has a tolerance.
+#ifndef PLAIT_TESTS_DIFF_HARNESS_H
+#define PLAIT_TESTS_DIFF_HARNESS_H
+#include "frontend/sema.h"
+#include "ir/interp.h"
+#include "passes/pass.h"
+#include "runtime/jit.h"
+
+// A stream of random numbers, the same on every machine (splitmix64).
+typedef struct Rng { uint64_t s; } Rng;
+uint64_t rng_next(Rng *r);
+int rng_below(Rng *r, int n);                   // 0 .. n - 1
+double rng_unit(Rng *r);                        // [0, 1)
+bool rng_chance(Rng *r, int percent);
+
+typedef enum Verdict { SAME, DIFFERENT, REFUSED, BOTH_FAULT } Verdict;   // REFUSED: the front end reported errors
+
+typedef struct Outcome {
+  Verdict verdict;
+  char text[2000];            // what differs, or the diagnostics
+  long elements, ambiguous;   // compared; with an infinite bound
+  int kernels;
+} Outcome;
+
+typedef struct Harness {
+  Jit *jit;
+  bool no_fuse;               // also compare with every equation a kernel of its own
+  int dim_limit;              // dimensions are drawn from small numbers up to this
+  bool specials;              // inputs hold NaN, infinities, zeros of both signs, subnormals, extremes
+} Harness;
+
+// Draws dimensions and inputs from `r`, runs `text` both ways. entry NULL: the only one.
+Outcome diff_program(const Harness *h, const char *name, const char *text, const char *entry, Rng *r);
+#endif
