@@ -186,14 +186,19 @@ int cli_read_file(Cli *c, const char *path, char **text, size_t *size) {
   return bad;
 }
 
+// A reader that has seen enough (`plait help codes | head`) is no error.
+int cli_write_error(Cli *c, const char *name, int why) {
+  if (why == EPIPE) return GOOD;
+  return cli_file_error(c, "PLE0102", NULL, "cannot write %s: %s", name, strerror(why));
+}
+
 int cli_write_file(Cli *c, const char *path, const char *text, size_t size) {
   bool standard = strcmp(path, "-") == 0;
   FILE *f = standard ? stdout : fopen(path, "wb");
   bool good = f && fwrite(text, 1, size, f) == size && fflush(f) == 0;
   int why = errno;
   if (f && !standard && fclose(f) != 0 && good) good = false, why = errno;
-  if (good) return GOOD;
-  return cli_file_error(c, "PLE0102", NULL, "cannot write `%s`: %s", standard ? "standard output" : path, strerror(why));
+  return good ? GOOD : cli_write_error(c, standard ? "standard output" : path, why);
 }
 
 // ---- contexts and programs ----

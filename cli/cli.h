@@ -37,7 +37,7 @@ const Command *command_find(const char *name);
 
 // Options that several commands have.
 #define OPTION_ENTRY {"--entry", 'e', "NAME", false, "the entry point; needed when the file has more than one"}
-#define OPTION_DIM {"--dim", 'D', "NAME=N", true, "the value of a dimension, as in -D N=4096; may be repeated"}
+#define OPTION_DIM {"--dim", 'D', "NAME=N", true, "the value of a dimension, as in -D N=4096"}
 #define OPTION_THREADS {"--threads", 't', "N", false, "threads that kernels use (default: all cores that the process may use)"}
 #define OPTION_COMPILER {"--compiler", 0, "WHICH", false, "auto, clang (inside this process) or cc (a compiler of the system)"}
 #define OPTION_CC {"--cc", 0, "PATH", false, "the system's C compiler to use; implies --compiler cc"}
@@ -100,6 +100,7 @@ bool cli_talks(const Cli *c);
 // Whole file or, for "-", stdin; NUL behind it. GOOD, MACHINE or LIMIT after a message.
 int cli_read_file(Cli *c, const char *path, char **text, size_t *size);
 int cli_write_file(Cli *c, const char *path, const char *text, size_t size);     // "-": stdout
+int cli_write_error(Cli *c, const char *name, int why);                          // why: errno
 // The context made from --threads, --compiler and --cc as far as given.
 int cli_context(Cli *c, const Args *a);
 // Reads and compiles a file; timing may be NULL.

@@ -68,8 +68,9 @@ static const Option options[] = {
 const Command command_emit = {
   "emit", "print what the compiler makes of a program", "FILE", 1, 1, options,
   "Prints an entry point at a stage of its way from equations to C. The C needs no header and no library but libm; the header of "
-  "--header declares its entry point and says what its arguments are. Nothing depends on time or chance: the same program and "
-  "options give the same text.\n",
+  "--header declares its entry point and says what its arguments are. With -D the text is made for that value: the dimension "
+  "becomes a number and is no argument any more. Nothing depends on time or chance: the same program and options give the same "
+  "text.\n",
   "plait emit softmax.plait > softmax.c\n"
   "plait emit softmax.plait -o softmax.c --header softmax.h\n"
   "plait emit softmax.plait --stage fused        # what fusion did to the equations\n"

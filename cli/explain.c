@@ -108,9 +108,9 @@ static void put_lesson(Cli *c, const plait_cost *k) {
     ? cli_printf(c, "With so little data the start of %zu kernel%s (%.1f us) takes longest; larger tensors would hide it.", k->nkernels,
                  k->nkernels > 1 ? "s" : "", launches)
     : now < balance
-    ? cli_printf(c, "It is memory-bound: below %.1f flop per byte this machine (%s, %.0f GB/s, %.0f Gflop/s) waits for memory, so time "
+    ? cli_printf(c, "It is memory-bound: below %.1f flop per byte a machine such as `%s` (%.0f GB/s, %.0f Gflop/s) waits for memory, so time "
                  "follows bytes: about %.3g ms. Fewer bytes make it faster, fewer operations do not.", balance, k->machine, k->gbs, k->gflops, memory / 1e3)
-    : cli_printf(c, "It is compute-bound: above %.1f flop per byte this machine (%s, %.0f GB/s, %.0f Gflop/s) is busy with arithmetic: "
+    : cli_printf(c, "It is compute-bound: above %.1f flop per byte a machine such as `%s` (%.0f GB/s, %.0f Gflop/s) is busy with arithmetic: "
                  "about %.3g ms. Further fusion would not make it faster.", balance, k->machine, k->gbs, k->gflops, compute / 1e3);
   putchar('\n');
   put_wrapped(stdout, cli_printf(c, "%s%s\n", saved, verdict), 0, 100);
@@ -139,6 +139,22 @@ static int put_json(Cli *c, const plait_report *r) {
   return bad;
 }
 
+// --set n=100: integer scalars that extents depend on, beside the dimensions.
+static int add_scalars(Explain *e, const Args *a) {
+  const char *text, *name, *value;
+  plait_dim *dims = cli_array(e->c, plait_dim, e->o.ndims + (size_t)a->ngiven + 1);
+  if (e->o.ndims) memcpy(dims, e->o.dims, e->o.ndims * sizeof *dims);
+  e->o.dims = dims;
+  for (int at = 0; (text = args_next(a, "--set", &at));) {
+    int64_t v;
+    int bad = args_pair(e->c, "--set", text, &name, &value);
+    if (bad) return bad;
+    if (!parse_int(value, 0, INT64_MAX, &v)) return cli_error(e->c, USAGE, NULL, "`--set %s`: `%s` is no integer from 0", text, value);
+    dims[e->o.ndims++] = (plait_dim){name, v};
+  }
+  return GOOD;
+}
+
 static int explain_entry(Explain *e, bool json) {
   e->info.struct_size = sizeof e->info;
   plait_entry_get(e->entry, &e->info);
@@ -157,6 +173,7 @@ static int run_explain(Cli *c, const Args *a) {
   Explain e = {.c = c, .path = a->operand[0]};
   Stages stages = {0};
   int bad = build_options(c, a, &stages, &e.o);
+  if (!bad) bad = add_scalars(&e, a);
   if (bad) return bad;
   plait_program *p = NULL;
   plait_compile_options co = compile_options(&stages);
@@ -169,6 +186,7 @@ static int run_explain(Cli *c, const Args *a) {
 
 static const Option options[] = {
   OPTION_ENTRY, OPTION_DIM,
+  {"--set", 's', "NAME=N", true, "an integer scalar that extents depend on; without it its default counts, or 0"},
   {"--json", 0, NULL, false, "print kernels[] {name, equations[], reads[], writes[], bytes, flops}, bytes_unfused, bytes_fused, "
    "bytes_minimum, flops, remarks[] {code, equations[], bytes, text} as JSON"},
   OPTIONS_PASSES,
@@ -180,9 +198,9 @@ const Command command_explain = {
   "Nothing is run. For given dimensions it shows each kernel with its equations, the bytes that it reads and writes, its "
   "operations and their ratio; then three yardsticks for the bytes: unfused (every equation a kernel of its own), now, and the "
   "least (each input once, each result once); then for equations that stayed in different kernels the reason and the bytes at "
-  "stake (plait help PLF0102 tells more); and last what it means on this machine.\n"
+  "stake (plait help PLF0102 tells more); and last what it means for time.\n"
   "\n"
-  "Bytes count traffic with memory, each element once a kernel. Ranges that depend on data count with their bound, scalar arguments as 0.\n",
+  "Bytes count traffic with memory, each element once a kernel. Ranges that depend on data count with their bound.\n",
   "plait explain softmax.plait -D N=4096 -D D=4096\n"
   "plait explain softmax.plait -D N=4096 -D D=4096 --no-fuse\n"
   "plait explain norm.plait --entry layer_norm -D N=1 -D D=8192 --json\n",

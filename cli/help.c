@@ -118,7 +118,7 @@ static void markdown_options(FILE *f, const Option *o) {
   for (; o && o->name; o++) {
     fprintf(f, "- `%s%s%s`", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
     if (o->letter) fprintf(f, ", `-%c`", o->letter);
-    fprintf(f, ": %s%s\n", o->what, o->many && !strstr(o->what, "may be repeated") ? "; may be repeated" : "");
+    fprintf(f, ": %s%s\n", o->what, o->many ? "; may be repeated" : "");
   }
 }
 

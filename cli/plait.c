@@ -1,5 +1,6 @@
 // plait.c: the program: which command, and what to do when our own code fails.
 #include "cli/cli.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,11 +104,10 @@ static Messages asked_form(int argc, char **argv) {
 int main(int argc, char **argv) {
   Cli c = {.messages = asked_form(argc, argv), .color_err = wants_color(STDERR_FILENO), .color_out = wants_color(STDOUT_FILENO)};
   catch_bugs();
-  signal(SIGPIPE, SIG_IGN);                      // a closed pipe is a write that fails, below
+  signal(SIGPIPE, SIG_IGN);                      // a closed pipe is a write that fails
   if (plait_abi() != PLAIT_ABI) return cli_error(&c, MACHINE, "install plait and libplait of one version", "libplait has another interface");
   int code = dispatch(&c, argc, argv);
-  bool written = fflush(stdout) == 0 && !ferror(stdout);
-  if (!written && code == GOOD) code = cli_file_error(&c, "PLE0102", NULL, "cannot write standard output");
+  if ((fflush(stdout) != 0 || ferror(stdout)) && code == GOOD) code = cli_write_error(&c, "standard output", errno);
   cli_end(&c);
   return code;
 }

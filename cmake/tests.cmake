@@ -4,7 +4,8 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena codes diag emit fmt interp interp_order jit json map npy parse pool proc search str vec)
+  affine api arena codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format interp_order jit json
+  map npy ops parse pool proc search str vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
@@ -28,3 +29,17 @@ endfunction()
 plait_script(golden golden/run.py --plait $<TARGET_FILE:plait>)
 plait_script(cli cli/run.py $<TARGET_FILE:plait>)
 plait_script(api api/run.py $<TARGET_FILE:libplait>)
+plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
+
+# Compiled kernels against the interpreter.
+add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/harness.c)
+target_link_libraries(plait-diff PRIVATE plait_core)
+file(GLOB programs CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/language/*.plait examples/*/*.plait)
+add_test(NAME diff_fuzz COMMAND plait-diff fuzz --count 300)
+add_test(NAME diff_fuzz_specials COMMAND plait-diff fuzz --count 100 --seed 1000000 --specials)
+add_test(NAME diff_fuzz_unfused COMMAND plait-diff fuzz --count 100 --seed 2000000 --unfused)
+add_test(NAME diff_ops COMMAND plait-diff ops)
+add_test(NAME diff_files COMMAND plait-diff files ${programs})
+foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files)
+  set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000)
+endforeach()

@@ -141,7 +141,7 @@ static void print_acc(Emit *e, const Stmt *s) {
   Op op = reducers[s->reducer].combine;
   Dtype d = s->var->dtype;
   const char *v = emit_var(e, s->var);
-  if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
+  if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR || op == OP_MAX ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
   else if ((op == OP_ADD || op == OP_MUL) && d != DT_I32 && d != DT_I64)
     emit_line(e, "%s %s= %s;", v, op == OP_ADD ? "+" : "*", emit_expr(e, s->a, LEVEL_COND));
   else emit_line(e, "%s = %s;", v, emit_combine(e, op, d, v, emit_expr(e, s->a, op == OP_ADD || op == OP_MUL ? LEVEL_PREFIX : LEVEL_COND)));

@@ -103,15 +103,29 @@ static Text steps(Emit *e, const Tensor *t, int k, int64_t block) {
   return TEXT(LEVEL_MUL, "%s / %" PRId64, bracket(e, text_of(e, x), LEVEL_MUL), block);
 }
 
+// How many steps the dimension has when that is known; 0 otherwise.
+static int64_t known_steps(const Tensor *t, int k, int64_t block) {
+  const Expr *x = t->extent[k];
+  return x->op == OP_CONST ? x->u.v.i / (k + 1 == t->rank ? block : 1) : 0;
+}
+
+// Constants are multiplied here: in C they would be of type int.
 const char *emit_position(Emit *e, const Tensor *t, Expr *const *sub, int n, int64_t block, int level) {
-  Text at = {NULL, LEVEL_PRIMARY};
+  Text at = {NULL, LEVEL_PRIMARY};      // and with !at.s the constant `known`
+  int64_t known = 0;
   for (int k = 0; k < n; k++) {
     bool whole = k + 1 < t->rank || block == 1;
+    int64_t count = known_steps(t, k, block);
     if (is_one(t->extent[k]) && whole) continue;
+    if (!at.s && known && !count) at = TEXT(LEVEL_PRIMARY, "%" PRId64, known);
     if (at.s) at = times(e, at, steps(e, t, k, block), t->extent[k]->op == OP_MUL && whole);
-    if (!is_zero(sub[k])) at = plus(e, at, text_of(e, sub[k]));
+    known *= count;
+    if (!at.s && sub[k]->op == OP_CONST) known += sub[k]->u.v.i;
+    else if (!at.s && known) at = plus(e, TEXT(LEVEL_PRIMARY, "%" PRId64, known), text_of(e, sub[k]));
+    else if (!is_zero(sub[k])) at = plus(e, at, text_of(e, sub[k]));
   }
-  return at.s ? bracket(e, at, level) : "0";
+  if (!at.s) at = TEXT(LEVEL_PRIMARY, "%" PRId64, known);
+  return bracket(e, at, level);
 }
 
 static const char *load_name(Dtype d) {
@@ -308,14 +322,32 @@ static int operand_level(int level, bool right) {
   return level == 6 || level == 7 ? 8 : level + right;    // comparisons of comparisons
 }
 
+// An i64 that C takes for an int: a small literal, or a choice of them. Nothing may be computed with that alone.
+static bool is_c_int(const Expr *x) {
+  if (x->dtype != DT_I64) return false;
+  if (x->op == OP_SELECT) return is_c_int(x->arg[1]) && is_c_int(x->arg[2]);
+  return x->op == OP_CONST && x->u.v.i >= INT32_MIN && x->u.v.i <= INT32_MAX;
+}
+
+static bool needs_width(const Expr *x, int level) {
+  if (level < 3 || level == 6 || level == 7) return false;      // tests do not care
+  for (uint32_t k = 0; k < x->nargs; k++)
+    if (!is_c_int(x->arg[k])) return level == 8 && is_c_int(x->arg[0]);
+  return true;
+}
+
 static Text infix(Emit *e, const char *text, int level, Dtype d, const Expr *x) {
   const char *operand[3] = {0};
   bool chain = level == 1 || level == 2;                  // a && b && c
   for (uint32_t k = 0; k < x->nargs; k++) {
     Text t = text_of(e, x->arg[k]);
+    bool truths = x->dtype == DT_BOOL && (x->op == OP_BITAND || x->op == OP_BITOR);         // (int) says that & is no slip for &&
+    if (k == 0 && truths) t = TEXT(LEVEL_PREFIX, "(int)%s", bracket(e, t, LEVEL_PREFIX));
+    if (k == 0 && needs_width(x, level)) t = TEXT(LEVEL_PREFIX, "(long long)%s", bracket(e, t, LEVEL_PREFIX));
     bool same = chain && x->arg[k]->op == x->op;
     operand[k] = same ? t.s : bracket(e, t, x->nargs == 1 ? LEVEL_PREFIX : operand_level(level, k == 1));
-    if (x->nargs == 1 && operand[k][0] == '-') operand[k] = arena_printf(e->a, "(%s)", operand[k]);
+    bool odd = x->nargs == 1 ? operand[k][0] == '-' : level >= 3 && operand[k][0] == '!';      // --x, and !x == y
+    if (odd) operand[k] = arena_printf(e->a, "(%s)", operand[k]);
   }
   return (Text){emit_fill(e, text, d, operand), level};
 }
@@ -374,7 +406,9 @@ static Text shift(Emit *e, const Expr *x) {
 }
 
 static Text select(Emit *e, const Expr *x) {
-  return TEXT(LEVEL_COND, "%s ? %s : %s", emit_expr(e, x->arg[0], 1), emit_expr(e, x->arg[1], 1), emit_expr(e, x->arg[2], LEVEL_COND));
+  Text cond = text_of(e, x->arg[0]);
+  bool bits = cond.level >= 3 && cond.level <= 5;         // a | b ? c : d
+  return TEXT(LEVEL_COND, "%s ? %s : %s", bracket(e, cond, bits ? LEVEL_PRIMARY : 1), emit_expr(e, x->arg[1], 1), emit_expr(e, x->arg[2], LEVEL_COND));
 }
 
 const char *emit_var(Emit *e, const Var *v) {
@@ -444,7 +478,7 @@ static Text text_of(Emit *e, const Expr *x) {
 
 const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y) {
   const char *operand[] = {x, y};
-  if (d == DT_BOOL) return arena_printf(e->a, "%s %s %s", x, op == OP_OR ? "|" : "&", y);
+  if (d == DT_BOOL) return arena_printf(e->a, "%s %s %s", x, op == OP_OR || op == OP_MAX ? "|" : "&", y);
   if ((ops[op].props & OP_WRAPS) && (d == DT_I32 || d == DT_I64)) {
     operand[0] = arena_printf(e->a, "(%s)%s", unsigned_type(d), x);
     operand[1] = arena_printf(e->a, "(%s)%s", unsigned_type(d), y);

@@ -78,7 +78,8 @@ static bool same_expr(const AExpr *a, const AExpr *b) {
 }
 
 static bool same_type(const AType *a, const AType *b) {
-  return same_dtype(&a->dtype, &b->dtype) && a->dots == b->dots && a->shaped == b->shaped && same_exprs(a->rank, a->dim, b->rank, b->dim);
+  return same_dtype(&a->dtype, &b->dtype) && a->dots == b->dots && a->shaped == b->shaped &&
+         same_exprs(a->rank, a->dim, b->rank, b->dim);
 }
 
 static bool same_stmt(const AStmt *a, const AStmt *b) {
@@ -100,8 +101,8 @@ static bool same_param(const AParam *a, const AParam *b) {
 }
 
 static bool same_fn(const AFn *a, const AFn *b) {
-  bool same = same_text(a->name, b->name) && a->nparams == b->nparams && a->nresults == b->nresults && a->bracketed == b->bracketed &&
-              same_exprs(a->nwhere, a->where, b->nwhere, b->where);
+  bool same = same_text(a->name, b->name) && a->nparams == b->nparams && a->nresults == b->nresults &&
+              a->bracketed == b->bracketed && same_exprs(a->nwhere, a->where, b->nwhere, b->where);
   for (int i = 0; same && i < a->nparams; i++) same = same_param(&a->param[i], &b->param[i]);
   for (int i = 0; same && i < a->nresults; i++)
     same = same_text(a->result[i].name, b->result[i].name) && same_type(&a->result[i].type, &b->result[i].type);
@@ -124,8 +125,8 @@ static bool same_format(const AFormat *a, const AFormat *b) {
 }
 
 static bool same_const(const AConst *a, const AConst *b) {
-  return same_text(a->name, b->name) && a->typed == b->typed && (!a->typed || same_dtype(&a->type, &b->type)) && a->table == b->table &&
-         same_exprs(a->nvalues, a->value, b->nvalues, b->value);
+  return same_text(a->name, b->name) && a->typed == b->typed && (!a->typed || same_dtype(&a->type, &b->type)) &&
+         a->table == b->table && same_exprs(a->nvalues, a->value, b->nvalues, b->value);
 }
 
 static bool same_item(const AItem *a, const AItem *b) {

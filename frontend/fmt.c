@@ -472,7 +472,9 @@ static void put_item(Printer *p, const AItem *it) {
   else buf_printf(p->pen.out, "import \"%s\"", it->import->path);
 }
 
-static bool long_item(const Printer *p, const AItem *it) { return it->kind == AI_FORMAT || (it->kind == AI_FN && !one_line(p, it->fn)); }
+static bool long_item(const Printer *p, const AItem *it) {
+  return it->kind == AI_FORMAT || (it->kind == AI_FN && !one_line(p, it->fn));
+}
 
 // Comments behind lines.
 

@@ -59,7 +59,8 @@ static void plait_yyerror(const Span *at, Parser *p, const char *text);
 %token <Reducer> REDUCER
 %token BAD FILE_END RESYNC NO_BODY
 
-%type <AExpr *> expr either both negation comparison bitor bitxor bitand shift sum product unary power postfix fallback read primary call
+%type <AExpr *> expr either both negation comparison bitor bitxor bitand shift sum product unary power postfix fallback
+%type <AExpr *> read primary call
 %type <AExpr *> init
 %type <AOp> compare_op shift_op sum_op product_op unary_op
 %type <Exprs> exprs args where
@@ -111,7 +112,8 @@ fn_head:
                               { Results r = {0}; PUSH(r, $6); $$ = tree_fn(p, $1, @1, $3, r, false, $7); }
 | NAME "(" params ")" "->" "(" result_list ")" where
                               { $$ = tree_fn(p, $1, @1, $3, $7, true, $9); }
-| error RESYNC                { p->depth = 0; yyerrok; $$ = tree_fn(p, intern(p->names, ""), @1, (Params){0}, (Results){0}, false, (Exprs){0}); }
+| error RESYNC                { p->depth = 0; yyerrok;
+                                $$ = tree_fn(p, intern(p->names, ""), @1, (Params){0}, (Results){0}, false, (Exprs){0}); }
 ;
 
 body:
@@ -345,7 +347,8 @@ AFile *parse_file(Arena *a, Interner *names, Diags *d, uint32_t file) {
   if (too_large(d, file) || has_zero(d, file)) return NULL;
   Arena *scratch = arena_create();
   const SourceFile *source = &d->files.v[file];
-  Parser p = {.a = a, .scratch = scratch, .names = names, .d = d, .file = file, .text = source->text, .len = source->len, .errors = d->errors};
+  Parser p = {.a = a, .scratch = scratch, .names = names, .d = d, .errors = d->errors,
+              .file = file, .text = source->text, .len = source->len};
   scan_open(&p);
   plait_yyparse(&p);
   AFile *f = tree_file(&p);

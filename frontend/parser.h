@@ -84,7 +84,8 @@ int equation_at(Parser *p, int i);    // position of the token that shows that a
                                       // (its `=`, `<-`, `:` or first `,`); -1 when none does
 bool first_of_line(Parser *p, int i);
 bool starts_item(Parser *p, int i);
-bool swallowed_line(Parser *p, int i);    // an unfinished equation on the line before took the start of token i's line for its own
+// Whether an unfinished equation on the line before took the start of token i's line for its own.
+bool swallowed_line(Parser *p, int i);
 Span token_span(const Parser *p, const Token *t);
 void nest(Parser *p, Span at);        // one level deeper; past LIMIT_NESTING: report and stop
 

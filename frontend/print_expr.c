@@ -66,12 +66,17 @@ static Level level_of(const AExpr *e) {
 
 void pen_dtype(Pen *p, const ADtype *t) { pen_text(p, t->dtype != DT_NONE ? dtypes[t->dtype].name : t->name); }
 
+// A comma, and a line end where the source has one in [lo, hi) or `width` columns do not fit.
+static void put_comma(Pen *p, uint32_t lo, uint32_t hi, int width, int align) {
+  pen_text(p, ",");
+  pen_space(p, pen_broken(p, lo, hi), width, align);
+}
+
 void pen_exprs(Pen *p, int n, AExpr *const *e, int tail) {
   int align = pen_column(p);
   for (int i = 0; i < n; i++) {
     int follows = i + 1 < n ? 1 : tail;
-    if (i) pen_text(p, ",");
-    if (i) pen_space(p, pen_broken(p, e[i - 1]->at.hi, e[i]->at.lo), p->flat ? 0 : expr_width(p, e[i], LEVEL_EXPR) + follows, align);
+    if (i) put_comma(p, e[i - 1]->at.hi, e[i]->at.lo, p->flat ? 0 : expr_width(p, e[i], LEVEL_EXPR) + follows, align);
     put(p, e[i], LEVEL_EXPR, follows);
   }
 }
@@ -80,8 +85,7 @@ void pen_subs(Pen *p, int n, const ASub *sub, int tail) {
   int align = pen_column(p);
   for (int i = 0; i < n; i++) {
     int follows = i + 1 < n ? 1 : tail;
-    if (i) pen_text(p, ",");
-    if (i) pen_space(p, pen_broken(p, sub[i - 1].at.hi, sub[i].at.lo), p->flat ? 0 : sub_width(p, &sub[i]) + follows, align);
+    if (i) put_comma(p, sub[i - 1].at.hi, sub[i].at.lo, p->flat ? 0 : sub_width(p, &sub[i]) + follows, align);
     put_sub(p, &sub[i], follows);
   }
 }

@@ -349,6 +349,7 @@ static bool bind_scalar(Frame *fr, const Arg *a) {
   b->val = val;
   b->dtype = t.dtype;
   b->uses = a->uses;
+  b->arg_at = a->at;
   return true;
 }
 

@@ -35,15 +35,25 @@ static bool is_pure(Expr *e) {
   return pure;
 }
 
-static Val not_pure(Env *v, const char *name, Span at) {
-  if (v->pure_code == E_where_form) {
-    sema_error(v->fr, E_where_form, at, "`%s` is data; a where-condition states what holds of dimensions and scalar arguments", name);
-  } else if (v->pure_code == E_default_value || v->pure_code == E_not_constant) {
-    sema_error(v->fr, v->pure_code, at, "`%s` is not known at compile time", name);
-  } else {
-    sema_error(v->fr, v->pure_code, at, "`%s` is data; an extent comes from dimensions and scalar arguments", name);
-    diag_help(v->fr->s->d, "compute over all elements and put the range into the reduction that reads them");
+static const char *pure_use(Code code) {
+  switch (code) {
+  case E_where_form: return "a where-condition states what holds of dimensions and scalar arguments";
+  case E_default_value: case E_not_constant: return "the value must be known at compile time";
+  default: return "an extent comes from dimensions and scalar arguments";
   }
+}
+
+// Data where only dimensions and scalar arguments can stand. In a called function it came with the argument.
+static Val not_pure(Env *v, const Binding *b, const char *name, Span at) {
+  Frame *fr = v->fr;
+  Sema *s = fr->s;
+  if (b && b->kind == BIND_VALUE && b->param && fr->caller) {
+    sema_error(fr->caller, v->pure_code, b->arg_at, "the argument for `%s` is data; %s", name, pure_use(v->pure_code));
+    diag_label(s->d, at, "`%s` uses it here", fr->fn->name);
+  } else {
+    sema_error(fr, v->pure_code, at, "`%s` is data; %s", name, pure_use(v->pure_code));
+  }
+  if (v->pure_code == E_extent_from_data) diag_help(s->d, "compute over all elements and put the range into the reduction that reads them");
   return NO_VAL;
 }
 
@@ -54,7 +64,7 @@ static Val pure_value(Env *v, Binding *b, Span at) {
     Eqn *q = fn_def(v->fr->s->f, b->t);
     if (q && !b->t->stored && is_pure(q->body)) return val_of(q->body);
   }
-  return not_pure(v, b->name, at);
+  return not_pure(v, b, b->name, at);
 }
 
 static void list_read(Env *v, Buf *text, const Binding *b) {
@@ -181,7 +191,8 @@ static Val name_value(Env *v, const AExpr *e) {
 
 // Reads with subscripts.
 
-typedef struct Subs { int n; Expr *e[LIMIT_RANK]; Index *lone[LIMIT_RANK]; Span at[LIMIT_RANK]; bool ok; } Subs;
+// In a scalar function that works on whole tensors, a subscript has their shape, and so has the value read.
+typedef struct Subs { int n; Expr *e[LIMIT_RANK]; Index *lone[LIMIT_RANK]; Span at[LIMIT_RANK]; const Shape *shape[LIMIT_RANK]; bool ok; } Subs;
 
 static bool int_literals(Sema *s) {
   bool before = s->wide_ints;
@@ -189,14 +200,15 @@ static bool int_literals(Sema *s) {
   return before;
 }
 
-// An integer expression as i64: a subscript or a bound.
-Expr *expr_scalar_int(Env *v, const AExpr *e, const char *what) {
+// An integer expression as i64: a subscript or a bound. Its shape goes to *shape where it may have one.
+Expr *expr_scalar_int(Env *v, const AExpr *e, const char *what, const Shape **shape) {
   Sema *s = v->fr->s;
   bool before = int_literals(s);
   Val val = expr(v, e);
   s->wide_ints = before;
   if (!val.e) return NULL;
-  if (val.shape) return sema_error(v->fr, E_not_scalar, e->at, "%s is a whole tensor", what);
+  if (val.shape && !(shape && v->fr->scalar)) return sema_error(v->fr, E_not_scalar, e->at, "%s is a whole tensor", what);
+  if (shape) *shape = val.shape;
   if (!dtype_is_int((Dtype)val.e->dtype)) {
     sema_error(v->fr, E_subscript_type, e->at, "%s is %s, not an integer", what, dtypes[val.e->dtype].name);
     if (e->kind == A_BINARY && e->op == AO_DIV) {
@@ -230,7 +242,7 @@ static void one_subscript(Env *v, const AExpr *e, Subs *out) {
   }
   Env in = *v;
   in.in_sub = true;
-  out->e[k] = expr_scalar_int(&in, e, "the subscript");
+  out->e[k] = expr_scalar_int(&in, e, "the subscript", &out->shape[k]);
   if (!out->e[k]) out->ok = false;
 }
 
@@ -389,6 +401,12 @@ static Val read_tensor(Env *v, Tensor *t, const Subs *subs, const Val *otherwise
   bool same = otherwise->e->dtype == own ||
               (otherwise->lit == LIT_INT && own != DT_BOOL && literal_fits(otherwise, own)) || (otherwise->lit == LIT_FLOAT && dtype_is_float(own));
   if (same) return val_of(expr_read(s->x, t, subs->n, subs->e, val_as(s, otherwise, own, at), at));
+  for (int k = 0; k < t->rank; k++)
+    if (!t->extent[k]) {
+      sema_error(v->fr, E_extent_missing, at, "the extents of `%s` are not known yet, which this default of another type needs", t->name);
+      diag_help(s->d, "cast the default to %s, or write bounds left of `=`", dtypes[own].name);
+      return NO_VAL;
+    }
   Val in = val_of(expr_read(s->x, t, subs->n, subs->e, NULL, at));
   return with_default(v, in_range(s, subs->n, subs->e, t->extent, at), in, *otherwise, at);
 }
@@ -397,24 +415,41 @@ static Val default_value(Env *v, const AExpr *e) {
   Env right = *v;
   right.guard = guard_push(v, NULL);
   Val val = expr(&right, e);
-  if (val.e && val.shape) return sema_error(v->fr, E_not_scalar, e->at, "the value after `??` is a whole tensor"), NO_VAL;
+  if (val.e && val.shape && !v->fr->scalar) return sema_error(v->fr, E_not_scalar, e->at, "the value after `??` is a whole tensor"), NO_VAL;
   return val;
+}
+
+static Val read_elements(Env *v, Binding *b, const Subs *subs, const Val *otherwise, Span at) {
+  if (b->kind == BIND_LAMBDA) return read_lambda(v, b, subs, otherwise, at);
+  if (b->kind == BIND_FILL) return read_fill(v, b, subs, otherwise, at);
+  if (!otherwise && !reads_inside(v, b, subs, at)) return NO_VAL;
+  return read_tensor(v, binding_tensor(v, b), subs, otherwise, at);
+}
+
+// The shape of a value read in a scalar function: that of its subscripts, its default and the tensor's own elements.
+static Val shaped_read(Env *v, const Binding *b, const Subs *subs, const Val *otherwise, Val val, Span at) {
+  Val part[LIMIT_RANK + 2];
+  Span where[LIMIT_RANK + 2];
+  int n = 0;
+  const Shape *shape;
+  if (!val.e || !v->fr->scalar) return val;
+  for (int k = 0; k < subs->n; k++) where[n] = subs->at[k], part[n++] = val_shaped(subs->e[k], subs->shape[k]);
+  where[n] = at, part[n++] = val_shaped(val.e, b->kind == BIND_LAMBDA ? b->val.shape : NULL);
+  where[n] = at, part[n++] = otherwise ? *otherwise : NO_VAL;
+  return broadcast(v, n, part, where, at, &shape) ? val_shaped(val.e, shape) : NO_VAL;
 }
 
 // `name[subs] ?? otherwise`.
 Val read_binding(Env *v, Binding *b, const AExpr *e, int nsubs, const ASub *sub, const AExpr *otherwise) {
   Subs subs;
-  if (v->pure && b->kind != BIND_POISON) return not_pure(v, b->name, e->at);
+  if (v->pure && b->kind != BIND_POISON) return not_pure(v, b, b->name, e->at);
   bool ok = readable(v, b, true, e->arg[0]->at) && subscripts(v, b, nsubs, sub, e->at, &subs);
   Val other = otherwise ? default_value(v, otherwise) : NO_VAL;
   if (!ok || (otherwise && !other.e)) return NO_VAL;
   const Val *def = otherwise ? &other : NULL;
   if (b->kind == BIND_VALUE || b->kind == BIND_DIM) return binding_value(v, b, e->at);
   record_uses(v, b, &subs, otherwise != NULL);
-  if (b->kind == BIND_LAMBDA) return read_lambda(v, b, &subs, def, e->at);
-  if (b->kind == BIND_FILL) return read_fill(v, b, &subs, def, e->at);
-  if (!def && !reads_inside(v, b, &subs, e->at)) return NO_VAL;
-  return read_tensor(v, binding_tensor(v, b), &subs, def, e->at);
+  return shaped_read(v, b, &subs, def, read_elements(v, b, &subs, def, e->at), e->at);
 }
 
 // What is subscripted when it is no name: a call or an expression in brackets, stored in a tensor of its own.
@@ -585,7 +620,7 @@ static Val dispatch(Env *v, const AExpr *e) {
   case A_CAST: return cast(v, e);
   case A_BITCAST: return bitcast(v, e);
   case A_REDUCE:
-    if (v->pure) return not_pure(v, reducers[e->reducer].name, e->at);
+    if (v->pure) return not_pure(v, NULL, reducers[e->reducer].name, e->at);
     return reduction(v, e);
   }
   return NO_VAL;
@@ -615,7 +650,7 @@ Val expr(Env *v, const AExpr *e) {
 // An extent: i64 over dimensions and scalar arguments; `code` reports data in it.
 Expr *extent_expr(Frame *fr, const AExpr *e, Code code) {
   Env v = {.fr = fr, .pure = true, .pure_code = code};
-  return expr_scalar_int(&v, e, "the extent");
+  return expr_scalar_int(&v, e, "the extent", NULL);
 }
 
 static bool mentions_sub(const ASub *sub, Name name) {

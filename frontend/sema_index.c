@@ -337,7 +337,19 @@ bool left_extents(Env *v, const AStmt *st, Left *left, const Binding *shape) {
 
 // Reductions.
 
-typedef struct Ranges { int n; Bound *bound[LIMIT_RANK]; Expr *lo[LIMIT_RANK]; const Shape *shape; } RangeList;
+typedef struct RangeList {
+  int n;
+  Bound *bound[LIMIT_RANK];
+  Expr *lo[LIMIT_RANK];
+  int nshapes; Val shaped[2 * LIMIT_RANK];      // ends that have a shape (scalar functions on whole tensors)
+} RangeList;
+
+static Expr *range_end(Env *v, const AExpr *e, const char *what, RangeList *r) {
+  const Shape *shape = NULL;
+  Expr *end = expr_scalar_int(v, e, what, &shape);
+  if (end && shape) r->shaped[r->nshapes++] = val_shaped(end, shape);
+  return end;
+}
 
 static bool range_one(Env *v, const ASub *sub, RangeList *r) {
   Sema *s = v->fr->s;
@@ -351,9 +363,9 @@ static bool range_one(Env *v, const ASub *sub, RangeList *r) {
     return false;
   }
   if (r->n == LIMIT_RANK) return too_many(v, sub->at);
-  Expr *lo = ranged ? expr_scalar_int(v, sub->lo, "the range's begin") : expr_int(s->x, DT_I64, 0, sub->at);
+  Expr *lo = ranged ? range_end(v, sub->lo, "the range's begin", r) : expr_int(s->x, DT_I64, 0, sub->at);
   const AExpr *end = ranged ? sub->hi : bound;
-  Expr *hi = end ? expr_scalar_int(v, end, ranged ? "the range's end" : "the bound") : NULL;
+  Expr *hi = end ? range_end(v, end, ranged ? "the range's end" : "the bound", r) : NULL;
   if (!bind_index(v, name, ranged ? sub->name_at : binder_at(sub), &b)) return false;
   r->lo[r->n] = lo;
   r->bound[r->n++] = b;
@@ -433,6 +445,15 @@ static Expr *reduce_expr(Env *v, const AExpr *e, const RangeList *r, Expr *cond,
   return expr_reduce(s->x, e->reducer, r->n, ix, r->lo, hi, cond, term, e->at);
 }
 
+static bool reduction_shape(Env *v, const AExpr *e, const RangeList *r, Val *part, Span *at, const Shape **shape) {
+  if (!broadcast(v, 2, part, at, e->at, shape)) return false;
+  for (int k = 0; k < r->nshapes; k++) {
+    Val two[2] = {val_shaped(part[0].e, *shape), r->shaped[k]};
+    if (!broadcast(v, 2, two, at, e->at, shape)) return false;
+  }
+  return true;
+}
+
 // A filter's records go with the reduction's, so that a list of its own keeps the search for extents short.
 Val reduction(Env *v, const AExpr *e) {
   Env in = *v;
@@ -455,7 +476,7 @@ Val reduction(Env *v, const AExpr *e) {
   use_inner(v, in.uses);
   const Shape *shape;
   if (!part[0].e || (filter && !part[1].e) || !infer_ranges(&in, &r, in.uses) || !argmax_form(v, e, &r)) return NO_VAL;
-  if (!broadcast(v, 2, part, at, e->at, &shape)) return NO_VAL;
+  if (!reduction_shape(v, e, &r, part, at, &shape)) return NO_VAL;
   Expr *x = reduced_term(v, e->reducer, &part[0], e->arg[0]->at);
   return x ? val_shaped(reduce_expr(v, e, &r, part[1].e, x), shape) : NO_VAL;
 }

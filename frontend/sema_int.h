@@ -121,6 +121,7 @@ typedef struct Binding {
   Expr *extent[LIMIT_RANK];   // as declared here
   MutCell *cell;
   Val val;
+  Span arg_at;          // BIND_VALUE of a parameter: its argument
   Uses *uses;           // BIND_VALUE: subscripts in val
   Index *ix[LIMIT_RANK];      // BIND_LAMBDA
 } Binding;
@@ -201,7 +202,7 @@ Expr *expr_cast_folded(Sema *s, Dtype to, Expr *e, Span at);        // as expr_c
 
 // sema_expr.c
 Val expr(Env *v, const AExpr *e);
-Expr *expr_scalar_int(Env *v, const AExpr *e, const char *what);  // i64; for subscripts and bounds
+Expr *expr_scalar_int(Env *v, const AExpr *e, const char *what, const Shape **shape);  // i64; for subscripts and bounds
 Expr *expr_condition(Env *v, const AExpr *e, const Shape **shape);
 Val read_binding(Env *v, Binding *b, const AExpr *e, int nsubs, const ASub *sub, const AExpr *otherwise);
 Val read_whole(Env *v, Binding *b, Span at);

@@ -122,7 +122,7 @@ static bool indexed_equation(Frame *fr, const AStmt *st, Binding *b, Member *mem
   bool typed = declared_type(fr, st, b, &d), ok = left_indices(&v, st, &left);
   bool shaped = ok && left_extents(&v, st, &left, has_shape(b) ? b : NULL);
   Val val = ok ? expr(&v, st->e) : NO_VAL;
-  if (!typed || !shaped || !val.e || !infer_left(&v, &left)) return false;
+  if (!typed || !shaped || !val.e || b->kind == BIND_POISON || !infer_left(&v, &left)) return false;
   for (int k = 0; k < left.n; k++) ix[k] = left.bound[k]->ix, extent[k] = left.bound[k]->extent;
   if (!complete(fr, b, &d, &val, left.n, extent, st->at)) return false;
   Expr *body = stored_body(fr, &val, b->dtype, st->e->at);
@@ -364,7 +364,7 @@ static bool scalar_equation(Env *v, Frame *fr, const AStmt *st, Binding *b) {
   if (left.n && b->result) return left_extents(&in, st, &left, b);
   Val val = expr(&in, st->e);
   if (!val.e || (st->shaped && !infer_left(&in, &left))) return false;
-  if (d.dtype != DT_NONE) val = val_store(fr, val, d.dtype, st->e->at);
+  val = d.dtype != DT_NONE ? val_store(fr, val, d.dtype, st->e->at) : val_shaped(val.e, val.shape);   // no longer a literal
   b->kind = left.n ? BIND_LAMBDA : BIND_VALUE;
   b->val = val;
   b->rank = left.n;

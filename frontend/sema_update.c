@@ -58,39 +58,39 @@ static void find_unbound(Unbound *u, const AExpr *e, const Inner *inner) {
 }
 
 // `cache[b < B, …] <-`: an index may have its bound where it stands alone on the left.
-static const AExpr *left_index(Frame *fr, const ASub *sub) {
+static const AExpr *left_index(Frame *fr, const ASub *sub, Name name) {
   const AExpr *e = sub->kind == SUB_EXPR ? sub->e : NULL;
   bool bounded = e && e->kind == A_BINARY && (e->op == AO_LT || e->op == AO_LE) && e->arg[0]->kind == A_NAME;
-  return bounded && !frame_find(fr, e->arg[0]->name) ? e : NULL;
+  return bounded && !frame_find(fr, e->arg[0]->name) && (!name || name == e->arg[0]->name) ? e : NULL;
 }
 
-static bool left_bound(Env *v, const AExpr *e, int *n, Bound **bound) {
-  Bound *b;
+static bool left_bound(Env *v, const AExpr *e, Bound *b) {
   Expr *end = extent_expr(v->fr, e->arg[1], E_extent_from_data);
-  if (*n == LIMIT_RANK || !end || !bind_index(v, e->arg[0]->name, e->arg[0]->at, &b)) return false;
-  bound[(*n)++] = b;
+  if (!end) return false;
   b->extent = upper_end(v->fr->s, end, e->op == AO_LE, e->at);
   return b->given = true;
 }
 
+// The bound that the left side gives an index, if it does.
+static bool bound_on_the_left(Env *v, const AStmt *st, Bound *b) {
+  for (int k = 0; k < st->nsubs; k++) {
+    const AExpr *e = left_index(v->fr, &st->sub[k], b->name);
+    if (e) return left_bound(v, e, b);
+  }
+  return true;
+}
+
 static bool bind_unbound(Env *v, const AStmt *st, int *n, Bound **bound) {
   Unbound u = {.fr = v->fr};
-  bool ok = true;
   for (int k = 0; k < st->nsubs; k++) {
-    const AExpr *e = left_index(v->fr, &st->sub[k]);
-    if (!e) continue;
-    ok = left_bound(v, e, n, bound) && ok;
-    u.name[u.n++] = e->arg[0]->name;
+    const AExpr *e = left_index(v->fr, &st->sub[k], NULL);
+    if (st->sub[k].kind == SUB_EXPR) find_unbound(&u, e ? e->arg[0] : st->sub[k].e, NULL);
   }
-  int known = u.n;
-  if (!ok) return false;
-  for (int k = 0; k < st->nsubs; k++)
-    if (st->sub[k].kind == SUB_EXPR && !left_index(v->fr, &st->sub[k])) find_unbound(&u, st->sub[k].e, NULL);
   find_unbound(&u, st->e, NULL);
   find_unbound(&u, st->cond, NULL);
-  for (int i = known; i < u.n; i++) {
+  for (int i = 0; i < u.n; i++) {
     if (*n == LIMIT_RANK) return sema_error(v->fr, E_limit_rank, u.at[i], "more than %d indices", LIMIT_RANK), false;
-    if (!bind_index(v, u.name[i], u.at[i], &bound[*n])) return false;
+    if (!bind_index(v, u.name[i], u.at[i], &bound[*n]) || !bound_on_the_left(v, st, bound[*n])) return false;
     (*n)++;
   }
   return true;
@@ -115,7 +115,7 @@ typedef struct Store { int n; Expr *sub[LIMIT_RANK]; Span at[LIMIT_RANK]; } Stor
 static bool store_one(Env *v, const ASub *sub, const Binding *b, Store *out) {
   int k = out->n++;
   out->at[k] = sub->at;
-  const AExpr *bounded = left_index(v->fr, sub), *e = bounded ? bounded->arg[0] : sub->e;
+  const AExpr *bounded = left_index(v->fr, sub, NULL), *e = bounded ? bounded->arg[0] : sub->e;
   const Bound *ix = e->kind == A_NAME ? env_index(v, e->name) : NULL;
   if (ix) {
     out->sub[k] = expr_index(v->fr->s->x, ix->ix);
@@ -124,7 +124,7 @@ static bool store_one(Env *v, const ASub *sub, const Binding *b, Store *out) {
   }
   Env in = *v;
   in.in_sub = true;
-  out->sub[k] = expr_scalar_int(&in, sub->e, "the subscript");
+  out->sub[k] = expr_scalar_int(&in, sub->e, "the subscript", NULL);
   return out->sub[k] != NULL;
 }
 

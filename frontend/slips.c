@@ -50,7 +50,7 @@ static void report_character(Parser *p, const Token *t) {
   Span at = {p->file, t->lo, t->lo + (uint32_t)n};
   if (c < 0x20 || c == 0x7f) diag_error(p->d, E_bad_character, at, "control character U+%04X", (unsigned)c);
   else if (c < 0x80) diag_error(p->d, E_bad_character, at, "`%c` is not a character of the language", (char)c);
-  else diag_error(p->d, E_bad_character, at, "character U+%04X is not one of the language; outside comments the text is ASCII", (unsigned)c);
+  else diag_error(p->d, E_bad_character, at, "character U+%04X outside a comment", (unsigned)c);
   const char *help = character_help(c);
   if (help) diag_help(p->d, "%s", help);
 }
@@ -246,6 +246,23 @@ static bool foreign_keyword(const Found *f) {
   return true;
 }
 
+// wher N > 0   improt "a"
+static bool misspelt_word(const Found *f) {
+  if (f->t.kind != T_NAME) return false;
+  Name word = intern_n(f->p->names, f->p->text + f->t.lo, f->t.hi - f->t.lo);
+  for (int i = 0; i < f->x->n; i++) {
+    const char *want = f->x->name[i];
+    size_t n = strlen(want);
+    bool keyword = n > 2 && want[0] >= 'a' && want[0] <= 'z';
+    int far = n > 4 ? 2 : 1;
+    if (!keyword || str_distance(word, want, far) > far) continue;
+    unexpected(f, arena_printf(f->p->a, "did you mean `%s`?", want));
+    diag_fix(f->p->d, found_span(f), want);
+    return true;
+  }
+  return false;
+}
+
 // x<-1
 static bool store_arrow(const Found *f) {
   if (f->t.kind != T_STORE || !f->after) return false;
@@ -276,9 +293,11 @@ static bool first_misuse(const Found *f) {
 
 // sum[i] = …   fn of(…)   (in: f32)
 static bool reserved_word(const Found *f) {
-  if (!reserved(f->t.kind) || !expects(f, "NAME") || f->wants || expects(f, "DTYPE") || starts_item(f->p, f->i)) return false;
+  if (!reserved(f->t.kind) || !expects(f, "NAME") || expects(f, "DTYPE")) return false;
+  if (f->wants || starts_item(f->p, f->i)) return false;
   if ((expects(f, "}") || f->after) && !begins_equation(f)) return false;
-  const char *what = f->t.kind == T_DTYPE ? "the name of a type" : f->t.kind == T_REDUCER ? "the name of a reduction" : "a reserved word";
+  const char *what = f->t.kind == T_DTYPE ? "the name of a type"
+                     : f->t.kind == T_REDUCER ? "the name of a reduction" : "a reserved word";
   if (f->t.kind == T_DTYPE && f->next.kind == T_NAME) return unexpected(f, "the type follows the name: `x: f32[N]`");
   if (f->t.kind == T_DTYPE && f->prev.kind == T_ARROW) return unexpected(f, "a result has a name: `-> y: f32[N]`");
   if (first_misuse(f))
@@ -289,10 +308,12 @@ static bool reserved_word(const Found *f) {
 // f(axis = 1)   if a = b   a = b = c
 static bool single_equals(const Found *f) {
   if (f->t.kind != T_ASSIGN || !f->after) return false;
-  bool argument = opener_is(f, T_LPAREN) && f->prev.kind == T_NAME && (kind_before(f, 2) == T_LPAREN || kind_before(f, 2) == T_COMMA);
+  bool single = f->prev.kind == T_NAME && (kind_before(f, 2) == T_LPAREN || kind_before(f, 2) == T_COMMA);
+  bool argument = single && opener_is(f, T_LPAREN);
   if (argument && f->opener > 0 && token_at(f->p, f->opener - 1)->kind == T_NAME)
     return unexpected(f, "arguments come in order, without names; `==` compares");
-  if (opener_is(f, T_LBRACKET) && f->prev.kind == T_NAME) return unexpected(f, "a range is written `i < n` or `i in a .. b`; `==` compares");
+  if (opener_is(f, T_LBRACKET) && f->prev.kind == T_NAME)
+    return unexpected(f, "a range is written `i < n` or `i in a .. b`; `==` compares");
   return unexpected(f, "`==` compares");
 }
 
@@ -307,7 +328,8 @@ static bool double_equals(const Found *f) {
 // y[i] += x   y := x
 static bool assignment_operator(const Found *f) {
   int k = f->t.kind;
-  if (k == T_ASSIGN && f->prev.kind == T_COLON && touches(&f->prev, &f->t)) return unexpected(f, "an equation is written with `=`");
+  if (k == T_ASSIGN && f->prev.kind == T_COLON && touches(&f->prev, &f->t))
+    return unexpected(f, "an equation is written with `=`");
   bool arithmetic = k == T_PLUS || k == T_MINUS || k == T_STAR || k == T_SLASH;
   if (!arithmetic || f->next.kind != T_ASSIGN || !touches(&f->t, &f->next) || !expects(f, "=")) return false;
   return unexpected(f, "each element is defined once, by one equation; adding up is a reduction: `y[i] = sum[j](…)`");
@@ -330,7 +352,8 @@ static bool trailing_comma(const Found *f) {
 
 // 1 + if …   a == not b   y = x if m   a if c else b
 static bool word_operator(const Found *f) {
-  if (f->wants && f->t.kind == T_IF) return unexpected(f, "inside an expression `if` needs brackets: `1 + (if c then a else b)`");
+  if (f->wants && f->t.kind == T_IF)
+    return unexpected(f, "inside an expression `if` needs brackets: `1 + (if c then a else b)`");
   if (f->wants && f->t.kind == T_NOT) return unexpected(f, "`not` binds loosely; put brackets around it: `a == (not b)`");
   if (f->after && f->t.kind == T_ELSE) return unexpected(f, "a choice is written `if c then a else b`");
   if (!f->after || f->t.kind != T_IF) return false;
@@ -340,7 +363,8 @@ static bool word_operator(const Found *f) {
 // x[1:2]   sum[0 .. n](…)   sum[j row[r] .. e](…)
 static bool bad_range(const Found *f) {
   if (!opener_is(f, T_LBRACKET) || !f->p->before.open) return false;
-  if (f->t.kind == T_COLON) return unexpected(f, "there are no slices: name an index, `x[i + 1]` with `i < n`, or give a reduction a range, `sum[i in a .. b](…)`");
+  if (f->t.kind == T_COLON)
+    return unexpected(f, "there are no slices: name an index, `x[i + 1]`; a reduction may have a range, `i in a .. b`");
   if (f->t.kind == T_DOTS) return unexpected(f, "a range has an index: `i in a .. b`");
   bool index = f->prev.kind == T_NAME && (kind_before(f, 2) == T_LBRACKET || kind_before(f, 2) == T_COMMA);
   if (f->t.kind == T_IN) return unexpected(f, "left of `in` stands the name of an index");
@@ -358,7 +382,8 @@ static bool list_value(const Found *f) {
 static bool foreign_comment(const Found *f) {
   int line = f->prev.kind ? f->prev.line : f->i;
   Token begin = *token_at(f->p, f->t.kind == T_FLOORDIV ? f->i : line);
-  bool slashes = begin.kind == T_FLOORDIV && (f->t.kind != T_FLOORDIV || f->first || f->wants || expects(f, "FILE_END"));
+  bool slashes = begin.kind == T_FLOORDIV &&
+                 (f->t.kind != T_FLOORDIV || f->first || f->wants || expects(f, "FILE_END"));
   bool star = (f->t.kind == T_STAR && f->prev.kind == T_SLASH && touches(&f->prev, &f->t)) ||
               (f->t.kind == T_SLASH && f->next.kind == T_STAR && touches(&f->t, &f->next));
   if (star) return unexpected(f, "a comment starts with `#`");
@@ -402,7 +427,8 @@ static bool not_an_item(const Found *f) {
   if (!expects(f, "FILE_END") || !expects(f, "fn")) return false;
   if (f->t.kind == T_RBRACE) return unexpected(f, "one `}` too many");
   if (f->t.kind == T_SEMICOLON) return unexpected(f, "functions, formats and constants need no `;`");
-  if (f->t.kind == T_NAME && !f->after) return unexpected(f, "equations stand inside a function: `fn name(…) -> y: f32[N] { … }`");
+  if (f->t.kind == T_NAME && !f->after)
+    return unexpected(f, "equations stand inside a function: `fn name(…) -> y: f32[N] { … }`");
   return false;
 }
 
@@ -420,7 +446,8 @@ static bool open_bracket(const Found *f) {
 static bool plain(const Found *f) { return unexpected(f, NULL); }
 
 static bool (*const slips[])(const Found *) = {
-  unfinished_line, foreign_comment, foreign_keyword, store_arrow, reserved_word, single_equals, double_equals, assignment_operator,
+  unfinished_line, foreign_comment, foreign_keyword, misspelt_word, store_arrow, reserved_word, single_equals, double_equals,
+  assignment_operator,
   split_brackets, trailing_comma, word_operator, missing_brace, bad_range, list_value, call_statement,
   untyped_parameter, unnamed_result, not_an_item, open_bracket, plain,
 };

@@ -57,13 +57,15 @@ int equation_at(Parser *p, int i) {
   return k >= 0 && (kind_at(p, k) == T_ASSIGN || kind_at(p, k) == T_STORE) ? k : -1;
 }
 
-// The words that start items are reserved, but may stand in a name's place by mistake.
+// The words that start items are reserved, but may stand in a name's place by mistake: within a line more is asked.
 bool starts_item(Parser *p, int i) {
-  int kind = kind_at(p, i), next = kind_at(p, i + 1);
-  if (kind == T_IMPORT) return next == T_STRING || first_of_line(p, i);
+  int kind = kind_at(p, i), next = kind_at(p, i + 1), then = kind_at(p, i + 2);
+  bool first = first_of_line(p, i);
+  if (kind == T_IMPORT) return next == T_STRING || first;
   if (kind != T_FN && kind != T_CONST && kind != T_FORMAT) return false;
-  if (next == T_NAME) return true;
-  return first_of_line(p, i) && next != T_LBRACKET && next != T_ASSIGN && next != T_COMMA && next != T_COLON && next != T_STORE;
+  if (first) return next != T_LBRACKET && next != T_ASSIGN && next != T_COMMA && next != T_COLON && next != T_STORE;
+  if (next != T_NAME) return false;
+  return kind == T_FN ? then == T_LPAREN : kind == T_FORMAT ? then == T_OF : then == T_ASSIGN || then == T_COLON;
 }
 
 void nest(Parser *p, Span at) {
@@ -75,8 +77,8 @@ void nest(Parser *p, Span at) {
 // Recovery.
 
 static bool ends_expression(int kind) {
-  return kind == T_NAME || kind == T_INTEGER || kind == T_FLOAT || kind == T_RPAREN || kind == T_RBRACKET || kind == T_INF || kind == T_NAN ||
-         kind == T_TRUE || kind == T_FALSE;
+  return kind == T_NAME || kind == T_INTEGER || kind == T_FLOAT || kind == T_RPAREN || kind == T_RBRACKET ||
+         kind == T_INF || kind == T_NAN || kind == T_TRUE || kind == T_FALSE;
 }
 
 bool swallowed_line(Parser *p, int i) {

@@ -92,7 +92,8 @@ AExpr *tree_comparison(Parser *p, AOp op, AExpr *l, AExpr *r, Span op_at, Span a
     const char *mid = excerpt(p, l->arg[1]);
     diag_error(p->d, E_chained_comparison, op_at, "comparisons do not chain");
     diag_label(p->d, l->name_at, "the first comparison");
-    diag_help(p->d, "write `%s %s %s and %s %s %s`", excerpt(p, l->arg[0]), aop_text(l->op), mid, mid, aop_text(op), excerpt(p, r));
+    diag_help(p->d, "write `%s %s %s and %s %s %s`", excerpt(p, l->arg[0]), aop_text(l->op), mid, mid, aop_text(op),
+              excerpt(p, r));
   }
   return tree_binary(p, op, l, r, op_at, at);
 }
@@ -174,7 +175,8 @@ AStmt tree_equation(AStmt lhs, AExpr *e, Span at) {
 AStmt tree_update(Parser *p, AStmt lhs, AExpr *e, AExpr *cond, Span at) {
   if (!p->stop && (!lhs.shaped || lhs.typed)) {
     diag_error(p->d, E_syntax, lhs.at, lhs.typed ? "a store with `<-` has no type" : "a store with `<-` needs subscripts");
-    diag_help(p->d, lhs.typed ? "the tensor's type stands at its parameter" : "write `%s[i] <- …` for each element, or `%s = …` to define a tensor", lhs.name, lhs.name);
+    if (lhs.typed) diag_help(p->d, "the tensor's type stands at its parameter");
+    else diag_help(p->d, "write `%s[i] <- …` for each element, or `%s = …` to define a tensor", lhs.name, lhs.name);
   }
   lhs.kind = AS_UPDATE;
   lhs.e = e;
@@ -243,7 +245,8 @@ AFormat *tree_format(Parser *p, Name name, Span name_at, uint64_t block) {
 static int field_count(Parser *p, const AStmt *s) {
   if (!s->shaped) return 1;
   const ASub *n = &s->sub[0];
-  if (s->nsubs == 1 && n->kind == SUB_EXPR && n->e->kind == A_INT && !n->e->parens) return n->e->i > INT_MAX ? INT_MAX : (int)n->e->i;
+  bool integer = s->nsubs == 1 && n->kind == SUB_EXPR && n->e->kind == A_INT && !n->e->parens;
+  if (integer) return n->e->i > INT_MAX ? INT_MAX : (int)n->e->i;
   if (!p->stop) diag_error(p->d, E_format_field, s->at, "the extent of a field is one integer");
   return 1;
 }
@@ -251,7 +254,8 @@ static int field_count(Parser *p, const AStmt *s) {
 void tree_field(Parser *p, Members *m, AStmt s) {
   if (s.type.dtype == DT_NONE && !p->stop)
     diag_error(p->d, E_format_field, s.type.at, "a field has one of the built-in types; `%s` is none", s.type.name);
-  AField f = {.name = s.name, .name_at = s.name_at, .dtype = s.type.dtype, .count = field_count(p, &s), .array = s.shaped, .at = s.at};
+  AField f = {.name = s.name, .name_at = s.name_at, .dtype = s.type.dtype, .array = s.shaped, .at = s.at};
+  f.count = field_count(p, &s);
   vec_push(p->scratch, &m->field, f);
 }
 

@@ -296,10 +296,11 @@ PLAIT_API int64_t plait_param_bytes(const plait_param *p, const plait_shape *sha
 
 typedef struct plait_exec plait_exec;
 
-/* Options of everything that runs the passes. Strings and dims are copied. */
+/* Options of everything that runs the passes. Strings and dims are copied. dump and timing are called on the caller's
+ * thread and must not call the library. */
 typedef struct plait_build_options {
   size_t struct_size;
-  const plait_dim *dims;        /* dimensions known now; a launch with other values is refused */
+  const plait_dim *dims;        /* dimensions known now: the code is made for them, and a launch with others is refused */
   size_t ndims;
   const char *disable;          /* passes to leave out, separated by commas (plait_pass_get lists them) */
   const char *stop_after;       /* plait_emit: show the program after this pass */
@@ -398,7 +399,8 @@ typedef struct plait_remark {   /* why two equations stayed in different kernels
   const char *text;             /* one or two sentences */
 } plait_remark;
 
-/* Compiles without running and counts. Every dimension needs a value in options->dims; DATA, naming them, when some have none. Scalars count as 0. */
+/* Compiles without running and counts. Every dimension needs a value in options->dims, which here may also name integer
+ * scalars that extents depend on (else they count with their default, or as 0). DATA, naming them, when dimensions have none. */
 PLAIT_API plait_status plait_explain(const plait_entry *e, const plait_build_options *options, plait_report **out,
                                      plait_messages **messages);
 /* The totals; then kernel k, tensor i of kernel k, remark i. USAGE when out of range. */

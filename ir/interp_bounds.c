@@ -15,7 +15,7 @@ double scalar_double(Scalar v, Dtype t) {
 double val_error(const Val *a, Dtype t) {
   if (!dtype_is_float(t) || !isfinite(a->v.f)) return a->err;
   if (a->err == 0 && a->ops <= 2) return 0;          // nothing, or one operation on exact values: rounded alike
-  double e = (a->err + a->ops * unit_roundoff(t) * a->mag) * (1 + 0x1p-20);
+  double e = a->err + a->ops * unit_roundoff(t) * a->mag * (1 + 0x1p-20);
   return e + fabs(a->v.f) <= greatest_finite(t) ? e : INFINITY;
 }
 
@@ -43,11 +43,11 @@ static double spread_in(Dtype t, double mid, double lo, double hi) {
 
 double bound_spread(double mid, double lo, double hi) { return spread_in(DT_F64, mid, lo, hi); }
 
-// One unit in the last place of a value of magnitude x.
+// One unit in the last place of a value of magnitude x; next to a power of two the one beyond it.
 static double ulp(double x, Dtype t) {
   int e, digits = t == DT_F64 ? 53 : 24, least = t == DT_F64 ? -1074 : -149;
   if (!isfinite(x) || x == 0) return ldexp(1, least);
-  frexp(x, &e);
+  frexp(x * (1 + 0x1p-20), &e);
   return ldexp(1, e - digits < least ? least : e - digits);
 }
 
@@ -62,7 +62,7 @@ static double call(const Ins *i, double x, double y) {
 static double own_error(const Ins *i, double z, double spread, double coarse) {
   Dtype t = (Dtype)i->to;
   double units = ops[i->e->op].ulp, e = 0;
-  if (!isfinite(z)) return 0;
+  if (!isfinite(z) || (z == 0 && spread == 0)) return 0;           // special values are as in C's Annex F
   if (units == 0 || (units <= .5 && spread == 0)) return 0;
   if (units <= .5) return ulp(fabs(z) + spread, t);
   e = (4 + (t == DT_F64 ? 1 : .5)) * ulp(fabs(z) + spread, t);      // language.md: within 4 ulp

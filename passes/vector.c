@@ -11,12 +11,15 @@ enum { LANES = 16 };    // f32 values of an AVX-512 register; two AVX2 registers
 
 static bool packed(const Tensor *t) { return t->dtype == DT_I4 || t->dtype == DT_U4; }
 
+// A float product in another order may overflow where the direct one met a zero first; the language does not allow that.
+static bool may_reorder(const Stmt *acc) { return acc->reducer != RED_PROD || !dtype_is_float(acc->var->dtype); }
+
 // Straight-line code: no branch, no loop, nothing that shares a byte with its neighbour.
 static bool straight(const Stmt *s, bool accumulates) {
   for (; s; s = s->next) {
     if (s->kind == ST_LET) continue;
     if (s->kind == ST_STORE && !packed(s->t) && s->field < 0) continue;
-    if (s->kind == ST_ACC && accumulates) continue;
+    if (s->kind == ST_ACC && accumulates && may_reorder(s)) continue;
     return false;
   }
   return true;

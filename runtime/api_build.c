@@ -54,12 +54,61 @@ static PassOptions pass_options(const plait_build_options *o) {
   };
 }
 
+// Dimensions with a value become numbers everywhere, and are dimensions no more.
+typedef struct Known { const plait_dim *dims; size_t n; } Known;
+
+static const plait_dim *known_dim(const Known *k, const char *name) {
+  for (size_t i = 0; i < k->n; i++)
+    if (strcmp(k->dims[i].name, name) == 0) return &k->dims[i];
+  return NULL;
+}
+
+static Expr *number_for(void *cx, ExprTable *x, Expr *e) {
+  const plait_dim *d = e->op == OP_DIM ? known_dim(cx, e->u.dim->name) : NULL;
+  return d ? expr_int(x, DT_I64, d->value, e->at) : e;
+}
+
+static void map_all(Fn *f, int n, Expr **e, Known *k) {
+  for (int i = 0; i < n; i++)
+    if (e[i]) e[i] = expr_map(f->x, e[i], number_for, k);
+}
+
+static void specialise(Fn *f, const plait_build_options *o) {
+  Known k = {o->dims, o->ndims};
+  if (!k.n) return;
+  for (int i = 0; i < f->tensors.n; i++) map_all(f, f->tensors.v[i]->rank, f->tensors.v[i]->extent, &k);
+  for (int i = 0; i < f->eqns.n; i++) {
+    Eqn *q = f->eqns.v[i];
+    map_all(f, q->n, q->extent, &k);
+    map_all(f, q->nstore, q->store, &k);
+    map_all(f, 1, &q->body, &k);
+    map_all(f, 1, &q->cond, &k);
+  }
+  for (int i = 0; i < f->where.n; i++) map_all(f, 1, &f->where.v[i].e, &k);
+  int nsources = 0, ndims = 0;
+  for (int i = 0; i < f->sources.n; i++) {
+    DimSource *s = &f->sources.v[i];
+    map_all(f, 1, &s->scale, &k);
+    map_all(f, 1, &s->offset, &k);
+    if (!known_dim(&k, s->dim->name)) f->sources.v[nsources++] = *s;
+  }
+  for (int i = 0; i < f->dims.n; i++)
+    if (!known_dim(&k, f->dims.v[i]->name)) f->dims.v[ndims++] = f->dims.v[i];
+  f->sources.n = nsources;
+  f->dims.n = ndims;
+}
+
+static void build_copy(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m) {
+  b->fn = fn_copy(b->a, e->fn);
+  b->fn->d = m->d;
+  specialise(b->fn, o);
+}
+
 bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m) {
   PassOptions po = pass_options(o);
   plait_program *p = e->program;
   pthread_mutex_lock(&p->lock);
-  b->fn = fn_copy(b->a, e->fn);
-  b->fn->d = m->d;
+  build_copy(e, o, b, m);
   b->plan = passes_run(b->a, b->fn, machine_default("c"), &po, &b->stopped);
   pthread_mutex_unlock(&p->lock);
   if (!b->plan && !b->stopped && !m->d->errors) diag_error(m->d, E_internal, e->fn->at, "`%s` cannot be compiled, and no pass says why", e->fn->name);
@@ -95,16 +144,22 @@ static void print_target(const plait_entry *e, const plait_build_options *o, con
   if (o->timing) o->timing(o->user, "emit", now_ms() - since);
 }
 
+static void print_fn(const plait_entry *e, const plait_build_options *o, Build *b, Buf *text, plait_messages *m) {
+  pthread_mutex_lock(&e->program->lock);
+  build_copy(e, o, b, m);
+  fn_print(b->fn, text);
+  pthread_mutex_unlock(&e->program->lock);
+}
+
 static bool print_stage(const plait_entry *e, const char *stage, plait_build_options *o, Build *b, Buf *text, Buf *header, plait_messages *m) {
-  if (stage && strcmp(stage, "fn") == 0 && !o->dump_after && !o->timing) {
-    fn_print(e->fn, text);
-    return true;
-  }
+  bool fn = stage && strcmp(stage, "fn") == 0;
+  if (fn) print_fn(e, o, b, text, m);
+  if (fn && !o->dump_after && !o->timing && !o->check) return true;
   if (stage && !o->stop_after && strcmp(stage, "fused") == 0) o->stop_after = pass_at(STAGE_FN);
   if (stage && !o->stop_after && strcmp(stage, "schedule") == 0) o->stop_after = pass_at(STAGE_PLAN);
   if (!build_run(e, o, b, m)) return false;
-  if (stage && strcmp(stage, "fn") == 0) fn_print(e->fn, text);
-  else if (b->stopped) buf_puts(text, b->stopped);
+  if (fn) return true;
+  if (b->stopped) buf_puts(text, b->stopped);
   else if (stage && strcmp(stage, "kernel") == 0) plan_print(b->plan, text);
   else print_target(e, o, b, text, header);
   return true;

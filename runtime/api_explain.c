@@ -36,6 +36,19 @@ static bool all_known(const plait_entry *e, const plait_build_options *o, plait_
   return false;
 }
 
+static bool is_integer_scalar(const plait_entry *e, const char *name) {
+  for (int i = 0; i < e->fn->params.n; i++)
+    if (e->param[i].kind == PLAIT_SCALAR && strcmp(e->param[i].name, name) == 0) return dtype_is_int(e->fn->params.v[i]->dtype);
+  return false;
+}
+
+// Here dims may name integer scalars too.
+static bool names_check(const plait_entry *e, const plait_build_options *o, plait_messages *m) {
+  for (size_t i = 0; i < o->ndims; i++)
+    if (!is_integer_scalar(e, o->dims[i].name) && !dims_check(e, &o->dims[i], 1, m)) return false;
+  return true;
+}
+
 static int64_t *dim_values(Arena *a, const Fn *f, const plait_build_options *o) {
   int64_t *v = dims_new(a, f);
   for (size_t i = 0; i < o->ndims; i++) {
@@ -45,7 +58,26 @@ static int64_t *dim_values(Arena *a, const Fn *f, const plait_build_options *o) 
   return v;
 }
 
-static double value(const Expr *e, const int64_t *dims) { return e ? cost_value(e, dims) : 0; }
+// Scalars that extents depend on: from the options, else their defaults, else 0.
+typedef struct Values { const Fn *f; ExprTable *x; const plait_build_options *o; const int64_t *dims; } Values;
+
+static int scalar_position(const Fn *f, const Expr *e) {
+  for (int i = 0; e->op == OP_READ && i < f->params.n; i++)
+    if (f->params.v[i] == e->u.t && e->u.t->rank == 0) return i;
+  return -1;
+}
+
+static Expr *scalar_number(void *cx, ExprTable *x, Expr *e) {
+  const Values *v = cx;
+  int k = scalar_position(v->f, e);
+  if (k < 0) return e;
+  for (size_t i = 0; i < v->o->ndims; i++)
+    if (strcmp(v->o->dims[i].name, e->u.t->name) == 0 && dtype_is_int((Dtype)e->dtype)) return expr_int(x, (Dtype)e->dtype, v->o->dims[i].value, e->at);
+  Expr *init = k < v->f->defaults.n ? v->f->defaults.v[k] : NULL;
+  return init ? expr_cast(x, (Dtype)e->dtype, init, e->at) : e;
+}
+
+static double value(Expr *e, const Values *v) { return e ? cost_value(expr_map(v->x, e, scalar_number, (void *)v), v->dims) : 0; }
 
 static const char *equation_text(Arena *a, const Plan *p, const Eqn *q) {
   Buf b = buf_make(a);
@@ -56,23 +88,23 @@ static const char *equation_text(Arena *a, const Plan *p, const Eqn *q) {
 
 static const char *own(Arena *a, const char *s) { return s ? arena_strndup(a, s, strlen(s)) : NULL; }
 
-static void fill_kernel(plait_report *r, ReportKernel *out, const Plan *p, const Kernel *k, const int64_t *dims) {
+static void fill_kernel(plait_report *r, ReportKernel *out, const Plan *p, const Kernel *k, const Values *v) {
   int neqns = k->eqns.n, ntraffic = k->cost.traffic.n;
-  out->info = (plait_kernel){.name = own(r->a, k->name), .nequations = (size_t)neqns, .ntensors = (size_t)ntraffic, .flops = value(k->cost.flops, dims)};
+  out->info = (plait_kernel){.name = own(r->a, k->name), .nequations = (size_t)neqns, .ntensors = (size_t)ntraffic, .flops = value(k->cost.flops, v)};
   out->equation = arena_array(r->a, const char *, neqns);
   out->traffic = arena_array(r->a, plait_traffic, ntraffic);
   for (int i = 0; i < neqns; i++) out->equation[i] = equation_text(r->a, p, k->eqns.v[i]);
   for (int i = 0; i < ntraffic; i++) {
     const Traffic *t = &k->cost.traffic.v[i];
-    out->traffic[i] = (plait_traffic){.tensor = own(r->a, t->t->name), .read_bytes = value(t->read_bytes, dims), .write_bytes = value(t->write_bytes, dims)};
+    out->traffic[i] = (plait_traffic){.tensor = own(r->a, t->t->name), .read_bytes = value(t->read_bytes, v), .write_bytes = value(t->write_bytes, v)};
     out->info.bytes += out->traffic[i].read_bytes + out->traffic[i].write_bytes;
   }
 }
 
-static void fill_remark(plait_report *r, plait_remark *out, const Remark *m, const int64_t *dims) {
+static void fill_remark(plait_report *r, plait_remark *out, const Remark *m, const Values *v) {
   const Diags *d = r->program->d;
   const ReasonInfo *info = &reasons[m->reason];
-  *out = (plait_remark){.code = info->id, .reason = info->slug, .bytes = value(m->bytes, dims), .text = own(r->a, m->text ? m->text : info->what)};
+  *out = (plait_remark){.code = info->id, .reason = info->slug, .bytes = value(m->bytes, v), .text = own(r->a, m->text ? m->text : info->what)};
   if (m->a) out->first = own(r->a, m->a->def->name), out->first_at = span_public(d, m->a->at);
   if (m->b) out->second = own(r->a, m->b->def->name), out->second_at = span_public(d, m->b->at);
   if (!out->first) out->first = "";
@@ -88,15 +120,16 @@ static double seconds(const plait_report *r, const Machine *m) {
   return s;
 }
 
-static void fill_report(plait_report *r, const Plan *p, const int64_t *dims) {
+// The yardsticks are expressions of the function before the passes, which has tensors of its own.
+static void fill_report(plait_report *r, const Plan *p, const Values *v, const Values *source) {
   const Machine *m = machine_default("c");
   r->kernel = arena_array(r->a, ReportKernel, p->kernels.n);
   r->remark = arena_array(r->a, plait_remark, p->remarks.n);
-  for (int i = 0; i < p->kernels.n; i++) fill_kernel(r, &r->kernel[i], p, p->kernels.v[i], dims);
-  for (int i = 0; i < p->remarks.n; i++) fill_remark(r, &r->remark[i], &p->remarks.v[i], dims);
+  for (int i = 0; i < p->kernels.n; i++) fill_kernel(r, &r->kernel[i], p, p->kernels.v[i], v);
+  for (int i = 0; i < p->remarks.n; i++) fill_remark(r, &r->remark[i], &p->remarks.v[i], v);
   r->cost = (plait_cost){
-    .bytes_unfused = value(p->bytes_unfused, dims), .bytes_fused = value(p->bytes_fused, dims), .bytes_minimum = value(p->bytes_minimum, dims),
-    .flops = value(p->flops, dims), .nkernels = (size_t)p->kernels.n, .nremarks = (size_t)p->remarks.n, .nequations = p->source->eqns.n,
+    .bytes_unfused = value(p->bytes_unfused, source), .bytes_fused = value(p->bytes_fused, v), .bytes_minimum = value(p->bytes_minimum, source),
+    .flops = value(p->flops, v), .nkernels = (size_t)p->kernels.n, .nremarks = (size_t)p->remarks.n, .nequations = p->source->eqns.n,
     .machine = m->name, .gbs = m->dram_gbs, .gflops = m->gflops, .launch_us = m->launch_us,
   };
   r->cost.seconds = seconds(r, m);
@@ -123,13 +156,17 @@ plait_status plait_explain(const plait_entry *e, const plait_build_options *opti
   if (!e || !out || (o.ndims && !o.dims)) return PLAIT_ERROR_USAGE;
   o.stop_after = NULL;
   plait_messages *m = messages_new(e->program);
-  if (!build_check(e, &o, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
+  plait_build_options general = o;               // as the plan is that a launch without promised dimensions runs
+  general.ndims = 0;
+  if (!build_check(e, &general, m) || !names_check(e, &o, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
   if (!all_known(e, &o, m)) return messages_give(m, messages);
   Build b = {.a = arena_create()};
   plait_report *r = NULL;
-  if (build_run(e, &o, &b, m)) {
+  if (build_run(e, &general, &b, m)) {
     r = report_new(e);
-    fill_report(r, b.plan, dim_values(b.a, b.plan->fn, &o));
+    Values v = {b.plan->fn, b.plan->x, &o, dim_values(b.a, b.plan->fn, &o)};
+    Values source = {b.plan->source, b.plan->source->x, &o, dim_values(b.a, b.plan->source, &o)};
+    fill_report(r, b.plan, &v, &source);
   }
   arena_destroy(b.a);
   plait_status s = messages_give(m, messages);

@@ -91,13 +91,18 @@ static const char *expr_text(Arena *a, const Expr *e) {
   return b.s;
 }
 
+// A number alone is printed without the type that it would need in an equation.
+static const char *extent_text(Arena *a, const Expr *e) {
+  return expr_is_const(e) ? arena_printf(a, "%lld", (long long)e->u.v.i) : expr_text(a, e);
+}
+
 static plait_param describe(Arena *a, const Tensor *t, const Expr *init) {
   plait_param p = {
     .name = t->name, .dtype = dtype_public(t), .format = t->fmt ? t->fmt->name : NULL, .block_values = t->fmt ? t->fmt->block : 1,
     .block_bytes = t->fmt ? t->fmt->bytes : 0, .rank = t->rank, .init = init ? expr_text(a, init) : NULL,
   };
   p.kind = t->role == ROLE_MUT ? PLAIT_MUT : t->role == ROLE_RESULT ? PLAIT_RESULT : t->rank ? PLAIT_TENSOR : PLAIT_SCALAR;
-  for (int i = 0; i < t->rank; i++) p.extent[i] = expr_text(a, t->extent[i]);
+  for (int i = 0; i < t->rank; i++) p.extent[i] = extent_text(a, t->extent[i]);
   return p;
 }
 

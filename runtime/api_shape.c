@@ -135,6 +135,8 @@ bool dims_check(const plait_entry *e, const plait_dim *dims, size_t n, plait_mes
   const char **names = arena_array(m->a, const char *, f->dims.n + 1);
   for (int k = 0; k < f->dims.n; k++) names[k] = f->dims.v[k]->name;
   for (size_t i = 0; i < n; i++) {
+    if (dims[i].value < 0 || dims[i].value > LIMIT_EXTENT)
+      diag_error(m->d, E_call_extent, f->at, "dimension `%s` cannot be %" PRId64, dims[i].name, dims[i].value);
     if (dim_index(f, dims[i].name) >= 0) continue;
     diag_error(m->d, E_bad_option, NO_SPAN, "`%s` has no dimension `%s`", f->name, dims[i].name);
     help_nearest(m->d, dims[i].name, names, f->dims.n, arena_printf(m->a, "its signature: %s", e->signature));
@@ -142,18 +144,12 @@ bool dims_check(const plait_entry *e, const plait_dim *dims, size_t n, plait_mes
   return !m->d->errors;
 }
 
-static bool take_dims(Solver *s, const plait_dim *dims, size_t n) {
+static void take_dims(Solver *s, const plait_dim *dims, size_t n) {
   for (size_t i = 0; i < n; i++) {
     int k = dim_index(s->f, dims[i].name);
-    const Dim *dim = s->f->dims.v[k];
-    if (dims[i].value < 0 || dims[i].value > LIMIT_EXTENT) {
-      diag_error(s->d, E_call_extent, dim->at, "dimension `%s` cannot be %" PRId64, dim->name, dims[i].value);
-      return false;
-    }
     s->known[k] = true;
-    s->b->dims[dim->id] = dims[i].value;
+    s->b->dims[s->f->dims.v[k]->id] = dims[i].value;
   }
-  return true;
 }
 
 static bool report_missing(const Solver *s) {
@@ -228,7 +224,8 @@ static bool complete(Solver *s, const plait_tensor *params, Trouble *why) {
 static bool infer(const plait_entry *e, const plait_tensor *params, const plait_dim *dims, size_t ndims, Bound *b, plait_messages *m) {
   Trouble why = {e->program, m};
   Solver s = {.f = e->fn, .a = m->a, .d = m->d, .b = b, .known = arena_array(m->a, bool, e->fn->dims.n + 1)};
-  if (!check_ranks(e, params, m->d) || !bound_scalars(e, params, b, &why) || !take_dims(&s, dims, ndims)) return false;
+  if (!check_ranks(e, params, m->d) || !bound_scalars(e, params, b, &why)) return false;
+  take_dims(&s, dims, ndims);
   solve_all(&s, params);
   if (!report_missing(&s) || !complete(&s, params, &why)) return false;
   for (size_t i = 0; i < ndims; i++) {

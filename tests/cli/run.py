@@ -189,6 +189,13 @@ def a_closed_output_is_an_error_of_the_machine():
     assert p.returncode == 3, p.returncode
 
 
+def a_reader_that_has_seen_enough_is_no_error():
+    p = subprocess.Popen([PLAIT, "help", "--markdown"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.read(10)
+    p.stdout.close()
+    assert p.wait() == 0 and not p.stderr.read()
+
+
 # ---- files ----
 
 def missing_files_directories_and_huge_files_are_told_apart():
@@ -538,6 +545,20 @@ def explain_counts_bytes():
     assert 8 << 20 <= r["bytes_fused"] <= (8 << 20) + 64 and r["bytes_minimum"] == r["bytes_fused"]
     assert len(r["kernels"]) == 1 and set(r["kernels"][0]) == {"name", "equations", "reads", "writes", "bytes", "flops"}
     assert {t["tensor"] for t in r["kernels"][0]["writes"]} == {"y"}
+
+
+def explain_takes_scalars_that_extents_depend_on():
+    path = write("n.plait", "fn f(x: f32[N], n: i64) -> y: f32[n] where n <= N { y[i] = x[i] }\n")
+    r = json.loads(expect(plait("explain", path, "-D", "N=100", "--set", "n=50", "--json"), 0).out)
+    assert 400 <= r["bytes_fused"] <= 410 and r["bytes_minimum"] == r["bytes_fused"], r      # 50 read, 50 written, 4 bytes each
+    expect(plait("explain", path, "-D", "N=100", "--set", "m=50"), 2, "`m`")
+
+
+def emit_for_known_dimensions_makes_them_numbers():
+    path = write("r.plait", ROWS)
+    text = expect(plait("emit", path, "-D", "D=64"), 0).out
+    assert "long long D" not in text and "long long N" in text and "* 64" in text
+    assert "x: f32[N, 64]" in expect(plait("emit", path, "-D", "D=64", "--stage", "fn"), 0).out
 
 
 def explain_shows_tables_and_a_lesson():

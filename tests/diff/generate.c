@@ -35,28 +35,29 @@ static Text textf(const char *fmt, ...) {
 
 static Text make(Maker *m, Kind kind, int depth);
 
-// A subscript for a dimension: the index in scope, or one that may leave the range (then *risky).
-static Text subscript(Maker *m, int dim, int depth, bool *risky) {
+// A subscript for a dimension: the index in scope, or one that may leave the range. *risky: 1 then, 2 when only data decides.
+static Text subscript(Maker *m, int dim, int depth, int *risky) {
   if (m->bound[dim] && !rng_chance(m->r, 12)) return textf("%s", m->ix[dim]);
-  *risky = true;
+  int was = *risky;
+  *risky = 1;           // a compiler may show that it leaves the range
   int other = rng_below(m->r, NDIMS);
   if (m->bound[dim] && rng_chance(m->r, 60)) return textf("%s %c %d", m->ix[dim], rng_chance(m->r, 50) ? '+' : '-', 1 + rng_below(m->r, 2));
   if (m->bound[other] && rng_chance(m->r, 50)) return textf("%s", m->ix[other]);
   for (int k = 0; k < m->nt && depth > 0; k++)
     if (m->t[k].small && m->t[k].rank == 1 && m->bound[m->t[k].dim[0]] && rng_chance(m->r, 50))
-      return textf("%s[%s]", m->t[k].name, m->ix[m->t[k].dim[0]]);
+      return *risky = was == 1 ? 1 : 2, textf("%s[%s]", m->t[k].name, m->ix[m->t[k].dim[0]]);
   return textf("%d", rng_below(m->r, 3));
 }
 
 static Text read(Maker *m, const Known *t, int depth) {
   if (!t->rank) return textf("%s", t->name);
-  bool risky = false;
+  int risky = 0;
   Text subs = textf("");
   for (int d = 0; d < t->rank; d++) {
     Text s = subscript(m, t->dim[d], depth, &risky);
     subs = textf("%s%s%s", subs.s, d ? ", " : "", s.s);
   }
-  if (risky && !rng_chance(m->r, 4)) return textf("(%s[%s] ?? %s)", t->name, subs.s, t->kind == BOOL_ ? "false" : rng_chance(m->r, 50) ? "0" : "1");
+  if (risky == 1 || (risky && !rng_chance(m->r, 20))) return textf("(%s[%s] ?? %s)", t->name, subs.s, t->kind == BOOL_ ? "false" : rng_chance(m->r, 50) ? "0" : "1");
   return textf("%s[%s]", t->name, subs.s);
 }
 

@@ -142,6 +142,7 @@ static inline bool run(Case *c) {
 #define RUN(c) ck_assert_msg(run(c), "%s", (c)->fault.text)
 
 static inline double stored_double(const Tensor *t, const void *data, int64_t k) {
+  ck_assert(!t->fmt);
   Scalar s = dtype_load(t->dtype, data, k);
   return dtypes[t->dtype].kind == 'F' ? s.f : dtypes[t->dtype].kind == 'I' ? (double)s.i : (double)s.u;
 }

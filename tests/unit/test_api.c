@@ -480,6 +480,31 @@ START_TEST(dimensions_promised_at_prepare_are_held_to) {
   close_all();
 } END_TEST
 
+START_TEST(code_made_for_known_dimensions_gives_the_same_bits) {
+  open_entry(rows_text);
+  plait_dim d[2] = {{"N", 3}, {"D", 4}};
+  float x[12], y[2][12];
+  for (int i = 0; i < 12; i++) x[i] = (float)(i * i % 7) / 3;
+  for (int known = 0; known < 2; known++) {
+    plait_build_options o = {.struct_size = sizeof o, .dims = d, .ndims = known ? 2 : 0};
+    plait_exec *exec = NULL;
+    ck_assert_int_eq(plait_prepare(entry, "c", &o, &exec, NULL), PLAIT_OK);
+    plait_tensor p = tensor(PLAIT_F32, x, sizeof x, 2, 3, 4), r = tensor(PLAIT_F32, y[known], sizeof y[known], 2, 3, 4);
+    ck_assert_int_eq(plait_launch(exec, &p, 1, &r, 1, NULL, NULL), PLAIT_OK);
+    plait_exec_free(exec);
+  }
+  ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
+  plait_build_options o = {.struct_size = sizeof o, .dims = d, .ndims = 2};
+  char *text = NULL;
+  ck_assert_int_eq(plait_emit(entry, "fn", &o, &text, NULL, NULL), PLAIT_OK);
+  ck_assert_ptr_nonnull(strstr(text, "x: f32[3, 4]"));
+  plait_free(text);
+  d[0].value = -1;
+  ck_assert_int_eq(plait_emit(entry, "fn", &o, &text, NULL, &messages), PLAIT_ERROR_USAGE);
+  ck_assert(said("PLD0109"));
+  close_all();
+} END_TEST
+
 typedef struct Worker { const plait_exec *exec; int id; bool good; } Worker;
 static void *work(void *arg) {
   Worker *w = arg;
@@ -740,7 +765,8 @@ int main(void) {
     extents_that_no_tensor_can_have_are_refused, bytes_follow_the_type, an_entry_runs_interpreted_and_compiled,
     executables_outlive_program_and_context, a_refused_launch_changes_nothing, strides_of_a_dense_tensor_are_accepted,
     empty_tensors_need_no_memory, a_subscript_from_data_out_of_range_is_described, mut_tensors_change_in_place, scratch_can_be_the_callers,
-    dimensions_promised_at_prepare_are_held_to, threads_may_share_an_executable, threads_may_compile_one_entry_at_once, every_stage_can_be_printed,
+    dimensions_promised_at_prepare_are_held_to, code_made_for_known_dimensions_gives_the_same_bits,
+    threads_may_share_an_executable, threads_may_compile_one_entry_at_once, every_stage_can_be_printed,
     unknown_and_required_passes_are_refused, every_stage_is_timed, a_report_counts_bytes_and_is_json_too, layout_is_settled_at_once,
     codes_are_unique_and_found_in_any_case, dtypes_are_found_by_name, values_go_in_and_out_of_every_dtype, values_of_formats_are_decoded,
     scalars_are_parsed_exactly_or_refused, the_doctor_finds_something,

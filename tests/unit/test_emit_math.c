@@ -67,8 +67,9 @@ static void fill_values(Dtype d, void *array, int n, int step) {
 
 static bool exists_for(Op op, Dtype d) {
   Scalar a[3] = {value_of(d, 1), value_of(d, 1), value_of(d, 1)}, out;
-  bool structural = ops[op].rule == R_NONE;
-  return !structural && ops[op].arity > 0 && op_eval(op, d, a, &out);
+  OpRule rule = ops[op].rule;
+  bool structural = rule == R_NONE, joined = d == DT_BOOL && rule != R_BITS && rule != R_LOGIC && rule != R_COMPARE;     // as i32
+  return !structural && !joined && ops[op].arity > 0 && op_eval(op, d, a, &out);
 }
 
 static int make_ops(Make *m, Dtype d, Expr *n, Op *op) {
@@ -200,6 +201,7 @@ static void check_patterns(Dtype d) {
   for (int k = 0; k < n; k++) {
     Scalar want = dtype_decode(d, (uint64_t)k);
     ck_assert_msg(same_value(dtype_wide(d), dtype_load(dtype_wide(d), out, k), want), "pattern %x of %s", (unsigned)k, dtypes[d].name);
+    want = dtype_cast(want, dtype_wide(d), d);     // f8e5m2 has an infinity, but stores saturate
     ck_assert_msg(same_value(dtype_wide(d), dtype_load(d, again, k), want), "pattern %x of %s stored again", (unsigned)k, dtypes[d].name);
   }
   free(in), free(out), free(again);
@@ -406,7 +408,7 @@ static void check_wood(unsigned long long seed) {
   }
   // Made-up expressions compare what cannot differ; that brackets and signs are clear is checked nevertheless.
   const char *quiet = "-Wno-type-limits -Wno-bool-compare -Wno-int-in-bool-context -Wno-tautological-compare -Wno-unknown-warning-option "
-                      "-Wno-tautological-constant-compare -Wno-tautological-constant-out-of-range-compare -Wno-tautological-overlap-compare";
+                      "-Wno-tautological-constant-compare -Wno-tautological-constant-out-of-range-compare";
   Fault fault;
   ck_assert_int_eq(built_run_with(&m, quiet, params, results, &fault), CALL_OK);
   for (int k = 0; k < TREES; k++) {
@@ -419,7 +421,7 @@ static void check_wood(unsigned long long seed) {
 }
 
 START_TEST(random_expressions_keep_their_meaning_in_few_brackets) {
-  for (unsigned long long seed = 1; seed <= 12; seed++) check_wood(seed);
+  for (unsigned long long seed = 1; seed <= 25; seed++) check_wood(seed);
 } END_TEST
 
 // y[i, j] = x[i · D + j]: the product is known to fit by the shape of y, i · D · 4 is not.

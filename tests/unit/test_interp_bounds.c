@@ -91,7 +91,7 @@ START_TEST(contraction_is_within_the_bound) {
 } END_TEST
 
 START_TEST(a_declared_intermediate_is_not_contracted) {
-  Case c = bounded("fn f(a: f32[N], b: f32[N], d: f32[N]) -> y: f32[N] { t: f32[i] = a[i] * b[i]  y[i] = t[i] + d[i] }");
+  Case c = bounded("fn f(a: f32[N], b: f32[N], d: f32[N]) -> y: f32[N] { t: f16[i] = a[i]  u: f16[i] = b[i]  v: f16[i] = t[i] * u[i]  y[i] = v[i] + d[i] }");
   unsigned long long seed = 4;
   put_random(&c, "a", DIMS(9), 4, &seed, NULL);
   put_random(&c, "b", DIMS(9), 4, &seed, NULL);
@@ -188,7 +188,7 @@ START_TEST(the_bound_of_a_short_softmax_is_a_few_millionths) {
   unsigned long long seed = 8;
   put_random(&c, "x", DIMS(16), 3, &seed, NULL);
   RUN(&c);
-  for (int k = 0; k < 16; k++) ck_assert(bound(&c, "y", k) <= 6e-6 * get(&c, "y", k));
+  for (int k = 0; k < 16; k++) ck_assert(bound(&c, "y", k) <= 7e-6 * get(&c, "y", k));
   case_end(&c);
 } END_TEST
 
@@ -270,11 +270,11 @@ START_TEST(a_function_that_an_f32_result_needs_is_not_coarse) {
   case_end(&c);
 } END_TEST
 
-// ---- steps and branches
+// ---- steps and branches: `* 5 / 3 * 3 / 5` changes nothing but that the value is rounded, so uncertain
 
 START_TEST(a_rounding_that_may_go_either_way_is_one_step) {
-  Case c = bounded("fn f(x: f32[N], e: f32) -> (y: f16[N], k: i32[N]) { y[i] = x[i] * e * 3  k[i] = i32(round(x[i] * e * 3)) }");
-  PUT(&c, "x", DIMS(2), 1, 1 + 0x1p-11);                   // 1.5 and 1.5 + 3·2^-12: halfway between two f16
+  Case c = bounded("fn f(x: f32[N], e: f32) -> (y: f16[N], k: i32[N]) { y[i] = x[i] * 5 / 3 * 3 / 5  k[i] = i32(round(x[i] * e * 5 / 3 * 3 / 5)) }");
+  PUT(&c, "x", DIMS(2), 1, 1 + 0x1p-11);                   // the second lies halfway between two f16
   PUT_SCALAR(&c, "e", 0.5);
   RUN(&c);
   ck_assert(bound(&c, "y", 0) == 0 && bound(&c, "y", 1) == 0x1p-10);
@@ -283,7 +283,7 @@ START_TEST(a_rounding_that_may_go_either_way_is_one_step) {
 } END_TEST
 
 START_TEST(an_uncertain_condition_covers_both_branches) {
-  Case c = bounded("fn f(x: f32[N], w: f32[N]) -> (y: f32[N], z: f32[N], b: bool[N]) { s[i] = x[i] * w[i] * 3  y[i] = if s[i] < 3 then 10 else 20  z[i] = if s[i] < 3 then s[i] else 3  b[i] = s[i] < 3 }");
+  Case c = bounded("fn f(x: f32[N], w: f32[N]) -> (y: f32[N], z: f32[N], b: bool[N]) { s[i] = x[i] * w[i] * 5 / 3 * 3 / 5 * 3  y[i] = if s[i] < 3 then 10 else 20  z[i] = if s[i] < 3 then s[i] else 3  b[i] = s[i] < 3 }");
   PUT(&c, "x", DIMS(3), 1, 1, 1);
   PUT(&c, "w", DIMS(3), 1, 1.1, 0.5);
   RUN(&c);
@@ -296,7 +296,7 @@ START_TEST(an_uncertain_condition_covers_both_branches) {
 // The branch not taken reads out of range: the program is right, and its result only uncertain.
 START_TEST(a_fault_in_a_branch_not_taken_is_no_fault) {
   Case c = bounded("fn f(x: f32[N], k: i32[N], a: f32[N]) -> (y: f32[N], z: bool[N], s: f32) {\n"
-                   "  c[i] = a[i] * 3 * 0.5 < 1.5\n"
+                   "  c[i] = a[i] * 5 / 3 * 3 / 5 < 1\n"
                    "  y[i] = if c[i] then 1 else x[k[i]]\n"
                    "  z[i] = not c[i] and x[k[i]] > 0\n"
                    "  s    = sum[i](x[k[i]] + sum[j < N](x[j + k[i]] if not c[i]) if not c[i]) }");
@@ -311,7 +311,7 @@ START_TEST(a_fault_in_a_branch_not_taken_is_no_fault) {
 } END_TEST
 
 START_TEST(an_uncertain_filter_counts_its_term_in_the_bound) {
-  Case c = bounded("fn f(x: f32[N], a: f32) -> (s: f32, m: f32, hi: f32, lo: f32) { s = sum[i](x[i] if x[i] * a * 3 < 3)  m = mean[i](x[i] if x[i] * a * 3 < 3)  hi = max[i](x[i] if x[i] * a * 3 < 3)  lo = min[i](x[i] if x[i] * a * 3 < 3) }");
+  Case c = bounded("fn f(x: f32[N], a: f32) -> (s: f32, m: f32, hi: f32, lo: f32) { s = sum[i](x[i] if x[i] * a * 5 / 3 * 3 / 5 < 1)  m = mean[i](x[i] if x[i] * a * 5 / 3 * 3 / 5 < 1)  hi = max[i](x[i] if x[i] * a * 5 / 3 * 3 / 5 < 1)  lo = min[i](x[i] if x[i] * a * 5 / 3 * 3 / 5 < 1) }");
   PUT(&c, "x", DIMS(4), 0.25, 1, 0.5, 2);
   PUT_SCALAR(&c, "a", 1);
   RUN(&c);
@@ -323,7 +323,7 @@ START_TEST(an_uncertain_filter_counts_its_term_in_the_bound) {
 } END_TEST
 
 START_TEST(argmax_is_certain_when_no_other_term_comes_near) {
-  Case c = bounded("fn f(x: f32[R, N], w: f32[N]) -> (a: i32[R], b: i32[R]) { a[r] = argmax[i](x[r, i] * w[i] * 1.1)  b[r] = argmax[i](x[r, i]) }");
+  Case c = bounded("fn f(x: f32[R, N], w: f32[N]) -> (a: i32[R], b: i32[R]) { a[r] = argmax[i](x[r, i] * w[i] * 1.1 / 1.3)  b[r] = argmax[i](x[r, i]) }");
   PUT(&c, "x", DIMS(2, 3), 1, 2, 3, 3, 2, 3);
   PUT(&c, "w", DIMS(3), 1, 1, 1);
   RUN(&c);
@@ -333,9 +333,9 @@ START_TEST(argmax_is_certain_when_no_other_term_comes_near) {
 } END_TEST
 
 START_TEST(an_uncertain_subscript_makes_its_element_uncertain) {
-  Case c = bounded("fn f(x: f32[N], a: f32[M]) -> y: f32[M] { y[i] = x[i32(a[i] * 3 * 0.5)] }");
+  Case c = bounded("fn f(x: f32[N], a: f32[M]) -> y: f32[M] { y[i] = x[i32(a[i] * 5 / 3 * 3 / 5)] }");
   PUT(&c, "x", DIMS(4), 1, 2, 4, 8);
-  PUT(&c, "a", DIMS(2), 1, 2);                             // 1.5, and 3 where truncation may go either way
+  PUT(&c, "a", DIMS(2), 1.5, 3);                           // 3 is where truncation may go either way
   RUN(&c);
   ck_assert(bound(&c, "y", 0) == 0 && bound(&c, "y", 1) == INFINITY);
   case_end(&c);
@@ -387,7 +387,7 @@ START_TEST(two_stores_to_one_element_leave_either) {
 } END_TEST
 
 START_TEST(a_store_to_an_uncertain_place_leaves_all_uncertain) {
-  Case c = bounded("fn f(mut x: f32[N], a: f32) -> y: f32 { x[i32(a * 3 * 0.5)] <- 7  y = x[0] }");
+  Case c = bounded("fn f(mut x: f32[N], a: f32) -> y: f32 { x[i32(a * 5 / 3 * 3 / 5)] <- 7  y = x[0] }");
   PUT(&c, "x", DIMS(4), 0, 0, 0, 0);
   PUT_SCALAR(&c, "a", 2);
   RUN(&c);
@@ -397,8 +397,8 @@ START_TEST(a_store_to_an_uncertain_place_leaves_all_uncertain) {
 
 START_TEST(encoding_uncertain_values_moves_by_a_step) {
   Case c = bounded("format q of 4 { d: f32  q: i8[4]  value[k] = d * q[k]  encode(v) { d = 0.5  q[k] = i8(round(v[k] * 2)) } }\n"
-                   "fn f(x: f32[K], a: f32) -> (y: q[K], z: f32[K]) { h: q[k] = x[k] * a * 3  z[k] = h[k]  y[k] = x[k] * a * 3 }");
-  PUT(&c, "x", DIMS(4), 1, 2, 3, 3.5);
+                   "fn f(x: f32[K], a: f32) -> (y: q[K], z: f32[K]) { h: q[k] = x[k] * a * 5 / 3 * 3 / 5  z[k] = h[k]  y[k] = x[k] * a * 5 / 3 * 3 / 5 }");
+  PUT(&c, "x", DIMS(4), 3, 6, 9, 10.5);
   PUT_SCALAR(&c, "a", 0.25);                               // 0.75, 1.5, 2.25, 2.625: halves of steps at 0 and 2
   RUN(&c);
   const double want[] = {0.5, 0, 0.5, 0};

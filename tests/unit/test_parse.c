@@ -478,6 +478,8 @@ START_TEST(a_slip_outside_of_statements_is_one_error_at_its_place) {
     {"fn f(x: f32) { z = x };", "PLT0104", ";", "found `;`", "need no `;`"},
     {"def f(x: f32) { z = x }", "PLT0104", "def", "`def` is not a word", "fn name"},
     {"z[i] = x[i]", "PLT0104", "z", "expected `fn`, `const`, `format` or `import`", NULL},
+    {"fn f(x: f32) wher x { z = x }", "PLT0104", "wher", "expected `where`", "where"},
+    {"improt \"a\"", "PLT0104", "improt", "found `improt`", "import"},
     {"import file", "PLT0104", "file", "expected a file name in quotes, found `file`", NULL},
     {"import \"file", "PLT0103", "\"file", "closing quote", NULL},
     {"import \"a\x01\"", "PLT0101", "\x01", "control character", NULL},
