@@ -333,7 +333,7 @@ static Val with_default(Env *v, Expr *cond, Val in, Val out, Span at) {
 static Val read_lambda(Env *v, const Binding *b, const Subs *subs, const Val *otherwise, Span at) {
   Sema *s = v->fr->s;
   if (!b->val.e) return NO_VAL;
-  Val in = val_of(expr_subst(s->x, b->val.e, b->rank, b->ix, subs->e));
+  Val in = val_of(subst_folded(s, b->val.e, b->rank, b->ix, subs->e));
   if (b->uses) use_inner(v, b->uses);
   if (otherwise) return with_default(v, in_range(s, subs->n, subs->e, b->extent, at), in, *otherwise, at);
   if (all_in_range(v, b, subs)) return in;

@@ -196,6 +196,7 @@ bool literal_fits(const Val *v, Dtype d);
 Expr *val_as(Sema *s, const Val *v, Dtype wide, Span at);      // converted to a wide type; literals adapt
 Val val_store(Frame *fr, Val v, Dtype dtype, Span at);         // as if stored in dtype (rounded)
 Dtype join_vals(Sema *s, int n, const Val *v);
+Expr *subst_folded(Sema *s, Expr *e, int n, Index *const *ix, Expr *const *by);
 Val apply_op(Env *v, Op op, int n, Val *arg, Span *at, Span op_at, Span whole);
 bool broadcast(Env *v, int n, Val *arg, Span *at, Span op_at, const Shape **out);
 Expr *expr_cast_folded(Sema *s, Dtype to, Expr *e, Span at);        // as expr_cast; of a constant: a constant

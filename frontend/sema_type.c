@@ -291,11 +291,32 @@ static Dtype operation_type(Sema *s, Op op, int n, const Val *arg) {
   }
 }
 
+// -c for a constant c is a constant, as it is when written.
+static Expr *folded_negation(Sema *s, Expr *e) {
+  Scalar v;
+  bool constant = e->op == OP_NEG && e->arg[0]->op == OP_CONST && expr_fold(e, &v);
+  return constant ? expr_scalar(s->x, (Dtype)e->dtype, v, e->at) : e;
+}
+
+static Expr *fold_node(void *cx, ExprTable *x, Expr *e) {
+  Expr *c = e->nargs ? e->arg[0] : NULL;
+  if (!c || c->op != OP_CONST) return e;
+  if (e->op == OP_CAST && dtype_is_wide((Dtype)e->aux)) return expr_cast_folded(cx, (Dtype)e->aux, c, e->at);
+  if (e->op != OP_BITCAST) return folded_negation(cx, e);
+  Scalar v = dtype_decode((Dtype)e->aux, dtype_encode((Dtype)c->dtype, c->u.v));
+  return expr_scalar(x, (Dtype)e->dtype, v, e->at);
+}
+
+// Indices replaced, and what becomes constant by it in the form that the same text gives.
+Expr *subst_folded(Sema *s, Expr *e, int n, Index *const *ix, Expr *const *by) {
+  return expr_map(s->x, expr_subst(s->x, e, n, ix, by), fold_node, s);
+}
+
 static Expr *apply_joined(Sema *s, Op op, int n, Val *arg, Span *at, Span whole) {
   Dtype t = operation_type(s, op, n, arg);
   Expr *e[3];
   for (int i = 0; i < n; i++) e[i] = val_as(s, &arg[i], t, at[i]);
-  return expr_op(s->x, op, e, whole);
+  return folded_negation(s, expr_op(s->x, op, e, whole));
 }
 
 static Expr *apply_elements(Env *v, Op op, int n, Val *arg, Span *at, Span op_at, Span whole) {

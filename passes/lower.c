@@ -510,6 +510,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   l.names = map_make(p->scratch);
   l.depths = map_make(p->scratch);
   l.uses = map_make(p->scratch);
+  l.counted = map_make(p->scratch);
   l.state = arena_array(p->scratch, Member_state, p->fn->tensors.n + 1);
   for (int i = 0; i < u->m.n; i++) l.state[u->m.v[i].q->def->id].member = true;
   l.facts = safe_ranges(p->fn, p->scratch);

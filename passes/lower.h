@@ -48,7 +48,7 @@ typedef struct Lower {
   Scope *scope;
   Map index_scope;      // Index → Scope that binds it
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
-  Map uses;             // expression id → how many places of the present root use it
+  Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
   Map names;            // Name → how often used
   Member_state *state;  // by tensor id
   const bool *read_elsewhere;   // by tensor id: read by other kernels

@@ -165,6 +165,16 @@ static const Member_state *open_value(Lower *l, const Expr *read) {
   return open ? st : NULL;
 }
 
+// In range whatever stands around it: each subscript is a loop's index whose loop runs over exactly that extent.
+static bool plainly_safe(Lower *l, Expr *e) {
+  if (e->aux != READ_PLAIN || e->u.t->fmt) return false;
+  for (int d = 0; d < e->u.t->rank; d++) {
+    Expr *s = e->arg[d];
+    if (s->op != OP_INDEX || !ranges_is_full(l->facts, s->u.ix, e->u.t->extent[d])) return false;
+  }
+  return true;
+}
+
 enum { PINNED = 1 << 20 };      // only where it stands
 
 static int depth_at(Lower *l, Expr *e, bool *stable);
@@ -179,6 +189,7 @@ static int depth_fresh(Lower *l, Expr *e, bool *stable) {
   if (e->op == OP_VAR) return depth_of_name(l, e->u.var);
   if (e->op == OP_REDUCE) return PINNED;
   int d = 0;
+  if (e->op == OP_READ && !plainly_safe(l, e)) return PINNED;
   if (e->op == OP_READ && l->state[e->u.t->id].member) {
     *stable = false;                        // depends on which loops are open
     const Member_state *st = open_value(l, e);
@@ -198,39 +209,16 @@ static int depth_at(Lower *l, Expr *e, bool *stable) {
   if (seen) return (int)seen - 1;
   bool mine = true;
   int d = depth_fresh(l, e, &mine);
-  if (mine && d != PINNED) map_put(&l->depths, (uint64_t)e->id + 1, (void *)(uintptr_t)(d + 1));
+  if (mine) map_put(&l->depths, (uint64_t)e->id + 1, (void *)(uintptr_t)(d + 1));
   *stable &= mine;
   return d;
 }
 
+// Depth of the outermost block in which e can be evaluated: where its indices and variables are known and it cannot fail,
+// whatever guards stand around it here. PINNED: only here.
 static int depth_of(Lower *l, Expr *e) {
   bool stable = true;
   return depth_at(l, e, &stable);
-}
-
-// In range whatever stands around it: each subscript is a loop's index whose loop runs over exactly that extent.
-static bool plainly_safe(Lower *l, Expr *e) {
-  if (e->aux != READ_PLAIN || e->u.t->fmt) return false;
-  for (int d = 0; d < e->u.t->rank; d++) {
-    Expr *s = e->arg[d];
-    if (s->op != OP_INDEX || !ranges_is_full(l->facts, s->u.ix, e->u.t->extent[d])) return false;
-  }
-  return true;
-}
-
-typedef struct Hoist { Lower *l; bool ok; } Hoist;
-static void see_hoist(void *cx, Expr *e) {
-  Hoist *h = cx;
-  if (e->op == OP_REDUCE) h->ok = false;
-  if (e->op == OP_READ && !plainly_safe(h->l, e)) h->ok = false;
-}
-
-// May e be evaluated earlier than where it stands, outside its guards?
-static bool hoistable(Lower *l, Expr *e) {
-  if (depth_of(l, e) == PINNED) return false;
-  Hoist h = { l, true };
-  expr_visit(l->p->scratch, e, see_hoist, &h);
-  return h.ok;
 }
 
 // The block outside all loops that do not change a value of this depth. Blocks between grid loops take nothing: the
@@ -256,18 +244,23 @@ static Expr *memo_find(Lower *l, const Expr *e) {
   return NULL;
 }
 
-static void count_use(void *cx, Expr *e) {
-  Lower *l = cx;
+static void add_use(Lower *l, const Expr *e) {
+  uint64_t key = (uint64_t)e->id + 1;
+  map_put(&l->uses, key, (void *)((uintptr_t)map_get(&l->uses, key) + 1));
+}
+
+static void count_args(Lower *l, Expr *e) {
+  if (!e->nargs || map_get(&l->counted, (uint64_t)e->id + 1)) return;
+  map_put(&l->counted, (uint64_t)e->id + 1, e);
   for (uint32_t k = 0; k < e->nargs; k++) {
-    uint64_t key = (uint64_t)e->arg[k]->id + 1;
-    map_put(&l->uses, key, (void *)((uintptr_t)map_get(&l->uses, key) + 1));
+    add_use(l, e->arg[k]);
+    count_args(l, e->arg[k]);
   }
 }
 
 void lower_count(Lower *l, Expr *root) {
-  uint64_t key = (uint64_t)root->id + 1;
-  map_put(&l->uses, key, (void *)((uintptr_t)map_get(&l->uses, key) + 1));
-  expr_visit(l->p->scratch, root, count_use, l);
+  add_use(l, root);
+  count_args(l, root);
 }
 
 static bool index_arithmetic(const Expr *e) {
@@ -288,9 +281,9 @@ static Expr *settle(Lower *l, Expr *e, Expr *r) {
   if (e->op == OP_READ && !e->u.t->rank && e->u.t->role == ROLE_PARAM) return r;     // an argument of the kernel
   bool cheap = index_arithmetic(e) || e->op == OP_CAST;
   int depth = depth_of(l, e);
-  bool moves = !cheap && depth < l->scope->depth && crosses_loop(l, scope_at(l, depth));
+  bool moves = !cheap && depth != PINNED && depth < l->scope->depth && crosses_loop(l, scope_at(l, depth));
   if (!(often && !index_arithmetic(e)) && !moves) return r;
-  bool can = hoistable(l, e);
+  bool can = depth != PINNED;
   if (l->inline_guard && !can) return r;
   if (!can && !often) return r;
   Scope *here = l->scope;
