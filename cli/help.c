@@ -55,7 +55,7 @@ static void put_settings(Cli *c, FILE *f) {
   Table t = table_make(c, "ll");
   const char *name, *what;
   for (size_t i = 0; plait_setting_get(i, &name, &what); i++) table_cell(&t, name), table_cell(&t, what);
-  table_cell(&t, "NO_COLOR"), table_cell(&t, "no colours, whatever its value");
+  table_cell(&t, "NO_COLOR"), table_cell(&t, "no colours, when set and not empty");
   table_print(&t, f, 2);
 }
 
@@ -144,7 +144,7 @@ static void markdown(Cli *c, FILE *f) {
   for (size_t i = 0; i < sizeof exits / sizeof *exits; i++) fprintf(f, "| %d | %s |\n", exits[i].code, exits[i].what);
   fputs("\n| environment | meaning |\n|---|---|\n", f);
   for (size_t i = 0; plait_setting_get(i, &name, &what); i++) fprintf(f, "| `%s` | %s |\n", name, what);
-  fputs("| `NO_COLOR` | no colours, whatever its value |\n", f);
+  fputs("| `NO_COLOR` | no colours, when set and not empty |\n", f);
   for (const Command *const *k = commands; *k; k++) markdown_command(c, f, *k);
 }
 

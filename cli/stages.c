@@ -17,7 +17,8 @@ static void on_timing(void *user, const char *stage, double ms) {
 static void on_dump(void *user, const char *pass, const char *text) {
   Stages *s = user;
   size_t n = strlen(text);
-  cli_talk(s->c, "# after %s\n%s%s\n", pass, text, n && text[n - 1] == '\n' ? "" : "\n");
+  if (strcmp(pass, "check-passes") != 0) cli_talk(s->c, "# after %s\n%s%s\n", pass, text, n && text[n - 1] == '\n' ? "" : "\n");
+  else cli_talk(s->c, "%s", text);
 }
 
 int build_options(Cli *c, const Args *a, Stages *stages, plait_build_options *o) {

@@ -4,8 +4,8 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format interp_order jit json
-  map npy ops parse pool proc search str vec)
+  affine api arena bind codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format interp_order
+  jit json map npy ops parse passes pool proc rules search str vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)

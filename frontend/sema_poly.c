@@ -232,6 +232,7 @@ Expr *extent_solve(Sema *s, Expr *extent, Expr *scale, Expr *offset, bool *exact
   Poly d, q, out;
   poly_of(&q, scale);
   *exact = true;
+  if (expr_is_int(scale, 1) && expr_is_int(offset, 0)) return extent;
   if (difference(&d, extent, offset)) {
     if (q.n == 1 && q.term[0].coef > 0 && poly_divide_mono(&out, &d, &q.term[0])) return poly_expr(s, &out);
     *exact = false;

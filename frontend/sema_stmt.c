@@ -99,7 +99,10 @@ static bool complete(Frame *fr, Binding *b, const Declared *d, const Val *val, i
   b->dtype = dtype;
   b->rank = rank;
   b->declared = b->declared || d->dtype != DT_NONE;
-  for (int k = 0; k < rank; k++) b->extent[k] = b->t->extent[k] = extent[k];
+  for (int k = 0; k < rank; k++) {
+    if (!b->t->extent[k]) b->t->extent[k] = extent[k];
+    b->extent[k] = b->t->extent[k];
+  }
   b->defined = true;
   return true;
 }

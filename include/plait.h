@@ -306,7 +306,8 @@ typedef struct plait_build_options {
   const char *stop_after;       /* plait_emit: show the program after this pass */
   const char *dump_after;       /* a pass, or "all": calls dump */
   int verify;                   /* 1: check the invariants of the IR between passes */
-  int check;                    /* 1: interpret the program before and after each pass on random inputs and compare */
+  int check;                    /* 1: interpret the program before and after each pass on equations, on random inputs,
+                                   and compare; calls dump with the pass "check-passes" and what was checked */
   int no_fuse;                  /* 1: every equation becomes a kernel of its own */
   void (*dump)(void *user, const char *pass, const char *text);
   void (*timing)(void *user, const char *stage, double ms);    /* each pass, emit, compile; NULL: not wanted */

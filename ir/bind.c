@@ -209,7 +209,8 @@ static bool check_agrees(Bind *b, const Tensor *t, const View *v) {
     fail(b, E_call_shape, t->at, t, k, v->extent[k], known ? want.i : -1);
     show(t->extent[k], text, sizeof text);
     if (!known) return say(b, "extent %d of `%s`: %s overflows", k, t->name, text);
-    if (t->extent[k]->op == OP_CONST) return say(b, "extent %d of `%s` is %" PRId64 ", but %s is declared", k, t->name, v->extent[k], text);
+    if (t->extent[k]->op == OP_CONST)
+      return say(b, "extent %d of `%s` is %" PRId64 ", but %" PRId64 " is declared", k, t->name, v->extent[k], want.i);
     return say(b, "extent %d of `%s` is %" PRId64 ", but %s is %" PRId64, k, t->name, v->extent[k], text, want.i);
   }
   return true;

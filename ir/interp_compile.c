@@ -236,7 +236,7 @@ static void env_source(const Format *fmt, const Tensor *t, Ins *i) {
 }
 
 static void emit_read(Compiler *c, const Expr *e, int32_t dst, Dtype as) {
-  const Expr *otherwise = e->aux == 1 ? e->arg[e->nargs - 1] : NULL;
+  const Expr *otherwise = e->op == OP_READ && e->aux == 1 ? e->arg[e->nargs - 1] : NULL;
   int n = (int)e->nargs - (otherwise != NULL);
   int32_t first = emit_subscripts(c, e, n), read = here(c);
   Ins *i = emit(c, e->op == OP_FIELD ? I_FIELD : I_READ, e);

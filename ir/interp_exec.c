@@ -172,8 +172,8 @@ static bool demand(Vm *vm, Store *s, int64_t cell) {
 
 // What a cell that is not DONE means for its reader.
 static bool await(Vm *vm, Frame *f, const Ins *i, Store *s, int64_t cell, uint8_t state) {
-  if (state == CELL_EMPTY) return demand(vm, s, cell);
-  if (state == CELL_BUSY) return fail_at(vm, f, i, E_internal, -1, 0, 0);
+  if (state == CELL_EMPTY && s->unit) return demand(vm, s, cell);
+  if (state < CELL_FAILED) return fail_at(vm, f, i, E_internal, -1, 0, 0);      // it waits for itself, or nothing defines it
   const Page *p = store_peek(s, cell);
   return frame_fail(vm, f, (const Trouble *)(uintptr_t)p->v[cell & (PAGE_CELLS - 1)].u);
 }

@@ -112,7 +112,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_LET: case ST_VAR: print_var(s, out); return;
   case ST_SET: buf_printf(out, "%s = ", s->var->name); print_value(s->a, out); return;
   case ST_ACC: print_acc(s, out); return;
-  case ST_FOLD: buf_printf(out, "fold %s = %s", s->var->name, reducers[s->reducer].name); return;
+  case ST_FOLD: buf_printf(out, "fold %s%s%s = %s", s->var->name, s->var2 ? ", " : "", s->var2 ? s->var2->name : "", reducers[s->reducer].name); return;
   case ST_STORE: print_store(s, out); return;
   case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
   case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;

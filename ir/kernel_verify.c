@@ -64,7 +64,6 @@ static void check_node(void *cx, Expr *e) {
   Verify *v = cx;
   if (!dtype_is_wide((Dtype)e->dtype)) fail(v, "an expression of a narrow dtype:", ops[e->op].name);
   switch ((Op)e->op) {
-  case OP_REDUCE: fail(v, "a reduction inside an expression", NULL); return;
   case OP_INDEX: if (!find(v, e->u.ix)) fail(v, "an index is used outside its loop:", e->u.ix->name); return;
   case OP_VAR: check_var(v, e->u.var); return;
   case OP_FIELD:
@@ -87,6 +86,7 @@ static void check_expr(Verify *v, Expr *e, Dtype d, const char *what) {
     return;
   }
   if (d != DT_NONE && (Dtype)e->dtype != d) fail(v, "of the wrong dtype:", what);
+  if (expr_has(e, OP_REDUCE)) fail(v, "a reduction inside an expression", NULL);
   expr_visit(v->a, e, check_node, v);
 }
 

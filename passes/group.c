@@ -351,8 +351,9 @@ static bool parallel_enough(const Group *a, const Match *m) {
 
 static bool special(const Group *u) { return u->m.v[0].q->base || u->m.v[0].q->def->fmt; }
 
-static Reason no_common_index(Grouping *g, const Group *a, const Group *b) {
+static Reason no_common_index(Grouping *g, const Group *a, const Group *b, const Match *m) {
   if (a->m.v[0].q->scc || b->m.v[0].q->scc) return REASON_RECURRENCE;
+  if (!m->depends) return REASON_ITERATION_SPACE;
   for (int i = 0; i < b->m.n; i++) {
     Reads r = g->reads[b->m.v[i].q->def->id];
     for (int k = 0; k < r.v.n; k++) {
@@ -369,7 +370,7 @@ static Reason no_common_index(Grouping *g, const Group *a, const Group *b) {
 static bool match(Grouping *g, Group *a, Group *b, Match *m) {
   bool dep[MAX_GRID][MAX_GRID], share[MAX_GRID][MAX_GRID] = {{0}};
   memset(dep, 1, sizeof dep);
-  *m = (Match){ .why = REASON_COST };
+  *m = (Match){ .why = REASON_COUNT };
   match_dependence(g, a, b, dep, m);
   if (!m->depends) match_shared(g, a, b, share, m);
   if (m->saved <= 0) return false;
@@ -386,7 +387,7 @@ static bool match(Grouping *g, Group *a, Group *b, Match *m) {
       break;
     }
   bool scalars = !a->ngrid && !b->ngrid;
-  if (!m->n && !scalars) { m->why = no_common_index(g, a, b); return false; }
+  if (!m->n && !scalars) { m->why = no_common_index(g, a, b, m); return false; }
   if (!suits(g, a, m, false) || !suits(g, b, m, true)) { m->why = REASON_ITERATION_SPACE; return false; }
   if (!scalars && (m->n < a->ngrid || m->n < b->ngrid) && !parallel_enough(a, m)) { m->why = REASON_ITERATION_SPACE; return false; }
   return true;
@@ -502,7 +503,9 @@ static void remark(Grouping *g, const Group *a, const Group *b, const Match *m, 
         from = a->m.v[j].q, to = b->m.v[i].q;
         bytes = expr_op2(g->f->x, OP_ADD, bytes, cost_tensor_bytes(g->f->x, from->def), NO_SPAN);
       }
-  Reason why = indirect ? REASON_ORDER : m->why;
+  // A map that was not substituted into its reader: inline.c found that to cost more.
+  bool map = m->depends && from->def->role == ROLE_LOCAL && from->body->op != OP_REDUCE && !from->recurrent && !from->def->fmt;
+  Reason why = indirect ? REASON_ORDER : map ? REASON_RECOMPUTE : m->why;
   const char *text = arena_printf(g->p->a, "`%s` and `%s` stay in two kernels: %s", from->def->root->name, to->def->root->name, reasons[why].what);
   vec_push(g->p->plan->a, &g->p->plan->remarks, (Remark){ why, from, to, bytes, text });
 }

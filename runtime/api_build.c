@@ -49,7 +49,7 @@ bool build_check(const plait_entry *e, const plait_build_options *o, plait_messa
 
 static PassOptions pass_options(const plait_build_options *o) {
   return (PassOptions){
-    .disable = o->disable, .stop_after = o->stop_after, .dump_after = o->dump_after, .verify = o->verify, .check = o->check,
+    .disable = o->disable, .stop_after = o->stop_after, .dump_after = o->dump_after, .verify = o->verify,
     .no_fuse = o->no_fuse, .dump = o->dump, .dump_cx = o->user, .timing = o->timing, .timing_cx = o->user,
   };
 }
@@ -107,6 +107,7 @@ static void build_copy(const plait_entry *e, const plait_build_options *o, Build
 bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m) {
   PassOptions po = pass_options(o);
   plait_program *p = e->program;
+  if (o->check && !check_passes(e, o, m)) return false;
   pthread_mutex_lock(&p->lock);
   build_copy(e, o, b, m);
   b->plan = passes_run(b->a, b->fn, machine_default("c"), &po, &b->stopped);

@@ -122,6 +122,8 @@ typedef struct Build {
 } Build;
 // Copies the entry's function and runs the passes under the program's lock; reports to m.
 bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m);
+// Interprets the entry before and after each pass on equations; false after a message (api_check.c).
+bool check_passes(const plait_entry *e, const plait_build_options *o, plait_messages *m);
 // Names in the options that do not exist, as messages. False when there are some.
 bool build_check(const plait_entry *e, const plait_build_options *o, plait_messages *m);
 #endif

@@ -56,8 +56,8 @@ def project(a: Val, w: "Weights") -> Val:
     """sum[i](a[t, i] * w[o, i]) with quantised w: gamma counts the terms, a product each and the decoding."""
     rows = []
     for values, size in w.parts():
-        e = a.e @ size.T + gamma(a.v.shape[-1] + 4) * ((np.abs(a.v) + a.e) @ size.T)
-        rows.append(Val(a.v @ values.T, e + TINY))
+        off = a.e + gamma(a.v.shape[-1] + 4) * (np.abs(a.v) + a.e)
+        rows.append(Val(a.v @ values.T, off @ size.T + TINY))
     return Val(np.concatenate([r.v for r in rows], -1), np.concatenate([r.e for r in rows], -1))
 
 

@@ -25,6 +25,7 @@ class Weights:
 
     def __init__(self, data: np.ndarray, form: str):
         self.data, self.form = np.ascontiguousarray(data), form
+        self.kept = None                       # what decode() gave
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -32,6 +33,15 @@ class Weights:
 
     def rows(self, at) -> "Weights":
         return Weights(self.data[at], self.form)
+
+    def parts(self, count: int = 8192) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """decode() of some rows at a time: the table is 226 MB in float64. What is smaller is kept."""
+        if self.data.shape[0] <= count:
+            self.kept = self.kept or self.decode()
+            yield self.kept
+            return
+        for k in range(0, self.data.shape[0], count):
+            yield self.rows(slice(k, k + count)).decode()
 
     def decode(self) -> tuple[np.ndarray, np.ndarray]:
         """Values in float64, exact, and the sizes of what a value is made of: |d q| + |m|."""
@@ -43,11 +53,6 @@ class Weights:
         low, high = blocks[:, :, 4:] & 15, blocks[:, :, 4:] >> 4
         scaled = d * np.concatenate([low, high], -1)
         return flat(scaled + half(blocks, 2)), flat(np.abs(scaled) + np.abs(half(blocks, 2)))
-
-    def parts(self, count: int = 8192) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """decode() of some rows at a time: the table is 226 MB in float64."""
-        for k in range(0, self.data.shape[0], count):
-            yield self.rows(slice(k, k + count)).decode()
 
 
 def half(blocks: np.ndarray, at: int) -> np.ndarray:

@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
 import bounds
 from bounds import Val, exact
-from model import Model, Tokenizer, Weights, weights_file
+from model import Model, Weights, weights_file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -77,31 +79,31 @@ class Table:
 
     def step(self, what: str, program: str, dims: dict[str, int], pairs: list[tuple[np.ndarray, Val]]) -> None:
         """Compares results with their references and adds the row. Several layers may share one."""
-        used, error, bound = max(worst(got, ref) for got, ref in pairs)
+        found = [compare(got, ref) for got, ref in pairs]
+        (error, bound, _), used = max(found), max(f[2] for f in found)
         report = json.loads(self.plait.explain(program, dims, "--json"))
         self.failed += not used <= 1
         self.rows.append(self.ROW.format(
             what, program, len(report["kernels"]), number(error), number(bound),
-            "exact" if bound == 0 == error else f"{100 * used:.1f} %" if used <= 1 else "FAILED",
+            "exact" if bound == 0 == error else f"{100 * used:.2f} %" if used <= 1 else "FAILED",
             size(report["bytes_fused"]), f"{report['bytes_fused'] / report['bytes_minimum']:.2f}"))
         say("  " + what)
 
     def print(self) -> None:
         head = self.ROW.format("step", "program", "kernels", "error", "bound", "of bound", "moved", "÷ least")
         print("\n".join(["", head, "─" * len(head), *self.rows, ""]))
-        print("error, bound: at the element that comes nearest to its bound. moved: bytes to and from memory for one run of\n"
-              "the program; ÷ least: beside reading each input and writing each result once.\n")
+        print("error: the largest, and the bound of that element; of bound: the largest share that any element takes of its own.\n"
+              "moved: bytes to and from memory in one run; ÷ least: beside reading each input and writing each result once.\n")
 
 
-def worst(got: np.ndarray, ref: Val) -> tuple[float, float, float]:
-    """(error / bound, error, bound) where the quotient is largest. NaN is beyond all bounds."""
+def compare(got: np.ndarray, ref: Val) -> tuple[float, float, float]:
+    """The largest error, its bound, and the largest error / bound of any element. NaN is beyond all bounds."""
     if got.shape != ref.v.shape or not np.isfinite(got).all():
-        return float("inf"), float("inf"), 0.0
-    error = np.abs(got - ref.v).ravel()
-    bound = ref.e.ravel()
+        return float("inf"), 0.0, float("inf")
+    error, bound = np.abs(got - ref.v).ravel(), ref.e.ravel()
+    k = int(np.argmax(error))
     used = np.where(error > 0, error / np.maximum(bound, 1e-300), 0.0)
-    k = int(np.argmax(used)) if used.any() else int(np.argmax(bound))
-    return float(used[k]), float(error[k]), float(bound[k])
+    return float(error[k]), float(bound[k]), float(np.max(used))
 
 
 def number(x: float) -> str:
@@ -118,12 +120,15 @@ def size(n: float) -> str:
 
 # ---- The steps in float64, with bounds ---------------------------------------------------------------------------
 
-def attention_half(x: Val, g: np.ndarray, w: dict[str, Weights], pos: np.ndarray, base: float) -> Val:
+def qkv(x: Val, g: np.ndarray, w: dict[str, Weights], pos: np.ndarray, base: float) -> tuple[Val, Val, Val]:
     n = bounds.rms_norm(x, g, EPS)
     q, k, v = (heads(bounds.project(n, w[name])) for name in ("wq", "wk", "wv"))
-    o = bounds.causal_attention(bounds.rope_pairs(q, pos, base), bounds.rope_pairs(k, pos, base), v)
-    rows = x.v.shape[0]
-    return bounds.project(Val(o.v.reshape(rows, -1), o.e.reshape(rows, -1)), w["wo"])
+    return bounds.rope_pairs(q, pos, base), bounds.rope_pairs(k, pos, base), v
+
+
+def attend(q: Val, k: Val, v: Val, wo: Weights) -> Val:
+    o = bounds.causal_attention(q, k, v)
+    return bounds.project(Val(o.v.reshape(len(o.v), -1), o.e.reshape(len(o.v), -1)), wo)
 
 
 def heads(x: Val) -> Val:
@@ -157,7 +162,8 @@ class Layer:
     def __init__(self, model: Model, k: int):
         get = lambda names: {a: model.matrix(f"blk.{k}.{b}") for a, b in names.items()}
         self.g1, self.g2 = model.norm(f"blk.{k}.attn_norm"), model.norm(f"blk.{k}.ffn_norm")
-        self.attention = get({"wq": "attn_q", "wk": "attn_k", "wv": "attn_v", "wo": "attn_output"})
+        self.qkv = get({"wq": "attn_q", "wk": "attn_k", "wv": "attn_v"})
+        self.wo = model.matrix(f"blk.{k}.attn_output")
         self.mlp = get({"gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"})
 
 
@@ -170,6 +176,41 @@ def check_decoding(model: Model) -> None:
         assert (np.abs(theirs - ours) <= bounds.U * sizes).all(), name
 
 
+class Pass:
+    """A forward pass through Plait, and beside it, in a thread of its own, the checks and the same pass in float64."""
+
+    def __init__(self, plait: Plait, model: Model, ids: np.ndarray):
+        self.plait, self.model, self.pos = plait, model, np.arange(len(ids), dtype=np.int32)
+        self.embedding = model.matrix("token_embd")
+        self.x, = plait.run("embed", ["x"], table=self.embedding, ids=ids)
+        self.free = exact(self.x)                # what float64 alone makes of the tokens
+        self.checks = {"qkv": [], "attend": [], "mlp": []}
+        self.pool = ThreadPoolExecutor(1)
+
+    def layer(self, k: int) -> Future:
+        run, w, x = self.plait.run, Layer(self.model, k), self.x
+        q, k, v = run("qkv", ["q", "k", "v"], x=x, g=w.g1, pos=self.pos, **w.qkv)
+        self.r, = run("attend", ["r"], q=q, k=k, v=v, wo=w.wo)
+        self.x, = run("mlp", ["y"], x=x, r=self.r, g=w.g2, **w.mlp)
+        return self.pool.submit(self.check, w, x, q, k, v, self.r, self.x)
+
+    def check(self, w: Layer, x, q, k, v, r, y) -> None:
+        inputs = self.pos, self.model.base
+        self.checks["qkv"] += zip((q, k, v), qkv(exact(x), w.g1, w.qkv, *inputs))
+        self.checks["attend"].append((r, attend(exact(q), exact(k), exact(v), w.wo)))
+        self.checks["mlp"].append((y, mlp_half(exact(x), exact(r), w.g2, w.mlp)))
+        alone = attend(*map(drop, qkv(self.free, w.g1, w.qkv, *inputs)), w.wo)
+        self.free = drop(mlp_half(self.free, drop(alone), w.g2, w.mlp))
+
+
+def drop(a: Val) -> Val:
+    return exact(a.v)
+
+
+def show_text(text: str, tokens: list[str]) -> None:
+    print(f"text    {text!r}\ntokens  {len(tokens)}: {' '.join(map(repr, tokens))}", flush=True)
+
+
 def online(plait: Plait, table: Table, text: str) -> None:
     say("reading the weights")
     path = weights_file()
@@ -178,54 +219,277 @@ def online(plait: Plait, table: Table, text: str) -> None:
     tokens = model.tokenizer
     ids = np.array(tokens.encode(text), dtype=np.int32)
     assert tokens.decode(ids) == text
-    pos = np.arange(len(ids), dtype=np.int32)
     emb, g = model.matrix("token_embd"), model.norm("output_norm")
-    t, (v, d) = len(ids), emb.shape
+    v, d = emb.shape
     print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB: {model.layers} layers, {d} wide, {v} tokens")
-    print(f"text      {text!r}\ntokens    {t}: {' '.join(repr(tokens.decode([k])) for k in ids)}")
+    show_text(text, [tokens.decode([k]) for k in ids])
 
     say("running")
-    x, = plait.run("embed", ["x"], table=emb, ids=ids)
-    table.step("embedding of the tokens, 8-bit table", "embed", {"V": v, "D": d, "T": t}, [(x, exact(emb.rows(ids).decode()[0]))])
-
+    run = Pass(plait, model, ids)
+    dims = {"T": len(ids), "D": d}
+    table.step("embedding of the tokens, 8-bit table", "embed", {**dims, "V": v}, [(run.x, exact(emb.rows(ids).decode()[0]))])
     first = Layer(model, 0)
     f = first.mlp["gate"].shape[0]
-    r, = plait.run("attention", ["r"], x=x, g=first.g1, pos=pos, **first.attention)
-    s, h = plait.run("add_norm", ["s", "h"], x=x, r=r, g=first.g2)
-    table.step("layer 0: residual and norm", "add_norm", {"T": t, "D": d}, list(zip((s, h), add_norm(exact(x), exact(r), first.g2))))
-    y, = plait.run("gate_up", ["f"], h=h, gate=first.mlp["gate"], up=first.mlp["up"])
-    table.step("layer 0: silu(gate) * up, 4-bit weights", "gate_up", {"T": t, "D": d, "F": f},
-               [(y, gate_up(exact(h), first.mlp["gate"], first.mlp["up"]))])
-
-    halves, free = ([], []), exact(x)           # free: the whole pass in float64 alone
-    for k in range(model.layers):
-        w = Layer(model, k)
-        r, = plait.run("attention", ["r"], x=x, g=w.g1, pos=pos, **w.attention)
-        y, = plait.run("mlp", ["y"], x=x, r=r, g=w.g2, **w.mlp)
-        halves[0].append((r, attention_half(exact(x), w.g1, w.attention, pos, model.base)))
-        halves[1].append((y, mlp_half(exact(x), exact(r), w.g2, w.mlp)))
-        free = exact(mlp_half(free, exact(attention_half(free, w.g1, w.attention, pos, model.base).v), w.g2, w.mlp).v)
-        x = y
+    x, done = run.x, [run.layer(0)]
+    front(plait, table, x, run.r, first.g2, first.mlp["gate"], first.mlp["up"])
+    for k in range(1, model.layers):
+        done.append(run.layer(k))
         if k % 5 == 4:
-            say(f"  {k + 1} of {model.layers} layers, {plait.seconds:.0f} s")
-    dims = {"T": t, "D": d, "H": model.heads, "G": model.kv_heads}
-    table.step(f"attention half, each of {model.layers} layers", "attention", dims, halves[0])
-    table.step(f"MLP half, each of {model.layers} layers", "mlp", {"T": t, "D": d, "F": f}, halves[1])
+            say(f"  {k + 1} of {model.layers} layers")
+    for future in done:
+        future.result()
+    checks = run.checks
+    table.step("norm, projections, positions: all layers", "qkv", {**dims, "H": model.heads, "G": model.kv_heads}, checks["qkv"])
+    table.step("attention and its projection: all layers", "attend", {**dims, "H": model.heads, "G": model.kv_heads, "E": 64}, checks["attend"])
+    table.step("MLP with residuals: all layers", "mlp", {**dims, "F": f}, checks["mlp"])
+    logits, p = back(plait, table, run.x[-1:], g, emb)
 
-    last = x[-1:]
-    logits, = plait.run("head", ["logits"], x=last, g=g, table=emb)
-    table.step("final norm and head, last token", "head", {"T": 1, "D": d, "V": v}, [(logits, head(exact(last), g, emb))])
-    p, = plait.run("softmax", ["p"], logits=logits)
-    table.step(f"softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, bounds.softmax(exact(logits)))])
+    alone = head(run.free[-1:], g, emb).v
     table.print()
+    top(p[0], probabilities(alone)[0], lambda k: tokens.decode([k]), text)
+    print(f"\nfloat64: the whole pass from the tokens on, without Plait. Its logits differ by at most "
+          f"{np.max(np.abs(logits - alone)):.1e}; they span {np.ptp(alone):.0f}.")
+    table.failed += int(np.argmax(alone) != np.argmax(logits))
+    explain(plait, {**dims, "F": f})
 
-    reference = head(free[-1:], g, emb).v
-    top(p[0], bounds.softmax(exact(reference)).v[0], [tokens.decode([k]) for k in range(v)] , text)
-    drift = np.max(np.abs(logits - reference))
-    print(f"\nThe whole pass in float64, from the tokens on, gives logits that differ by at most {drift:.1e} (they span "
-          f"{np.ptp(reference):.0f}).")
-    table.failed += int(np.argmax(reference) != np.argmax(logits))
-    explain(plait, {"T": t, "D": d, "F": f})
+
+def front(plait: Plait, table: Table, x: np.ndarray, r: np.ndarray, g: np.ndarray, gate: Weights, up: Weights) -> None:
+    """Layer 0's residual, norm and gated activation, each looked at alone."""
+    dims = {"T": x.shape[0], "D": x.shape[1]}
+    s, h = plait.run("add_norm", ["s", "h"], x=x, r=r, g=g)
+    table.step("layer 0: residual, rounded once", "add_norm", dims, [(s, exact(x + r))])
+    table.step("layer 0: its norm, in the same kernel", "add_norm", dims, [(h, add_norm(exact(x), exact(r), g)[1])])
+    f, = plait.run("gate_up", ["f"], h=h, gate=gate, up=up)
+    table.step("layer 0: silu(gate) * up, 4-bit weights", "gate_up", {**dims, "F": gate.shape[0]}, [(f, gate_up(exact(h), gate, up))])
+
+
+def back(plait: Plait, table: Table, last: np.ndarray, g: np.ndarray, rows: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of the last token, and their softmax."""
+    v, d = rows.shape
+    logits, = plait.run("head", ["logits"], x=last, g=g, table=rows)
+    table.step("last token: final norm and head", "head", {"T": 1, "D": d, "V": v}, [(logits, head(exact(last), g, rows))])
+    p, = plait.run("softmax", ["p"], logits=logits)
+    table.step(f"last token: softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, bounds.softmax(exact(logits)))])
+    return logits, p
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    return bounds.softmax(exact(logits)).v
+
+
+def top(p: np.ndarray, alone: np.ndarray, name: Callable[[int], str], text: str) -> None:
+    print(f"What follows {text!r}:\n\n  {'token':<14} {'plait':>8} {'float64':>8}")
+    for k in np.argsort(-p)[:5]:
+        print(f"  {name(k)!r:<14} {p[k]:8.4f} {alone[k]:8.4f}")
+
+
+def explain(self, program: str, dims: dict[str, int], *options: str) -> str:
+        given = [a for name, n in dims.items() for a in ("-D", f"{name}={n}")]
+        return self.call("explain", str(HERE / f"{program}.plait"), *given, *options)
+
+
+class Table:
+    """One row for each step."""
+
+    ROW = "{:<42} {:<10} {:>7} {:>10} {:>9} {:>8} {:>9} {:>7}"
+
+    def __init__(self, plait: Plait):
+        self.plait, self.rows, self.failed = plait, [], 0
+
+    def step(self, what: str, program: str, dims: dict[str, int], pairs: list[tuple[np.ndarray, Val]]) -> None:
+        """Compares results with their references and adds the row. Several layers may share one."""
+        found = [compare(got, ref) for got, ref in pairs]
+        (error, bound, _), used = max(found), max(f[2] for f in found)
+        report = json.loads(self.plait.explain(program, dims, "--json"))
+        self.failed += not used <= 1
+        self.rows.append(self.ROW.format(
+            what, program, len(report["kernels"]), number(error), number(bound),
+            "exact" if bound == 0 == error else f"{100 * used:.2f} %" if used <= 1 else "FAILED",
+            size(report["bytes_fused"]), f"{report['bytes_fused'] / report['bytes_minimum']:.2f}"))
+        say("  " + what)
+
+    def print(self) -> None:
+        head = self.ROW.format("step", "program", "kernels", "error", "bound", "of bound", "moved", "÷ least")
+        print("\n".join(["", head, "─" * len(head), *self.rows, ""]))
+        print("error: the largest, and the bound of that element; of bound: the largest share that any element takes of its own.\n"
+              "moved: bytes to and from memory in one run; ÷ least: beside reading each input and writing each result once.\n")
+
+
+def compare(got: np.ndarray, ref: Val) -> tuple[float, float, float]:
+    """The largest error, its bound, and the largest error / bound of any element. NaN is beyond all bounds."""
+    if got.shape != ref.v.shape or not np.isfinite(got).all():
+        return float("inf"), 0.0, float("inf")
+    error, bound = np.abs(got - ref.v).ravel(), ref.e.ravel()
+    k = int(np.argmax(error))
+    used = np.where(error > 0, error / np.maximum(bound, 1e-300), 0.0)
+    return float(error[k]), float(bound[k]), float(np.max(used))
+
+
+def number(x: float) -> str:
+    return "0" if x == 0 else f"{x:.1e}"
+
+
+def size(n: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} GB"
+
+
+# ---- The steps in float64, with bounds ---------------------------------------------------------------------------
+
+def qkv(x: Val, g: np.ndarray, w: dict[str, Weights], pos: np.ndarray, base: float) -> tuple[Val, Val, Val]:
+    n = bounds.rms_norm(x, g, EPS)
+    q, k, v = (heads(bounds.project(n, w[name])) for name in ("wq", "wk", "wv"))
+    return bounds.rope_pairs(q, pos, base), bounds.rope_pairs(k, pos, base), v
+
+
+def attend(q: Val, k: Val, v: Val, wo: Weights) -> Val:
+    o = bounds.causal_attention(q, k, v)
+    return bounds.project(Val(o.v.reshape(len(o.v), -1), o.e.reshape(len(o.v), -1)), wo)
+
+
+def heads(x: Val) -> Val:
+    shape = (x.v.shape[0], -1, 64)
+    return Val(x.v.reshape(shape), x.e.reshape(shape))
+
+
+def add_norm(x: Val, r: Val, g: np.ndarray) -> tuple[Val, Val]:
+    s = bounds.add(x, r)
+    return s, bounds.rms_norm(s, g, EPS)
+
+
+def gate_up(h: Val, gate: Weights, up: Weights) -> Val:
+    return bounds.mul(bounds.silu(bounds.project(h, gate)), bounds.project(h, up))
+
+
+def mlp_half(x: Val, r: Val, g: np.ndarray, w: dict[str, Weights]) -> Val:
+    s, h = add_norm(x, r, g)
+    return bounds.add(s, bounds.project(gate_up(h, w["gate"], w["up"]), w["down"]))
+
+
+def head(x: Val, g: np.ndarray, table: Weights) -> Val:
+    return bounds.project(bounds.rms_norm(x, g, EPS), table)
+
+
+# ---- The whole model ---------------------------------------------------------------------------------------------
+
+class Layer:
+    """The weights of one decoder layer, by the names that the programs use."""
+
+    def __init__(self, model: Model, k: int):
+        get = lambda names: {a: model.matrix(f"blk.{k}.{b}") for a, b in names.items()}
+        self.g1, self.g2 = model.norm(f"blk.{k}.attn_norm"), model.norm(f"blk.{k}.ffn_norm")
+        self.qkv = get({"wq": "attn_q", "wk": "attn_k", "wv": "attn_v"})
+        self.wo = model.matrix(f"blk.{k}.attn_output")
+        self.mlp = get({"gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"})
+
+
+def check_decoding(model: Model) -> None:
+    """Our decoding of blocks against the gguf package's, which rounds to float32."""
+    from gguf.quants import dequantize
+    for name in ("blk.0.ffn_gate", "token_embd"):
+        t = model.tensors[name + ".weight"]
+        theirs, (ours, sizes) = dequantize(t.data[:64], t.tensor_type), Weights(t.data[:64], t.tensor_type.name.lower()).decode()
+        assert (np.abs(theirs - ours) <= bounds.U * sizes).all(), name
+
+
+class Pass:
+    """A forward pass through Plait, and beside it, in a thread of its own, the checks and the same pass in float64."""
+
+    def __init__(self, plait: Plait, model: Model, ids: np.ndarray):
+        self.plait, self.model, self.pos = plait, model, np.arange(len(ids), dtype=np.int32)
+        self.embedding = model.matrix("token_embd")
+        self.x, = plait.run("embed", ["x"], table=self.embedding, ids=ids)
+        self.free = exact(self.x)                # what float64 alone makes of the tokens
+        self.checks = {"qkv": [], "attend": [], "mlp": []}
+        self.pool = ThreadPoolExecutor(1)
+
+    def layer(self, k: int) -> Future:
+        run, w, x = self.plait.run, Layer(self.model, k), self.x
+        q, k, v = run("qkv", ["q", "k", "v"], x=x, g=w.g1, pos=self.pos, **w.qkv)
+        self.r, = run("attend", ["r"], q=q, k=k, v=v, wo=w.wo)
+        self.x, = run("mlp", ["y"], x=x, r=self.r, g=w.g2, **w.mlp)
+        return self.pool.submit(self.check, w, x, q, k, v, self.r, self.x)
+
+    def check(self, w: Layer, x, q, k, v, r, y) -> None:
+        inputs = self.pos, self.model.base
+        self.checks["qkv"] += zip((q, k, v), qkv(exact(x), w.g1, w.qkv, *inputs))
+        self.checks["attend"].append((r, attend(exact(q), exact(k), exact(v), w.wo)))
+        self.checks["mlp"].append((y, mlp_half(exact(x), exact(r), w.g2, w.mlp)))
+        alone = attend(*map(drop, qkv(self.free, w.g1, w.qkv, *inputs)), w.wo)
+        self.free = drop(mlp_half(self.free, drop(alone), w.g2, w.mlp))
+
+
+def drop(a: Val) -> Val:
+    return exact(a.v)
+
+
+def show_text(text: str, tokens: list[str]) -> None:
+    print(f"text    {text!r}\ntokens  {len(tokens)}: {' '.join(map(repr, tokens))}", flush=True)
+
+
+def online(plait: Plait, table: Table, text: str) -> None:
+    say("reading the weights")
+    path = weights_file()
+    model = Model(path)
+    check_decoding(model)
+    tokens = model.tokenizer
+    ids = np.array(tokens.encode(text), dtype=np.int32)
+    assert tokens.decode(ids) == text
+    emb, g = model.matrix("token_embd"), model.norm("output_norm")
+    v, d = emb.shape
+    print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB: {model.layers} layers, {d} wide, {v} tokens")
+    show_text(text, [tokens.decode([k]) for k in ids])
+
+    say("running")
+    run = Pass(plait, model, ids)
+    dims = {"T": len(ids), "D": d}
+    table.step("embedding of the tokens, 8-bit table", "embed", {**dims, "V": v}, [(run.x, exact(emb.rows(ids).decode()[0]))])
+    first = Layer(model, 0)
+    f = first.mlp["gate"].shape[0]
+    x, done = run.x, [run.layer(0)]
+    front(plait, table, x, run.r, first.g2, first.mlp["gate"], first.mlp["up"])
+    for k in range(1, model.layers):
+        done.append(run.layer(k))
+        if k % 5 == 4:
+            say(f"  {k + 1} of {model.layers} layers")
+    for future in done:
+        future.result()
+    checks = run.checks
+    table.step("norm, projections, positions: all layers", "qkv", {**dims, "H": model.heads, "G": model.kv_heads}, checks["qkv"])
+    table.step("attention and its projection: all layers", "attend", {**dims, "H": model.heads, "G": model.kv_heads, "E": 64}, checks["attend"])
+    table.step("MLP with residuals: all layers", "mlp", {**dims, "F": f}, checks["mlp"])
+    logits, p = back(plait, table, run.x[-1:], g, emb)
+
+    alone = head(run.free[-1:], g, emb).v
+    table.print()
+    top(p[0], probabilities(alone)[0], lambda k: tokens.decode([k]), text)
+    print(f"\nfloat64: the whole pass from the tokens on, without Plait. Its logits differ by at most "
+          f"{np.max(np.abs(logits - alone)):.1e}; they span {np.ptp(alone):.0f}.")
+    table.failed += int(np.argmax(alone) != np.argmax(logits))
+    explain(plait, {**dims, "F": f})
+
+
+def front(plait: Plait, table: Table, x: np.ndarray, r: np.ndarray, g: np.ndarray, gate: Weights, up: Weights) -> None:
+    """Layer 0's residual, norm and gated activation, each looked at alone."""
+    dims = {"T": x.shape[0], "D": x.shape[1]}
+    s, h = plait.run("add_norm", ["s", "h"], x=x, r=r, g=g)
+    table.step("layer 0: residual, rounded once", "add_norm", dims, [(s, exact(x + r))])
+    table.step("layer 0: its norm, in the same kernel", "add_norm", dims, [(h, add_norm(exact(x), exact(r), g)[1])])
+    f, = plait.run("gate_up", ["f"], h=h, gate=gate, up=up)
+    table.step("layer 0: silu(gate) * up, 4-bit weights", "gate_up", {**dims, "F": gate.shape[0]}, [(f, gate_up(exact(h), gate, up))])
+
+
+def back(plait: Plait, table: Table, last: np.ndarray, g: np.ndarray, rows: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of the last token, and their softmax."""
+    v, d = rows.shape
+    logits, = plait.run("head", ["logits"], x=last, g=g, table=rows)
+    table.step("last token: final norm and head", "head", {"T": 1, "D": d, "V": v}, [(logits, head(exact(last), g, rows))])
+    p, = plait.run("softmax", ["p"], logits=logits)
+    table.step(f"last token: softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, bounds.softmax(exact(logits)))])
+    return logits, p
 
 
 def top(p: np.ndarray, reference: np.ndarray, texts: list[str], text: str) -> None:
@@ -246,28 +510,22 @@ def offline(plait: Plait, table: Table) -> None:
     get = lambda name: np.load(SLICE / f"{name}.npy")
     emb, candidates = Weights(get("embedding"), "q8_0"), Weights(get("candidates"), "q8_0")
     gate, up = Weights(get("gate"), "q4_1"), Weights(get("up"), "q4_1")
-    t, d, f, c = len(facts["ids"]), emb.shape[1], gate.shape[0], candidates.shape[0]
-    print("OFFLINE: the package with the weights is not used. This runs a slice of the same tensors, from examples/data:\n"
-          f"the embedding of {t} tokens, layer 0's norm and {f} of 1536 rows of its gate and up projections, and the head\n"
-          f"for the {c} likeliest of 49152 tokens. The attention and the other layers are left out.")
-    print(f"text      {facts['text']!r}\ntokens    {t}: {' '.join(repr(w) for w in facts['tokens'])}")
+    t, d, f, c = len(facts["tokens"]), emb.shape[1], gate.shape[0], candidates.shape[0]
+    print("OFFLINE: without the package that has the weights, this runs a slice of the same tensors, kept in examples/data:\n"
+          f"the embedding of {t} tokens, layer 0's norm and {f} of the 1536 rows of its gate and up projections, and the head\n"
+          f"for the {c} likeliest of 49152 tokens. Attention and the other layers are left out: what they gave is kept too.\n")
+    show_text(facts["text"], facts["tokens"])
 
-    ids = np.arange(t, dtype=np.int32)               # rows of the slice
-    x, = plait.run("embed", ["x"], table=emb, ids=ids)
+    say("running")
+    x, = plait.run("embed", ["x"], table=emb, ids=np.arange(t, dtype=np.int32))
     table.step("embedding of the tokens, 8-bit table", "embed", {"V": t, "D": d, "T": t}, [(x, exact(emb.decode()[0]))])
-    r, g = get("residual"), get("ffn_norm")
-    s, h = plait.run("add_norm", ["s", "h"], x=x, r=r, g=g)
-    table.step("layer 0: residual and norm", "add_norm", {"T": t, "D": d}, list(zip((s, h), add_norm(exact(x), exact(r), g))))
-    y, = plait.run("gate_up", ["f"], h=h, gate=gate, up=up)
-    table.step("layer 0: silu(gate) * up, 4-bit weights", "gate_up", {"T": t, "D": d, "F": f}, [(y, gate_up(exact(h), gate, up))])
+    front(plait, table, x, get("attended"), get("ffn_norm"), gate, up)
     last, g = get("last"), get("output_norm")
-    logits, = plait.run("head", ["logits"], x=last, g=g, table=candidates)
-    reference = head(exact(last), g, candidates)
-    table.step(f"final norm and head, {c} candidates", "head", {"T": 1, "D": d, "V": c}, [(logits, reference)])
-    p, = plait.run("softmax", ["p"], logits=logits)
-    table.step(f"softmax of {c} logits", "softmax", {"T": 1, "V": c}, [(p, bounds.softmax(exact(logits)))])
+    logits, p = back(plait, table, last, g, candidates)
     table.print()
-    top(p[0], bounds.softmax(exact(reference.v)).v[0], facts["candidates"], facts["text"])
+    alone = head(exact(last), g, candidates).v
+    top(p[0], probabilities(alone)[0], lambda k: facts["candidates"][k], facts["text"])
+    print("\nBoth columns are shares among the candidates. float64: norm, head and softmax without Plait.")
     explain(plait, {"T": t, "D": d, "F": 1536})
 
 

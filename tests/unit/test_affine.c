@@ -404,8 +404,8 @@ static int run_trial(unsigned long long *seed) {
 START_TEST(what_is_proved_of_random_expressions_holds_at_all_small_values) {
   unsigned long long seed = 0x1234567u + (unsigned)_i;
   int proved = 0;
-  for (int n = 0; n < 1500; n++) proved += run_trial(&seed);
-  ck_assert_int_gt(proved, 150);                        // enough to mean something
+  for (int n = 0; n < 500; n++) proved += run_trial(&seed);
+  ck_assert_int_gt(proved, 50);                        // enough to mean something
 } END_TEST
 
 int main(void) {

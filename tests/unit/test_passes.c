@@ -1,0 +1,265 @@
+// What fusion must reach, in numbers that do not flake: kernels made and bytes moved.
+#include "frontend/sema.h"
+#include "ir/cost.h"
+#include "passes/pass.h"
+#include "tests/unit/unit.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Built { Arena *a; Diags *d; Fn *fn; Plan *plan; } Built;
+
+static Built build_with(const char *text, const char *entry, const PassOptions *opt) {
+  Built b = { .a = arena_create() };
+  b.d = diags_create(b.a);
+  Program *p = program_load(b.a, intern_create(b.a), b.d, "test.plait", text, strlen(text), NULL, NULL);
+  b.fn = b.d->errors ? NULL : program_elaborate(p, entry, b.a);
+  if (b.fn) b.plan = passes_run(b.a, b.fn, machine_default("c"), opt, NULL);
+  return b;
+}
+
+static Built build(const char *text) {
+  PassOptions opt = { .verify = true };
+  Built b = build_with(text, NULL, &opt);
+  Buf out = buf_make(b.a);
+  diags_print(b.d, &out, false);
+  ck_assert_msg(b.plan != NULL, "%s", out.s);
+  return b;
+}
+
+static Built build_file(const char *path) {
+  static char text[1 << 16];
+  FILE *in = fopen(path, "rb");
+  ck_assert_msg(in != NULL, "cannot open %s: run from the project's folder", path);
+  size_t n = fread(text, 1, sizeof text - 1, in);
+  text[n] = '\0';
+  fclose(in);
+  return build(text);
+}
+
+// The value of a cost for dimensions by name: "N=64 D=32".
+static double bytes(const Built *b, const Expr *e, const char *dims) {
+  int64_t v[16] = {0};
+  for (int i = 0; i < b->fn->dims.n; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "%s=", b->fn->dims.v[i]->name);
+    const char *at = strstr(dims, name);
+    ck_assert_msg(at != NULL, "no value for %s", name);
+    v[i] = strtoll(at + strlen(name), NULL, 10);
+  }
+  return cost_value(e, v);
+}
+
+// One kernel that moves `least` bytes, which nothing could go below.
+static void check_minimum(const char *path, const char *dims, double least) {
+  Built b = build_file(path);
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_minimum, dims), least);
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, dims), least);
+  ck_assert_double_gt(bytes(&b, b.plan->bytes_unfused, dims), least);
+  arena_destroy(b.a);
+}
+
+START_TEST(a_chain_of_twenty_operations_moves_the_least) {
+  // x, r read, y written: 3·N·D; b: D; s: N; 4 bytes each
+  check_minimum("examples/fusion/chain20.plait", "N=64 D=32", 4 * (3 * 64 * 32 + 32 + 64));
+}
+END_TEST
+
+START_TEST(softmax_moves_the_least) {
+  check_minimum("examples/fusion/softmax.plait", "N=64 D=32", 4 * 2 * 64 * 32);     // x read, y written
+}
+END_TEST
+
+START_TEST(layer_norm_with_residual_and_two_outputs_moves_the_least) {
+  check_minimum("examples/fusion/layer_norm_residual.plait", "N=64 D=32", 4 * (4 * 64 * 32 + 2 * 32));   // x, r, s, y; w, b
+}
+END_TEST
+
+START_TEST(rms_norm_with_int8_quantisation_moves_the_least) {
+  check_minimum("examples/fusion/rms_norm_int8.plait", "N=64 D=32", 4 * (64 * 32 + 32 + 64) + 64 * 32);  // x, w, scale; q in one byte
+}
+END_TEST
+
+START_TEST(masked_scaled_softmax_moves_the_least) {
+  check_minimum("examples/fusion/masked_softmax.plait", "N=64 D=32", 4 * 2 * 64 * 32 + 64 * 32);         // s, p; mask in one byte
+}
+END_TEST
+
+START_TEST(siblings_that_share_inputs_read_them_once) {
+  check_minimum("examples/fusion/siblings.plait", "N=64 D=32", 4 * 4 * 64 * 32);                          // x, r, y, z
+}
+END_TEST
+
+START_TEST(rope_of_q_and_k_moves_the_least) {
+  check_minimum("examples/fusion/rope_qk.plait", "T=8 H=4 E=16", 4 * (4 * 8 * 4 * 16 + 8));               // q, k, qr, kr; pos
+}
+END_TEST
+
+START_TEST(unfused_each_equation_is_a_kernel) {
+  const char *text = "fn f(x: f32[N]) -> y: f32[N] {\n  a = x + 1\n  b = a * 2\n  y = b - x\n}\n";
+  Built b = build(text);
+  // a: x, a; b: a, b; y: b, x, y; 7 passes over N elements of 4 bytes
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_unfused, "N=100"), 4 * 7 * 100);
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, "N=100"), 4 * 2 * 100);
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(a_read_in_part_counts_in_part) {
+  Built b = build("fn f(x: f32[N, D]) -> y: f32[N] where D > 3 {\n  y[i] = x[i, 0] + x[i, 3]\n}\n");
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_minimum, "N=10 D=100"), 4 * (2 * 10 + 10));   // two columns, one result
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(a_gather_counts_its_reads) {
+  Built b = build("fn f(t: f32[V, D], id: i32[N]) -> y: f32[N, D] {\n  y[i, j] = t[id[i], j]\n}\n");
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_minimum, "V=1000 D=8 N=10"), 4 * (10 * 8 + 10 + 10 * 8));   // ten rows, ids, result
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_minimum, "V=4 D=8 N=10"), 4 * (4 * 8 + 10 + 10 * 8));       // at most the table
+  arena_destroy(b.a);
+}
+END_TEST
+
+// ---- order and names decide nothing -------------------------------------------------------------
+
+static int kernels_of(const char *text) {
+  Built b = build(text);
+  int n = b.plan->kernels.n;
+  arena_destroy(b.a);
+  return n;
+}
+
+static double fused_of(const char *text, const char *dims) {
+  Built b = build(text);
+  double n = bytes(&b, b.plan->bytes_fused, dims);
+  arena_destroy(b.a);
+  return n;
+}
+
+START_TEST(grouping_does_not_depend_on_order_or_names) {
+  const char *head = "fn f(x: f32[N, D], w: f32[D]) -> (y: f32[N, D], z: f32[D], q: f32[N]) {\n", *tail = "}\n";
+  const char *eqn[] = {
+    "  a[i] = max[j](x[i, j])\n", "  b[i] = sum[j](x[i, j] * w[j])\n", "  z[j] = sum[i](x[i, j])\n",
+    "  y[i, j] = exp(x[i, j] - a[i]) * z[j]\n", "  q[i] = a[i] / b[i]\n",
+  };
+  static const int order[][5] = { { 0, 1, 2, 3, 4 }, { 2, 1, 0, 4, 3 }, { 1, 0, 4, 2, 3 }, { 2, 0, 3, 1, 4 } };
+  int kernels = 0;
+  double moved = 0;
+  for (int k = 0; k < 4; k++) {
+    char text[800];
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s", head, eqn[order[k][0]], eqn[order[k][1]], eqn[order[k][2]], eqn[order[k][3]], eqn[order[k][4]], tail);
+    int n = kernels_of(text);
+    double m = fused_of(text, "N=100 D=50");
+    if (!k) kernels = n, moved = m;
+    ck_assert_int_eq(n, kernels);
+    ck_assert_double_eq(m, moved);
+  }
+  // Other names for what is local.
+  const char *renamed = "fn f(x: f32[N, D], w: f32[D]) -> (y: f32[N, D], z: f32[D], q: f32[N]) {\n"
+    "  z[c] = sum[r](x[r, c])\n  zebra[r] = sum[c](x[r, c] * w[c])\n  apple[r] = max[c](x[r, c])\n"
+    "  q[r] = apple[r] / zebra[r]\n  y[r, c] = exp(x[r, c] - apple[r]) * z[c]\n}\n";
+  ck_assert_int_eq(kernels_of(renamed), kernels);
+  ck_assert_double_eq(fused_of(renamed, "N=100 D=50"), moved);
+}
+END_TEST
+
+// ---- reasons ------------------------------------------------------------------------------------
+
+static bool has_reason(const char *text, Reason r) {
+  Built b = build(text);
+  bool found = false;
+  for (int i = 0; i < b.plan->remarks.n; i++) found |= b.plan->remarks.v[i].reason == r;
+  arena_destroy(b.a);
+  return found;
+}
+
+// 300 sums over one row, more than a kernel takes.
+static const char *many_sums(void) {
+  static char text[60000];
+  size_t n = (size_t)snprintf(text, sizeof text, "fn f(x: f32[N, D]) -> (y: f32[N], z: f32[N], u: f32[N]) {\n");
+  for (int k = 0; k < 300; k++) n += (size_t)snprintf(text + n, sizeof text - n, "  s%d[i] = sum[j](x[i, j] * %d)\n", k, k + 2);
+  static const char *const name[] = { "y", "z", "u" };
+  for (int r = 0; r < 3; r++) {
+    n += (size_t)snprintf(text + n, sizeof text - n, "  %s[i] = s%d[i]", name[r], 100 * r);
+    for (int k = 1; k < 100; k++) n += (size_t)snprintf(text + n, sizeof text - n, " + s%d[i]", 100 * r + k);
+    n += (size_t)snprintf(text + n, sizeof text - n, "\n");
+  }
+  snprintf(text + n, sizeof text - n, "}\n");
+  return text;
+}
+
+START_TEST(each_reason_for_staying_apart_can_be_had) {
+  ck_assert(has_reason("fn f(x: f32[N]) -> y: f32[N] {\n  s = sum[i](x[i])\n  y[i] = x[i] / s\n}\n", REASON_REDUCTION));
+  ck_assert(has_reason("fn f(x: f32[N, D]) -> (a: f32[N], b: f32[D]) {\n  a[i] = sum[j](x[i, j])\n  b[j] = sum[i](x[i, j])\n}\n", REASON_ITERATION_SPACE));
+  ck_assert(has_reason("fn f(x: f32[N], p: i32[M]) -> (y: f32[N], z: f32[M]) {\n  y[i] = exp(x[i])\n  z[k] = y[p[k]]\n}\n", REASON_GATHER));
+  ck_assert(has_reason("fn f(mut c: f32[N], x: f32[N]) -> y: f32[N] {\n  y = x + 1\n  c[i] <- x[i]\n}\n", REASON_ALIAS));
+  ck_assert(has_reason("fn f(x: f32[T]) -> y: f32[T] {\n  h[t] = (h[t - 1] ?? 0) * 0.5 + x[t]\n  y[t] = h[t] + x[t]\n}\n", REASON_RECURRENCE));
+  ck_assert(has_reason("fn f(x: f32[N]) -> (a: f32[N], y: f32[N]) {\n  a = x + 1\n  s = sum[i](a[i])\n  y[i] = a[i] / s\n}\n", REASON_ORDER));
+  ck_assert(has_reason("fn f(x: f32[N, K], w: f32[O, K]) -> y: f32[N, O] {\n  h = gelu(x)\n  y[i, o] = sum[k](h[i, k] * w[o, k])\n}\n", REASON_RECOMPUTE));
+  ck_assert(has_reason(many_sums(), REASON_LIMIT));
+  ck_assert(has_reason("fn f(x: f32[N, 32]) -> y: f32[N, 32] {\n  h: q8_0[i, j] = x[i, j]\n  y[i, j] = h[i, j]\n}\n", REASON_STORED));
+}
+END_TEST
+
+START_TEST(a_limit_on_kernels_that_fails_says_which_and_why) {
+  PassOptions opt = { .verify = true };
+  Built b = build_with("fn f(x: f32[N]) -> y: f32[N] where kernels <= 1 {\n  s = sum[i](x[i])\n  y[i] = x[i] / s\n}\n", NULL, &opt);
+  ck_assert_ptr_null(b.plan);
+  ck_assert_int_eq(b.d->errors, 1);
+  Buf out = buf_make(b.a);
+  diags_print(b.d, &out, false);
+  ck_assert_ptr_nonnull(strstr(out.s, "PLT0507"));
+  ck_assert_ptr_nonnull(strstr(out.s, "PLF0102"));
+  arena_destroy(b.a);
+}
+END_TEST
+
+// ---- the runner ---------------------------------------------------------------------------------
+
+typedef struct Seen { int dumps, timings; } Seen;
+static void on_dump(void *cx, const char *pass, const char *text) { (void)pass; ck_assert(*text); ((Seen *)cx)->dumps++; }
+static void on_time(void *cx, const char *pass, double ms) { (void)pass; ck_assert(ms >= 0); ((Seen *)cx)->timings++; }
+
+START_TEST(every_pass_is_timed_and_dumped) {
+  Seen seen = {0};
+  PassOptions opt = { .dump_after = "all", .dump = on_dump, .dump_cx = &seen, .timing = on_time, .timing_cx = &seen };
+  Built b = build_with("fn f(x: f32[N]) -> y: f32[N] {\n  y = x + 1\n}\n", NULL, &opt);
+  ck_assert_ptr_nonnull(b.plan);
+  ck_assert_int_eq(seen.timings, npasses);
+  ck_assert_int_eq(seen.dumps, npasses);
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(optional_passes_can_be_left_out_one_by_one) {
+  for (int i = 0; i < npasses; i++) {
+    PassOptions opt = { .verify = true, .disable = passes[i].name };
+    Built b = build_with("fn f(x: f32[N, D]) -> y: f32[N, D] {\n  y = softmax(x * 1 + 0)\n}\n", NULL, &opt);
+    ck_assert_msg(b.plan != NULL, "without %s", passes[i].name);
+    arena_destroy(b.a);
+  }
+}
+END_TEST
+
+START_TEST(temporaries_that_never_live_together_share_memory) {
+  // Four sums over everything, each needed by the next: four kernels, temporaries in turn.
+  Built b = build("fn f(x: f32[N, N]) -> y: f32[N, N] {\n"
+                  "  a[i, j] = sum[k](x[i, k] * x[k, j])\n  b[i, j] = sum[k](a[i, k] * a[k, j])\n"
+                  "  c[i, j] = sum[k](b[i, k] * b[k, j])\n  y[i, j] = sum[k](c[i, k] * c[k, j])\n}\n");
+  ck_assert_int_eq(b.plan->kernels.n, 4);
+  ck_assert_int_eq(b.plan->temps.n, 3);
+  ck_assert_double_eq(bytes(&b, b.plan->scratch_bytes, "N=64"), 2 * 4 * 64 * 64);      // a and c in one place
+  arena_destroy(b.a);
+}
+END_TEST
+
+int main(void) {
+  const TTest *tests[] = {
+    a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
+    rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
+    rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
+    grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
+    every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,
+  };
+  return UNIT_RUN("passes", tests);
+}
