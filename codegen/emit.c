@@ -91,9 +91,15 @@ const char *emit_index(Emit *e, const Stmt *loop) {
   return names_bind(&e->names, loop->ix, loop->ix->name);
 }
 
+// An initialiser. C widens integers by itself.
+static const char *first_value(Emit *e, const Expr *x) {
+  if (x->op == OP_CAST && dtype_is_int((Dtype)x->dtype) && (Dtype)x->aux == (Dtype)x->dtype && !dtype_is_float((Dtype)x->arg[0]->dtype)) x = x->arg[0];
+  return emit_expr(e, x, LEVEL_COND);
+}
+
 static void print_let(Emit *e, const Stmt *s) {
   if (!map_getp(&e->read, s->var)) return;
-  const char *value = emit_expr(e, s->a, LEVEL_COND);
+  const char *value = first_value(e, s->a);
   if (!dtype_is_float(s->var->dtype)) {
     Range *r = arena_new(e->a, Range);
     *r = emit_range(e, s->a);
@@ -326,24 +332,13 @@ static void print_math(Emit *e) {
     if (e->math_used[m]) buf_printf(e->out, "%s%s\n", e->t->function_words, math_functions[m].text);
 }
 
-// The text without brackets around all of it.
-static const char *strip(Emit *e, const char *s) {
-  size_t n = strlen(s);
-  int depth = 0;
-  for (size_t i = 0; i < n; i++) {
-    depth += (s[i] == '(') - (s[i] == ')');
-    if (depth == 0 && i + 1 < n) return s;
-  }
-  return arena_strndup(e->a, s + 1, n - 2);
-}
-
 static void print_op(Emit *e, Op op, Dtype d) {
   static const char *const names[] = {"a", "b", "c"};
   const char *type = emit_type(d);
   buf_printf(e->out, "%s%s %s_%s(", e->t->function_words, emit_type(op_dtype(op, d)), ops[op].name, dtypes[d].name);
   for (int k = 0; k < ops[op].arity; k++) buf_printf(e->out, "%s%s %s", k ? ", " : "", type, names[k]);
   const char *text = emit_fill(e, e->t->op_text(&ops[op], dtypes[d].kind), d, names);
-  buf_printf(e->out, ") {\n  return %s;\n}\n\n", strip(e, text));
+  buf_printf(e->out, ") {\n  return %s;\n}\n\n", emit_strip(e, text));
 }
 
 static void print_ops(Emit *e) {

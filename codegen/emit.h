@@ -57,6 +57,7 @@ const char *emit_var(Emit *e, const Var *v);             // a variable, or the l
 const char *emit_math(Emit *e, Math m);                  // name of a helper; marks it used
 // An operation's text of ops.def with its operands in place.
 const char *emit_fill(Emit *e, const char *text, Dtype d, const char *const *operand);
+const char *emit_strip(Emit *e, const char *s);          // without brackets around all of it; s itself when there are none
 const char *emit_element(Emit *e, const Tensor *table, int64_t i);   // the stored element (i4, u4: byte) of a table
 // An operation on two values of dtype d given as primaries, as ACC and FOLD need it.
 const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y);

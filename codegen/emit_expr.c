@@ -283,6 +283,17 @@ const char *emit_fill(Emit *e, const char *text, Dtype d, const char *const *ope
   return b.s;
 }
 
+const char *emit_strip(Emit *e, const char *s) {
+  size_t n = strlen(s);
+  int depth = 0;
+  if (s[0] != '(') return s;
+  for (size_t i = 0; i < n; i++) {
+    depth += (s[i] == '(') - (s[i] == ')');
+    if (depth == 0 && i + 1 < n) return s;
+  }
+  return arena_strndup(e->a, s + 1, n - 2);
+}
+
 // Operand k stands alone between brackets or commas wherever the text has it.
 static bool is_enclosed(const char *text, int k) {
   for (const char *s = strchr(text, '$'); s; s = strchr(s + 1, '$')) {
@@ -365,7 +376,8 @@ static Text operation(Emit *e, const Expr *x) {
   if (ops[x->op].c_level) return infix(e, text, ops[x->op].c_level, d, x);
   const char *operand[3] = {0};
   for (uint32_t k = 0; k < x->nargs; k++) operand[k] = emit_expr(e, x->arg[k], is_enclosed(text, (int)k) ? LEVEL_COND : LEVEL_PRIMARY);
-  return primary(emit_fill(e, text, d, operand));
+  const char *filled = emit_fill(e, text, d, operand), *inside = emit_strip(e, filled);
+  return (Text){inside, inside == filled ? LEVEL_PRIMARY : LEVEL_COND};
 }
 
 // Arithmetic that may wrap: the same on unsigned operands, whole trees of it at once.
@@ -448,6 +460,14 @@ static Text complement(Emit *e, const Expr *x) {
   return a->dtype == DT_BOOL ? TEXT(4, "%s ^ -1", emit_expr(e, x->arg[0], LEVEL_PREFIX)) : operation(e, x);
 }
 
+// AND and OR, without what a range decided.
+static Text logic(Emit *e, const Expr *x) {
+  const char *neutral = x->op == OP_AND ? "1" : "0";
+  Text a = text_of(e, x->arg[0]), b = text_of(e, x->arg[1]);
+  if (strcmp(a.s, neutral) == 0) return b;
+  return strcmp(b.s, neutral) == 0 ? a : operation(e, x);
+}
+
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
@@ -467,6 +487,7 @@ static Text text_of(Emit *e, const Expr *x) {
   case OP_BITCAST: return bitcast(e, x);
   case OP_SELECT: return select(e, x);
   case OP_UNIFORM: return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_uniform_f32), list(e, x));
+  case OP_AND: case OP_OR: return logic(e, x);
   case OP_FLOORDIV: case OP_MOD: return division(e, x);
   case OP_SHL: case OP_SHR: return shift(e, x);
   case OP_BITNOT: return complement(e, x);

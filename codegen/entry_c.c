@@ -226,7 +226,8 @@ static void check_extents(Emit *e, const Tensor *t) {
     Range r = emit_range(e, t->extent[k]);
     if (r.lo >= 0 && r.hi <= (double)LIMIT_EXTENT) continue;
     const char *x = emit_expr(e, t->extent[k], 8);
-    emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", x, x, (long long)LIMIT_EXTENT, dims_check(e));
+    if (r.lo >= 0) emit_line(e, "  if (%s > %lld) return %d;", x, (long long)LIMIT_EXTENT, dims_check(e));
+    else emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", x, x, (long long)LIMIT_EXTENT, dims_check(e));
   }
 }
 

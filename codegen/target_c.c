@@ -22,12 +22,13 @@ static bool any_faults(Emit *e) {
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
   if (!e->opt->jit) {
-    buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native, and -fopenmp for several cores; link with -lm.\n"
-                     "// Every compiler gives the same bits when it does not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
-    buf_puts(e->out, "#ifdef __clang__\n#pragma STDC FP_CONTRACT OFF\n#endif\n");
+    buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native -fno-math-errno, and -fopenmp for several cores; link with -lm.\n"
+                     "// Compilers give the same bits when they do not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
   }
-  if (e->uses_simd)
-    buf_puts(e->out, "#ifdef __clang__\n#pragma clang diagnostic ignored \"-Wpass-failed\"    // a loop may stay scalar\n#endif\n");
+  if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#ifdef __clang__\n");
+  if (!e->opt->jit) buf_puts(e->out, "#pragma STDC FP_CONTRACT OFF\n");
+  if (e->uses_simd) buf_puts(e->out, "#pragma clang diagnostic ignored \"-Wpass-failed\"    // a loop may stay scalar\n");
+  if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#endif\n");
   if (e->uses_simd || e->uses_parallel)
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
   buf_puts(e->out, "\n");
@@ -88,11 +89,17 @@ static const Stmt *nested_par(const Stmt *s) {
   return alone && !expr_uses_index(b->lo, s->ix) && !expr_uses_index(b->hi, s->ix) ? b : NULL;
 }
 
+// As floats: an estimate may be larger than any integer.
+static const char *product(Emit *e, const Expr *x) {
+  if (x->op != OP_MUL) return arena_printf(e->a, "(double)%s", emit_expr(e, x, LEVEL_PREFIX));
+  return arena_printf(e->a, "%s * %s", product(e, x->arg[0]), emit_expr(e, x->arg[1], LEVEL_PREFIX));
+}
+
 // parallel_if is a number of elements, or a condition of its own.
 static const char *if_clause(Emit *e, const Expr *work) {
   if (!work) return "";
   if (work->dtype == DT_BOOL) return arena_printf(e->a, " if(%s)", emit_expr(e, work, LEVEL_COND));
-  return arena_printf(e->a, " if(%s >= %d)", emit_expr(e, work, 8), PARALLEL_GRAIN);
+  return arena_printf(e->a, " if(%s >= %d)", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), PARALLEL_GRAIN);
 }
 
 enum { MAX_COLLAPSE = 8 };
@@ -192,8 +199,10 @@ static void fold_arg(Emit *e, const Stmt *s, const char *v, const char *i) {
 
 static void fold_value(Emit *e, const Stmt *s, const char *v) {
   Op op = reducers[s->reducer].combine;
+  Dtype d = s->var->dtype;
   const char *low = arena_printf(e->a, "%s[lane]", v), *high = arena_printf(e->a, "%s[lane + half]", v);
-  emit_line(e, "%s = %s;", low, emit_combine(e, op, s->var->dtype, low, high));
+  if (op == OP_ADD && d != DT_I32 && d != DT_I64) emit_line(e, "%s += %s;", low, high);
+  else emit_line(e, "%s = %s;", low, emit_combine(e, op, d, low, high));
 }
 
 // The lanes' array gives way to a scalar.
@@ -209,13 +218,12 @@ static void fold(Emit *e, const Stmt *s) {
   if (!lanes || lanes->kind != ST_VAR) return;
   const char *v = names_of(&e->names, s->var), *i = s->var2 ? names_of(&e->names, s->var2) : NULL;
   emit_line(e, "for (int half = %d; half > 0; half /= 2)", lanes->lanes / 2);
-  emit_line(e, "  for (int lane = 0; lane < half; lane++) {");
+  emit_line(e, "  for (int lane = 0; lane < half; lane++)%s", s->var2 ? " {" : "");
   e->indent += 2;
   if (s->var2) fold_arg(e, s, v, i);
   else fold_value(e, s, v);
-  e->indent--;
-  emit_line(e, "}");
-  e->indent--;
+  e->indent -= 2;
+  if (s->var2) emit_line(e, "  }");
   fold_result(e, s->var);
   if (s->var2) fold_result(e, s->var2);
 }

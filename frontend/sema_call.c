@@ -104,6 +104,7 @@ static bool calls_itself(const Frame *fr, const AFn *fn) {
 }
 
 static Frame *instance(Env *v, const AExpr *e, Item *item) {
+  enum { MOST_CALLS = 1 << 17 };
   Sema *s = v->fr->s;
   const AFn *fn = item->fn;
   int least = 0;
@@ -114,6 +115,10 @@ static Frame *instance(Env *v, const AExpr *e, Item *item) {
     sema_error(v->fr, E_recursion, e->at, "`%s` calls itself%s", fn->name, v->fr->fn == fn ? "" : " through other functions");
     diag_note(s->d, "calls are inlined; what repeats along an index is a recurrence: `h[t] = f(h[t - 1] ?? 0, x[t])`");
     return NULL;
+  }
+  if (s->calls++ >= MOST_CALLS) {
+    s->stop = true;
+    return sema_error(v->fr, E_limit_nodes, e->at, "more than %d calls after inlining", MOST_CALLS);
   }
   if (v->fr->depth >= LIMIT_CALL_DEPTH) {
     s->stop = true;

@@ -37,7 +37,7 @@ typedef struct Sema {
   Map tables;           // Item to Tensor
   Map unknown;          // names reported as unknown, each once in a function
   int nest;             // expressions open around the current one, through all calls
-  long steps;           // expressions elaborated: bounds the time that doubling calls can take
+  long steps, calls;    // expressions and calls elaborated: bound the time that doubling calls can take
   bool stop;            // a limit was reached and reported
   bool wide_literals;   // constants are computed in i64 and f64
   bool wide_ints;       // inside subscripts and bounds: integer literals alone are i64

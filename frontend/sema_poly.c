@@ -285,7 +285,6 @@ static bool binary_range(const Expr *e, Range a, Range b, Range *r) {
   case OP_SUB: *r = (Range){a.lo - b.hi, a.hi - b.lo}; return true;
   case OP_MUL: *r = products(a, b); return true;
   case OP_FLOORDIV: *r = (Range){positive ? floor_quotient(a.lo, b.lo) : 0, positive ? floor_quotient(a.hi, b.lo) : 0}; return positive;
-  case OP_MOD: *r = (Range){0, b.lo - 1}; return positive;
   case OP_BITAND: *r = (Range){0, a.lo < 0 ? b.hi : b.lo < 0 || a.hi < b.hi ? a.hi : b.hi}; return a.lo >= 0 || b.lo >= 0;
   case OP_MIN: *r = (Range){a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi}; return true;
   case OP_MAX: *r = (Range){a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi}; return true;
@@ -311,8 +310,12 @@ static bool range_of(Expr *e, const Bound *bound, int depth, Range *r) {
     if (!dtype_is_int((Dtype)e->arg[0]->dtype) || !range_of(e->arg[0], bound, depth + 1, r)) return stored_range(e, r);
     if (dtypes[e->aux].bits >= 32 && (dtype_is_signed((Dtype)e->aux) || r->lo >= 0)) return true;
     return stored_range(e, r);
+  case OP_MOD:
+    if (!range_of(e->arg[1], bound, depth + 1, &b) || b.lo != b.hi || b.lo <= 0) return false;
+    *r = (Range){0, b.lo - 1};
+    return true;
   default:
-    if (e->nargs != 2 || e->op == OP_REDUCE || !range_of(e->arg[0], bound, depth + 1, &a) || !range_of(e->arg[1], bound, depth + 1, &b)) return false;
+    if (e->nargs != 2 || !range_of(e->arg[0], bound, depth + 1, &a) || !range_of(e->arg[1], bound, depth + 1, &b)) return false;
     return binary_range(e, a, b, r) && within(*r);
   }
 }

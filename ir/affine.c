@@ -29,6 +29,7 @@ struct Ranges {
 
 typedef struct Bounds { double lo, hi; } Bounds;           // real bounds, rounded outwards
 typedef struct Value { const Poly *p; bool exact; } Value; // exact: the expression's value is p; else it is p modulo 2^64
+typedef struct Equal { const Expr *e; const Poly *p; } Equal;      // e is p, in which it does not stand
 typedef struct Floor { Expr *q; const Poly *d, *below, *above; } Floor;   // facts x - d·q >= 0 and d·q - x + d - 1 >= 0, or NULL
 
 // One question. Everything in it is forgotten when it is answered.
@@ -39,12 +40,14 @@ typedef struct Look {
   bool whole_mod;       // leave x % d as an atom
   Map values, bounds;   // of expressions, by id
   VEC(const Poly *) facts;
+  VEC(const Poly *) given;     // the facts before equals were put in (still good for bounds)
+  VEC(Equal) equals;           // put into facts and goals, in order
   VEC(Floor) floors;
   Map closed;           // atoms whose own facts are in
   Map halved;           // MIN, MAX, SELECT that a proof is looking at case by case
   VEC(const Poly *) path;
   int fuel, splits;
-  bool cut;             // a goal was given up for its depth or for want of fuel
+  bool cut;             // a goal was given up for its depth
 } Look;
 
 enum { FUEL = 400, DEPTH = 16, SPLITS = 3 };   // goals looked at in one proof, how deep they nest, cases in one another
@@ -100,21 +103,30 @@ static Bounds poly_bounds(Look *l, const Poly *p) {
   return sum;
 }
 
-// From the facts c·e + rest >= 0: e >= -rest / c, or e <= rest / -c.
+// The term of p that is e alone, when e stands nowhere else in p; -1 otherwise.
+static int sole_term(const Poly *p, const Expr *e) {
+  int at = -1, uses = 0;
+  for (int i = 0; i < p->n; i++)
+    for (int j = 0; j < p->m[i].n; j++)
+      if (p->m[i].f[j] == e) uses++, at = i;
+  return uses == 1 && p->m[at].n == 1 ? at : -1;
+}
+
+// From the fact c·e + rest >= 0: e >= -rest / c, or e <= rest / -c.
+static Bounds bounds_from_fact(Look *l, Expr *e, const Poly *g, Bounds b) {
+  int at = sole_term(g, e);
+  if (at < 0) return b;
+  double c = (double)g->m[at].c, rest = 0;
+  for (int i = 0; i < g->n; i++)
+    if (i != at) rest = outward(0, rest + mono_bounds(l, &g->m[i]).hi).hi;
+  if (c > 0) b.lo = fmax(b.lo, outward(ceil(-rest / c), 0).lo);
+  else b.hi = fmin(b.hi, outward(0, floor(rest / -c)).hi);
+  return b;
+}
+
 static Bounds bounds_from_facts(Look *l, Expr *e, Bounds b) {
-  for (int k = 0; k < l->facts.n; k++) {
-    const Poly *g = l->facts.v[k];
-    int at = -1, uses = 0;
-    for (int i = 0; i < g->n; i++)
-      for (int j = 0; j < g->m[i].n; j++)
-        if (g->m[i].f[j] == e) uses++, at = i;
-    if (uses != 1 || g->m[at].n != 1) continue;
-    double c = (double)g->m[at].c, rest = 0;
-    for (int i = 0; i < g->n; i++)
-      if (i != at) rest = outward(0, rest + mono_bounds(l, &g->m[i]).hi).hi;
-    if (c > 0) b.lo = fmax(b.lo, outward(ceil(-rest / c), 0).lo);
-    else b.hi = fmin(b.hi, outward(0, floor(rest / -c)).hi);
-  }
+  for (int k = 0; k < l->facts.n; k++) b = bounds_from_fact(l, e, l->facts.v[k], b);
+  for (int k = 0; k < l->given.n; k++) b = bounds_from_fact(l, e, l->given.v[k], b);
   return b;
 }
 
@@ -297,69 +309,6 @@ static Value value_of(Look *l, Expr *e) {
 
 // Facts.
 
-static void add_fact(Look *l, const Poly *p) {
-  int64_t c;
-  if (!p || (poly_is_const(p, &c) && c >= 0)) return;
-  for (int k = 0; k < l->facts.n; k++)
-    if (poly_equal(l->facts.v[k], p)) return;
-  vec_push(l->a, &l->facts, p);
-}
-
-// a + k <= b, for expressions that have this relation as values.
-static void add_order(Look *l, Value a, Value b, int64_t k) {
-  if (!not_below(l, a) || !not_above(l, b)) return;
-  const Poly *p = poly_combine(l->a, 1, b.p, -1, NULL, a.p);
-  add_fact(l, p ? poly_combine(l->a, 1, p, -k, NULL, poly_const(l->a, 1)) : NULL);
-}
-
-// a differs from b: with a >= b known it is greater.
-static void add_different(Look *l, Value a, Value b) {
-  const Poly *p = poly_combine(l->a, 1, a.p, -1, NULL, b.p);
-  if (!p || !a.exact || !b.exact) return;
-  if (poly_bounds(l, p).lo >= 0) add_order(l, b, a, 1);
-  else if (poly_bounds(l, p).hi <= 0) add_order(l, a, b, 1);
-}
-
-static void add_comparison(Look *l, const Expr *c, bool truth) {
-  Dtype d = (Dtype)c->arg[0]->dtype;
-  if (!dtype_is_int(d) || d == DT_U64) return;
-  Value a = value_of(l, c->arg[0]), b = value_of(l, c->arg[1]);
-  switch (c->op) {
-  case OP_LT: truth ? add_order(l, a, b, 1) : add_order(l, b, a, 0); return;
-  case OP_LE: truth ? add_order(l, a, b, 0) : add_order(l, b, a, 1); return;
-  case OP_GT: truth ? add_order(l, b, a, 1) : add_order(l, a, b, 0); return;
-  case OP_GE: truth ? add_order(l, b, a, 0) : add_order(l, a, b, 1); return;
-  default: break;
-  }
-  if ((c->op == OP_EQ) == truth) add_order(l, a, b, 0), add_order(l, b, a, 0);
-  else add_different(l, a, b);
-}
-
-static void add_condition(Look *l, const Expr *c, bool truth) {
-  switch (c->op) {
-  case OP_NOT: add_condition(l, c->arg[0], !truth); return;
-  case OP_AND: case OP_OR:
-    if ((c->op == OP_AND) != truth) return;          // a disjunction
-    add_condition(l, c->arg[0], truth);
-    add_condition(l, c->arg[1], truth);
-    return;
-  case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE: add_comparison(l, c, truth); return;
-  default: return;
-  }
-}
-
-// Keeps what l learnt since it had `from` facts.
-static void remember(Ranges *r, const Look *l, int from) {
-  for (int k = from; k < l->facts.n; k++) {
-    const Poly *p = poly_combine(r->a, 1, l->facts.v[k], 0, NULL, l->facts.v[k]);
-    vec_push(r->a, &r->facts, p);
-  }
-}
-
-// Proofs.
-
-static bool prove(Look *l, const Poly *p, int depth);
-
 static int64_t gcd(int64_t a, int64_t b) {
   while (b) {
     int64_t t = a % b;
@@ -385,6 +334,110 @@ static const Poly *tighten(Look *l, const Poly *p) {
   return made ? made : p;
 }
 
+// p with e replaced by what it is equal to.
+static const Poly *put_in(Look *l, const Poly *p, const Equal *q) {
+  const Poly *made = poly_const(l->a, 0), *one = poly_const(l->a, 1);
+  for (int k = 0; made && k < p->n; k++) {
+    Mono m = p->m[k];
+    const Poly *term = one;
+    for (int j = m.n - 1; term && j >= 0; j--) {
+      if (m.f[j] != q->e) continue;
+      for (int i = j; i + 1 < m.n; i++) m.f[i] = m.f[i + 1];
+      m.n--;
+      term = poly_mul(l->a, term, q->p);
+    }
+    made = term ? poly_combine(l->a, 1, made, m.c, &m, term) : NULL;
+  }
+  return made ? made : p;
+}
+
+static const Poly *put_in_all(Look *l, const Poly *p) {
+  for (int k = 0; k < l->equals.n; k++) p = put_in(l, p, &l->equals.v[k]);
+  return tighten(l, p);
+}
+
+static void add_fact(Look *l, const Poly *p) {
+  int64_t c;
+  if (p) p = put_in_all(l, p);
+  if (!p || (poly_is_const(p, &c) && c >= 0)) return;
+  for (int k = 0; k < l->facts.n; k++)
+    if (poly_equal(l->facts.v[k], p)) return;
+  vec_push(l->a, &l->facts, p);
+}
+
+// a + k <= b, for expressions that have this relation as values.
+static void add_order(Look *l, Value a, Value b, int64_t k) {
+  if (!not_below(l, a) || !not_above(l, b)) return;
+  const Poly *p = poly_combine(l->a, 1, b.p, -1, NULL, a.p);
+  add_fact(l, p ? poly_combine(l->a, 1, p, -k, NULL, poly_const(l->a, 1)) : NULL);
+}
+
+// Bounds of the value of e itself; its polynomial's are wider for x % d, which is a difference there.
+static Bounds value_bounds(Look *l, Expr *e) {
+  Value v = value_of(l, e);
+  Bounds any = atom_bounds(l, e), b = poly_bounds(l, v.p);
+  return v.exact || in_word(b) ? meet(b, any) : any;
+}
+
+// a differs from b: with a >= b known it is greater.
+static void add_different(Look *l, Expr *a, Expr *b) {
+  Bounds p = value_bounds(l, a), q = value_bounds(l, b);
+  if (p.lo >= q.hi) add_order(l, value_of(l, b), value_of(l, a), 1);
+  else if (q.lo >= p.hi) add_order(l, value_of(l, a), value_of(l, b), 1);
+}
+
+static void add_comparison(Look *l, const Expr *c, bool truth) {
+  Dtype d = (Dtype)c->arg[0]->dtype;
+  if (!dtype_is_int(d) || d == DT_U64) return;
+  Value a = value_of(l, c->arg[0]), b = value_of(l, c->arg[1]);
+  switch (c->op) {
+  case OP_LT: truth ? add_order(l, a, b, 1) : add_order(l, b, a, 0); return;
+  case OP_LE: truth ? add_order(l, a, b, 0) : add_order(l, b, a, 1); return;
+  case OP_GT: truth ? add_order(l, b, a, 1) : add_order(l, a, b, 0); return;
+  case OP_GE: truth ? add_order(l, b, a, 0) : add_order(l, a, b, 1); return;
+  default: break;
+  }
+  if ((c->op == OP_EQ) == truth) add_order(l, a, b, 0), add_order(l, b, a, 0);
+  else add_different(l, c->arg[0], c->arg[1]);
+}
+
+static void add_condition(Look *l, const Expr *c, bool truth) {
+  switch (c->op) {
+  case OP_NOT: add_condition(l, c->arg[0], !truth); return;
+  case OP_AND: case OP_OR:
+    if ((c->op == OP_AND) != truth) return;          // a disjunction
+    add_condition(l, c->arg[0], truth);
+    add_condition(l, c->arg[1], truth);
+    return;
+  case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE: add_comparison(l, c, truth); return;
+  default: return;
+  }
+}
+
+// Keeps what l learnt since it had `from` facts.
+static void remember(Ranges *r, const Look *l, int from) {
+  for (int k = from; k < l->facts.n; k++) {
+    const Poly *p = poly_combine(r->a, 1, l->facts.v[k], 0, NULL, l->facts.v[k]);
+    vec_push(r->a, &r->facts, p);
+  }
+}
+
+// Proofs.
+
+// Over dimensions, scalar arguments and constants?
+static bool is_scalar(const Expr *e) {
+  switch (e->op) {
+  case OP_INDEX: case OP_REDUCE: case OP_FIELD: case OP_VAR: return false;
+  case OP_READ: return e->u.t->role == ROLE_PARAM && e->u.t->rank == 0;
+  default: break;
+  }
+  for (uint32_t k = 0; k < e->nargs; k++)
+    if (!is_scalar(e->arg[k])) return false;
+  return true;
+}
+
+static bool prove(Look *l, const Poly *p, int depth);
+
 static bool is_bad(Look *l, const Mono *m) { return mono_bounds(l, m).lo < 0; }
 
 static bool not_negative(Look *l, const Mono *m) {
@@ -393,9 +446,10 @@ static bool not_negative(Look *l, const Mono *m) {
   return true;
 }
 
-// Which atoms go first: what is computed from others, then inner indices before outer ones; dimensions and scalars last.
+// Which atoms go first: what is computed from indices or data, then inner indices before outer ones; last what the
+// call fixes.
 static int64_t rank_of(const Look *l, const Expr *e) {
-  if (e->op == OP_DIM || (e->op == OP_READ && e->nargs == 0)) return 0;
+  if (is_scalar(e)) return 0;
   if (e->op != OP_INDEX) return ((int64_t)1 << 32) + e->id;
   for (int k = l->r->list.n - 1; k >= 0; k--)
     if (l->r->list.v[k].ix == e->u.ix) return k + 2;
@@ -481,7 +535,8 @@ static const Poly *without_floor(Look *l, const Poly *p, const Mono *m) {
     const Poly *dp = poly_mul(l->a, f->d, p);
     if (dp) dp = poly_combine(l->a, 1, dp, 1, NULL, f->d);
     if (dp) dp = poly_combine(l->a, 1, dp, -1, NULL, poly_const(l->a, 1));
-    return dp ? poly_combine(l->a, 1, dp, m->c < 0 ? m->c : -m->c, NULL, fact) : NULL;
+    if (dp) dp = poly_combine(l->a, 1, dp, m->c < 0 ? m->c : -m->c, NULL, fact);
+    return dp ? put_in_all(l, dp) : NULL;
   }
   return NULL;
 }
@@ -564,11 +619,11 @@ static bool prove(Look *l, const Poly *p, int depth) {
 
 // Short proofs first: a wrong turn near the start can cost no more than the depth at hand allows.
 static bool prove_deepening(Look *l, const Poly *p) {
+  l->fuel = FUEL;
   for (int depth = 3; depth <= DEPTH; depth += 4) {
-    l->fuel = FUEL;
-    if (prove(l, p, depth)) return true;
-    if (l->fuel >= 0 && !l->cut) return false;         // deeper is no different
     l->cut = false;
+    if (prove(l, p, depth)) return true;
+    if (!l->cut) return false;                       // deeper is no different
   }
   return false;
 }
@@ -665,12 +720,49 @@ static void close_poly(Look *l, const Poly *p) {
     for (int j = 0; j < p->m[k].n; j++) close_atom(l, p->m[k].f[j]);
 }
 
+// Is there the fact -p >= 0 beside p >= 0?
+static bool is_equality(Look *l, const Poly *p) {
+  const Poly *minus = poly_combine(l->a, -1, p, 0, NULL, p);
+  for (int k = 0; minus && k < l->facts.n; k++)
+    if (poly_equal(l->facts.v[k], minus)) return true;
+  return false;
+}
+
+// An index, dimension or scalar that p = 0 gives as a polynomial of the rest.
+static bool solved(Look *l, const Poly *p, Equal *out) {
+  for (int k = 0; k < p->n; k++) {
+    const Mono *m = &p->m[k];
+    if (m->n != 1 || (m->c != 1 && m->c != -1) || (m->f[0]->op != OP_INDEX && m->f[0]->op != OP_DIM && m->f[0]->nargs)) continue;
+    if (sole_term(p, m->f[0]) < 0) continue;
+    const Poly *rest = poly_combine(l->a, -m->c, p, 1, NULL, poly_atom(l->a, m->f[0]));
+    if (rest) return *out = (Equal){m->f[0], rest}, true;
+  }
+  return false;
+}
+
+// e % 2 == 0 makes e = 2·(e // 2): with that put in, facts can be divided by 2 and rounded.
+static void use_equalities(Look *l) {
+  for (int k = 0; k < l->facts.n; k++) vec_push(l->a, &l->given, l->facts.v[k]);
+  for (int k = 0; k < l->facts.n; k++) {
+    Equal q;
+    if (!is_equality(l, l->facts.v[k]) || !solved(l, l->facts.v[k], &q)) continue;
+    vec_push(l->a, &l->equals, q);
+    int n = l->facts.n;
+    const Poly **old = arena_array(l->a, const Poly *, n);
+    for (int j = 0; j < n; j++) old[j] = l->facts.v[j];
+    l->facts.n = 0;
+    for (int j = 0; j < n; j++) add_fact(l, old[j]);
+    k = -1;                                          // again from the start: there is one atom less
+  }
+}
+
 static bool prove_goal(Look *l, const Poly *p) {
   if (poly_bounds(l, p).lo >= 0) return true;
   for (int k = 0; k < l->facts.n; k++) close_poly(l, l->facts.v[k]);      // grows as it goes
   close_poly(l, p);
   l->bounds = map_make(l->a);                        // more is known now
-  return prove_deepening(l, p);
+  use_equalities(l);
+  return prove_deepening(l, put_in_all(l, p));
 }
 
 // The interface.
@@ -724,17 +816,6 @@ bool ranges_of(const Ranges *r, const Index *ix, Expr **lo, Expr **hi) {
 bool ranges_is_full(const Ranges *r, const Index *ix, const Expr *extent) {
   Expr *lo, *hi;
   return ranges_of(r, ix, &lo, &hi) && expr_is_int(lo, 0) && hi == extent;
-}
-
-static bool is_scalar(const Expr *e) {
-  switch (e->op) {
-  case OP_INDEX: case OP_REDUCE: case OP_FIELD: case OP_VAR: return false;
-  case OP_READ: return e->u.t->role == ROLE_PARAM && e->u.t->rank == 0;
-  default: break;
-  }
-  for (uint32_t k = 0; k < e->nargs; k++)
-    if (!is_scalar(e->arg[k])) return false;
-  return true;
 }
 
 bool ranges_is_box(const Ranges *r, const Index *ix) {

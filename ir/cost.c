@@ -218,9 +218,11 @@ void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Te
   c.defined = defined;
   Expr *flops = num(f->x, 0);
   for (int i = 0; i < n; i++) {
+    ranges_push(c.facts);
     enter(&c, q[i]);
     eqn_visit(a, q[i], note_read, &c);
     flops = plus(f->x, flops, equation_flops(&c, q[i]));
+    ranges_pop(c.facts);
   }
   for (int i = 0; i < c.touched.n; i++)
     vec_push(f->a, &out->traffic, (Traffic){ c.touched.v[i].t, touched_bytes(&c, &c.touched.v[i]), NULL });

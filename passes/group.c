@@ -13,7 +13,7 @@
 #include "base/limits.h"
 #include "ir/cost.h"
 #include "ir/rewrite.h"
-#include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 enum { NOMINAL_EXTENT = 1024, MAX_MEMBERS = 256, MIN_PARALLEL = 8 };
@@ -210,32 +210,74 @@ static void make_units(Grouping *g) {
   for (int i = 0; i < g->p->groups.n; i++) start_grid(g, g->p->groups.v[i]);
 }
 
-// ---- what groups have to do with each other --------------------------------------------------
+// ---- what a group reads ------------------------------------------------------------------------
+
+// A tensor read by a group, and which grid index stands plainly at each of its dimensions (-1: none). Equal reads are one.
+typedef struct Access { Tensor *t; signed char grid[8]; } Access;
+
+typedef struct Node {
+  Group *u;
+  VEC(Access) reads;
+  bool alive;
+  int best;             // the partner it would best merge with; -1: none
+  double best_saved;
+} Node;
+
+static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
+
+static void add_access(Arena *a, Node *n, Access x) {
+  for (int i = 0; i < n->reads.n; i++)
+    if (n->reads.v[i].t == x.t && !memcmp(n->reads.v[i].grid, x.grid, sizeof x.grid)) return;
+  vec_push(a, &n->reads, x);
+}
+
+static void find_accesses(Grouping *g, Node *n) {
+  for (int i = 0; i < n->u->m.n; i++) {
+    const Member *m = &n->u->m.v[i];
+    const Reads *r = &g->reads[m->q->def->id];
+    for (int k = 0; k < r->v.n; k++) {
+      Access x = { .t = r->v.v[k]->u.t };
+      memset(x.grid, -1, sizeof x.grid);
+      for (int d = 0; d < x.t->rank; d++)
+        for (int gi = 0; gi < n->u->ngrid; gi++)
+          if (is_index(r->v.v[k]->arg[d], m->q->ix[m->pos[gi]])) x.grid[d] = (signed char)gi;
+      add_access(g->p->scratch, n, x);
+    }
+  }
+}
+
+static bool reads_of_group(const Grouping *g, const Node *b, const Group *a) {
+  for (int k = 0; k < b->reads.n; k++) if (g->of[b->reads.v[k].t->id] == a) return true;
+  return false;
+}
+
+static bool reads_of_tensor(const Node *n, const Tensor *t) {
+  for (int k = 0; k < n->reads.n; k++) if (n->reads.v[k].t == t) return true;
+  return false;
+}
 
 // Must a run before b? Because b reads what a makes, or b overwrites what a reads.
-static bool precedes(Grouping *g, Group *a, Group *b) {
-  for (int i = 0; i < b->m.n; i++) {
-    Reads r = g->reads[b->m.v[i].q->def->id];
-    for (int k = 0; k < r.v.n; k++) if (g->of[r.v.v[k]->u.t->id] == a) return true;
-    Tensor *base = b->m.v[i].q->base;
-    if (!base) continue;
-    if (g->of[base->id] == a) return true;
-    for (int j = 0; j < a->m.n; j++) {
-      Reads w = g->reads[a->m.v[j].q->def->id];
-      for (int k = 0; k < w.v.n; k++) if (w.v.v[k]->u.t == base) return true;
-    }
+static bool precedes(const Grouping *g, const Node *a, const Node *b) {
+  if (reads_of_group(g, b, a->u)) return true;
+  for (int i = 0; i < b->u->m.n; i++) {
+    const Tensor *base = b->u->m.v[i].q->base;
+    if (base && (g->of[base->id] == a->u || reads_of_tensor(a, base))) return true;
   }
   return false;
 }
 
-typedef struct Graph { int n; bool *edge; } Graph;     // edge[a * n + b]: a before b
+// The groups, and which must run before which: edge[a * n + b].
+typedef struct Graph { int n; Node *node; bool *edge; } Graph;
 
 static Graph graph_make(Grouping *g) {
   int n = g->p->groups.n;
-  Graph r = { n, arena_array(g->p->scratch, bool, (size_t)n * (size_t)n + 1) };
+  Graph r = { n, arena_array(g->p->scratch, Node, n + 1), arena_array(g->p->scratch, bool, (size_t)n * (size_t)n + 1) };
+  for (int i = 0; i < n; i++) {
+    r.node[i] = (Node){ .u = g->p->groups.v[i], .alive = true, .best = -1 };
+    find_accesses(g, &r.node[i]);
+  }
   for (int a = 0; a < n; a++)
-    for (int b = 0; b < n; b++)
-      if (a != b) r.edge[a * n + b] = precedes(g, g->p->groups.v[a], g->p->groups.v[b]);
+    for (int b = 0; b < n; b++) if (a != b) r.edge[a * n + b] = precedes(g, &r.node[a], &r.node[b]);
   return r;
 }
 
@@ -244,12 +286,12 @@ static bool detour(Arena *s, const Graph *r, int a, int b) {
   bool *seen = arena_array(s, bool, r->n);
   int *stack = arena_array(s, int, r->n + 1), top = 0;
   for (int k = 0; k < r->n; k++)
-    if (r->edge[a * r->n + k] && k != b) seen[k] = true, stack[top++] = k;
+    if (r->node[k].alive && r->edge[a * r->n + k] && k != b) seen[k] = true, stack[top++] = k;
   while (top) {
     int v = stack[--top];
     if (r->edge[v * r->n + b]) return true;
     for (int k = 0; k < r->n; k++)
-      if (r->edge[v * r->n + k] && !seen[k] && k != b) seen[k] = true, stack[top++] = k;
+      if (r->node[k].alive && r->edge[v * r->n + k] && !seen[k] && k != b) seen[k] = true, stack[top++] = k;
   }
   return false;
 }
@@ -258,84 +300,70 @@ static bool detour(Arena *s, const Graph *r, int a, int b) {
 
 typedef struct Match { int n; int a[MAX_GRID], b[MAX_GRID]; double saved; Reason why; bool depends; } Match;
 
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
+static const Member *definer(const Group *a, const Tensor *t) {
+  for (int j = 0; j < a->m.n; j++) if (a->m.v[j].q->def == t) return &a->m.v[j];
+  return NULL;
+}
 
 // Dependence: grid index ga of a stays with gb of b when every read of a's tensors by b has b's index gb at a's place.
-static void match_dependence(Grouping *g, Group *a, Group *b, bool ok[MAX_GRID][MAX_GRID], Match *m) {
-  for (int i = 0; i < b->m.n; i++) {
-    Reads r = g->reads[b->m.v[i].q->def->id];
-    for (int k = 0; k < r.v.n; k++) {
-      Expr *e = r.v.v[k];
-      if (g->of[e->u.t->id] != a) continue;
-      m->depends = true;
-      m->saved += g->bytes[e->u.t->id];
-      const Member *d = NULL;
-      for (int j = 0; j < a->m.n; j++) if (a->m.v[j].q->def == e->u.t) d = &a->m.v[j];
-      for (int ga = 0; ga < a->ngrid; ga++)
-        for (int gb = 0; gb < b->ngrid; gb++)
-          ok[ga][gb] &= is_index(e->arg[d->pos[ga]], b->m.v[i].q->ix[b->m.v[i].pos[gb]]);
-    }
+static void match_dependence(const Grouping *g, const Node *a, const Node *b, bool ok[MAX_GRID][MAX_GRID], Match *m) {
+  for (int k = 0; k < b->reads.n; k++) {
+    const Access *x = &b->reads.v[k];
+    if (g->of[x->t->id] != a->u) continue;
+    m->depends = true;
+    m->saved += g->bytes[x->t->id];
+    const Member *d = definer(a->u, x->t);
+    for (int ga = 0; ga < a->u->ngrid; ga++)
+      for (int gb = 0; gb < b->u->ngrid; gb++) ok[ga][gb] &= x->grid[d->pos[ga]] == gb;
   }
 }
 
 // No dependence: groups that read one tensor by the same plain indices can walk it together.
-static void match_shared(Grouping *g, Group *a, Group *b, bool ok[MAX_GRID][MAX_GRID], Match *m) {
-  for (int i = 0; i < a->m.n; i++) {
-    Reads ra = g->reads[a->m.v[i].q->def->id];
-    for (int j = 0; j < b->m.n; j++) {
-      Reads rb = g->reads[b->m.v[j].q->def->id];
-      for (int s = 0; s < ra.v.n; s++)
-        for (int t = 0; t < rb.v.n; t++) {
-          Expr *x = ra.v.v[s], *y = rb.v.v[t];
-          if (x->u.t != y->u.t || x->u.t->rank == 0 || x->u.t->table) continue;
-          m->saved += g->bytes[x->u.t->id];
-          for (int d = 0; d < x->u.t->rank; d++)
-            for (int ga = 0; ga < a->ngrid; ga++)
-              for (int gb = 0; gb < b->ngrid; gb++)
-                ok[ga][gb] |= is_index(x->arg[d], a->m.v[i].q->ix[a->m.v[i].pos[ga]]) && is_index(y->arg[d], b->m.v[j].q->ix[b->m.v[j].pos[gb]]);
-        }
+static void match_shared(const Grouping *g, const Node *a, const Node *b, bool ok[MAX_GRID][MAX_GRID], Match *m) {
+  for (int s = 0; s < a->reads.n; s++)
+    for (int t = 0; t < b->reads.n; t++) {
+      const Access *x = &a->reads.v[s], *y = &b->reads.v[t];
+      if (x->t != y->t || x->t->rank == 0 || x->t->table) continue;
+      m->saved += g->bytes[x->t->id];
+      for (int d = 0; d < x->t->rank; d++) if (x->grid[d] >= 0 && y->grid[d] >= 0) ok[x->grid[d]][y->grid[d]] = true;
     }
-  }
 }
 
-static bool kept(const Group *u, const Match *m, bool second, int pos, const Member *mem) {
+static bool kept(const Match *m, bool second, int pos, const Member *mem) {
   for (int k = 0; k < m->n; k++) if (mem->pos[second ? m->b[k] : m->a[k]] == pos) return true;
-  (void)u;
   return false;
 }
 
-typedef struct Weight { Eqn *q; const Member *mem; const Match *m; bool second, found; } Weight;
-
-// A read that runs over a lost index and a reduced one, but over no index that is kept: each grid point would read all of it.
-static void look_for_weight(void *cx, Expr *e) {
-  Weight *w = cx;
-  if (e->op != OP_READ || e->u.t->rank < 2) return;
-  bool lost = false, stays = false, reduced = false;
-  for (int k = 0; k < w->q->n; k++) {
-    if (!expr_uses_index(e, w->q->ix[k])) continue;
-    if (kept(NULL, w->m, w->second, k, w->mem)) stays = true; else lost = true;
+// Does some read run over a lost index and a reduced one, but over no index that is kept? Each grid point would read all of it.
+static bool rereads_matrix(const Grouping *g, const Member *mem, const Match *m, bool second) {
+  const Eqn *q = mem->q;
+  const Reads *r = &g->reads[q->def->id];
+  for (int i = 0; i < r->v.n; i++) {
+    Expr *e = r->v.v[i];
+    bool lost = false, stays = false, reduced = false;
+    for (int k = 0; k < q->n; k++) {
+      if (!expr_uses_index(e, q->ix[k])) continue;
+      if (kept(m, second, k, mem)) stays = true; else lost = true;
+    }
+    for (int k = 0; k < q->body->u.bind->n; k++) reduced |= expr_uses_index(e, q->body->u.bind->ix[k]);
+    if (e->u.t->rank >= 2 && lost && reduced && !stays) return true;
   }
-  Binder *b = w->q->body->u.bind;
-  for (int k = 0; k < b->n; k++) reduced |= expr_uses_index(e, b->ix[k]);
-  w->found |= lost && reduced && !stays;
+  return false;
 }
 
 // Would the merged grid, which lacks some index of u, make u's members slow? They must keep an outer part of their indices, and
 // not read a matrix again at every grid point.
-static bool suits(Grouping *g, const Group *u, const Match *m, bool second) {
+static bool suits(const Grouping *g, const Group *u, const Match *m, bool second) {
   if (m->n == u->ngrid) return true;
   for (int i = 0; i < u->m.n; i++) {
     const Member *mem = &u->m.v[i];
     bool lost = false;
     for (int pos = 0; pos < mem->q->n; pos++) {
-      bool stays = kept(u, m, second, pos, mem);
+      bool stays = kept(m, second, pos, mem);
       if (stays && lost && !mem->q->scc) return false;
       lost |= !stays;
     }
-    if (mem->q->body->op != OP_REDUCE) continue;
-    Weight w = { mem->q, mem, m, second, false };
-    expr_visit(g->p->scratch, mem->q->body, look_for_weight, &w);
-    if (w.found) return false;
+    if (mem->q->body->op == OP_REDUCE && rereads_matrix(g, mem, m, second)) return false;
   }
   return true;
 }
@@ -351,46 +379,61 @@ static bool parallel_enough(const Group *a, const Match *m) {
 
 static bool special(const Group *u) { return u->m.v[0].q->base || u->m.v[0].q->def->fmt; }
 
-static Reason no_common_index(Grouping *g, const Group *a, const Group *b, const Match *m) {
-  if (a->m.v[0].q->scc || b->m.v[0].q->scc) return REASON_RECURRENCE;
+static Reason no_common_index(const Grouping *g, const Node *a, const Node *b, const Match *m) {
+  if (a->u->m.v[0].q->scc || b->u->m.v[0].q->scc) return REASON_RECURRENCE;
   if (!m->depends) return REASON_ITERATION_SPACE;
-  for (int i = 0; i < b->m.n; i++) {
-    Reads r = g->reads[b->m.v[i].q->def->id];
-    for (int k = 0; k < r.v.n; k++) {
-      if (g->of[r.v.v[k]->u.t->id] != a) continue;
-      for (int d = 0; d < read_rank(r.v.v[k]); d++) if (r.v.v[k]->arg[d]->op != OP_INDEX) return REASON_GATHER;
-    }
-  }
-  for (int i = 0; i < a->m.n; i++) if (a->m.v[i].q->body->op == OP_REDUCE) return REASON_REDUCTION;
+  for (int k = 0; k < b->reads.n; k++)
+    for (int d = 0; d < b->reads.v[k].t->rank; d++)
+      if (g->of[b->reads.v[k].t->id] == a->u && b->reads.v[k].grid[d] < 0 && b->u->ngrid == b->reads.v[k].t->rank) return REASON_GATHER;
+  for (int i = 0; i < a->u->m.n; i++) if (a->u->m.v[i].q->body->op == OP_REDUCE) return REASON_REDUCTION;
   return REASON_ITERATION_SPACE;
 }
 
 // Can a (first) and b merge, over which grid, and what would it save? false: m->why says why not. Groups that touch no
 // common tensor have saved == 0.
-static bool match(Grouping *g, Group *a, Group *b, Match *m) {
+static bool match(const Grouping *g, const Node *a, const Node *b, Match *m) {
   bool dep[MAX_GRID][MAX_GRID], share[MAX_GRID][MAX_GRID] = {{0}};
   memset(dep, 1, sizeof dep);
   *m = (Match){ .why = REASON_COUNT };
   match_dependence(g, a, b, dep, m);
   if (!m->depends) match_shared(g, a, b, share, m);
   if (m->saved <= 0) return false;
-  if (a->m.v[0].q->base || b->m.v[0].q->base) { m->why = REASON_ALIAS; return false; }
-  if (special(a) || special(b)) { m->why = REASON_STORED; return false; }
-  if (a->m.n + b->m.n > MAX_MEMBERS) { m->why = REASON_LIMIT; return false; }
+  if (a->u->m.v[0].q->base || b->u->m.v[0].q->base) { m->why = REASON_ALIAS; return false; }
+  if (special(a->u) || special(b->u)) { m->why = REASON_STORED; return false; }
+  if (a->u->m.n + b->u->m.n > MAX_MEMBERS) { m->why = REASON_LIMIT; return false; }
   bool taken[MAX_GRID] = {0};
-  for (int ga = 0; ga < a->ngrid; ga++)
-    for (int gb = 0; gb < b->ngrid; gb++) {
-      if (taken[gb] || !(m->depends ? dep : share)[ga][gb] || a->extent[ga] != b->extent[gb]) continue;
+  for (int ga = 0; ga < a->u->ngrid; ga++)
+    for (int gb = 0; gb < b->u->ngrid; gb++) {
+      if (taken[gb] || !(m->depends ? dep : share)[ga][gb] || a->u->extent[ga] != b->u->extent[gb]) continue;
       taken[gb] = true;
       m->a[m->n] = ga;
       m->b[m->n++] = gb;
       break;
     }
-  bool scalars = !a->ngrid && !b->ngrid;
+  bool scalars = !a->u->ngrid && !b->u->ngrid;
   if (!m->n && !scalars) { m->why = no_common_index(g, a, b, m); return false; }
-  if (!suits(g, a, m, false) || !suits(g, b, m, true)) { m->why = REASON_ITERATION_SPACE; return false; }
-  if (!scalars && (m->n < a->ngrid || m->n < b->ngrid) && !parallel_enough(a, m)) { m->why = REASON_ITERATION_SPACE; return false; }
-  return true;
+  m->why = REASON_ITERATION_SPACE;
+  if (!suits(g, a->u, m, false) || !suits(g, b->u, m, true)) return false;
+  return scalars || (m->n == a->u->ngrid && m->n == b->u->ngrid) || parallel_enough(a->u, m);
+}
+
+static signed char remapped(int grid, const Match *m, bool second) {
+  for (int k = 0; k < m->n; k++) if ((second ? m->b[k] : m->a[k]) == grid) return (signed char)k;
+  return -1;
+}
+
+static void merge_accesses(Grouping *g, Node *a, const Node *b, const Match *m) {
+  Node old = *a;
+  a->reads.v = NULL;
+  a->reads.n = a->reads.cap = 0;
+  for (int side = 0; side < 2; side++) {
+    const Node *from = side ? b : &old;
+    for (int k = 0; k < from->reads.n; k++) {
+      Access x = from->reads.v[k];
+      for (int d = 0; d < 8; d++) x.grid[d] = x.grid[d] < 0 ? -1 : remapped(x.grid[d], m, side);
+      add_access(g->p->scratch, a, x);
+    }
+  }
 }
 
 static void merge(Grouping *g, Group *a, Group *b, const Match *m) {
@@ -412,86 +455,131 @@ static void merge(Grouping *g, Group *a, Group *b, const Match *m) {
 
 // ---- the greedy choice -----------------------------------------------------------------------
 
-typedef struct Pair { int a, b; Match m; } Pair;
-
-static bool better(const Grouping *g, const Pair *x, const Pair *y) {
-  if (x->m.saved != y->m.saved) return x->m.saved > y->m.saved;
-  if (x->m.depends != y->m.depends) return x->m.depends;
-  const Group *xa = g->p->groups.v[x->a], *xb = g->p->groups.v[x->b], *ya = g->p->groups.v[y->a], *yb = g->p->groups.v[y->b];
-  if (xa->key != ya->key) return xa->key < ya->key;
-  return xb->key < yb->key;
-}
-
 // The pair in the order in which it would run; for groups in no order, by key.
-static void orient(const Grouping *g, const Graph *r, int *a, int *b) {
-  bool swap = r->edge[*b * r->n + *a] || (!r->edge[*a * r->n + *b] && g->p->groups.v[*b]->key < g->p->groups.v[*a]->key);
+static void orient(const Graph *r, int *a, int *b) {
+  bool swap = r->edge[*b * r->n + *a] || (!r->edge[*a * r->n + *b] && r->node[*b].u->key < r->node[*a].u->key);
   if (swap) { int t = *a; *a = *b; *b = t; }
 }
 
-static bool best_pair(Grouping *g, const Graph *r, Pair *best) {
-  bool any = false;
-  for (int i = 0; i < r->n; i++)
-    for (int j = i + 1; j < r->n; j++) {
-      Pair c = { .a = i, .b = j };
-      orient(g, r, &c.a, &c.b);
-      if (!match(g, g->p->groups.v[c.a], g->p->groups.v[c.b], &c.m)) continue;
-      if (any && !better(g, &c, best)) continue;
-      if (detour(g->p->scratch, r, c.a, c.b) || detour(g->p->scratch, r, c.b, c.a)) continue;
-      *best = c;
-      any = true;
-    }
-  return any;
+static bool match_pair(const Grouping *g, const Graph *r, int *a, int *b, Match *m) {
+  orient(r, a, b);
+  return match(g, &r->node[*a], &r->node[*b], m);
 }
 
-static void remove_group(Pipe *p, int at) {
-  for (int i = at; i + 1 < p->groups.n; i++) p->groups.v[i] = p->groups.v[i + 1];
-  p->groups.n--;
+// More bytes first; then the smaller keys, so that nothing but the structure decides.
+static bool better(const Graph *r, double saved, int i, int j, double than, int k, int l) {
+  if (saved != than) return saved > than;
+  uint64_t x = mix(0, r->node[i].u->key) ^ mix(0, r->node[j].u->key), y = mix(0, r->node[k].u->key) ^ mix(0, r->node[l].u->key);
+  return x < y;
+}
+
+static void consider(Grouping *g, Graph *r, int i, int j) {
+  Match m;
+  int a = i, b = j;
+  Node *n = &r->node[i];
+  if (!match_pair(g, r, &a, &b, &m)) return;
+  if (n->best >= 0 && !better(r, m.saved, i, j, n->best_saved, i, n->best)) return;
+  if (detour(g->p->scratch, r, a, b) || detour(g->p->scratch, r, b, a)) return;
+  n->best = j;
+  n->best_saved = m.saved;
+}
+
+static void find_best(Grouping *g, Graph *r, int i) {
+  r->node[i].best = -1;
+  for (int j = 0; j < r->n; j++) if (j != i && r->node[j].alive) consider(g, r, i, j);
+}
+
+static int best_of_all(const Graph *r) {
+  int pick = -1;
+  for (int i = 0; i < r->n; i++) {
+    const Node *n = &r->node[i], *p = pick < 0 ? NULL : &r->node[pick];
+    if (!n->alive || n->best < 0) continue;
+    if (!p || better(r, n->best_saved, i, n->best, p->best_saved, pick, p->best)) pick = i;
+  }
+  return pick;
+}
+
+static void merge_nodes(Grouping *g, Graph *r, int a, int b, const Match *m) {
+  merge_accesses(g, &r->node[a], &r->node[b], m);
+  merge(g, r->node[a].u, r->node[b].u, m);
+  r->node[b].alive = false;
+  for (int k = 0; k < r->n; k++) {
+    r->edge[a * r->n + k] |= r->edge[b * r->n + k];
+    r->edge[k * r->n + a] |= r->edge[k * r->n + b];
+  }
+  r->edge[a * r->n + a] = r->edge[a * r->n + b] = r->edge[b * r->n + a] = false;
+}
+
+static void merge_greedily(Grouping *g) {
+  Graph r = graph_make(g);
+  for (int i = 0; i < r.n; i++) find_best(g, &r, i);
+  for (int pick; (pick = best_of_all(&r)) >= 0;) {
+    int a = pick, b = r.node[pick].best;
+    Match m;
+    bool can = match_pair(g, &r, &a, &b, &m) && !detour(g->p->scratch, &r, a, b) && !detour(g->p->scratch, &r, b, a);
+    if (!can) { find_best(g, &r, pick); if (r.node[pick].best == b || r.node[pick].best == a) r.node[pick].best = -1; continue; }
+    merge_nodes(g, &r, a, b, &m);
+    find_best(g, &r, a);
+    for (int i = 0; i < r.n; i++) {
+      if (!r.node[i].alive || i == a) continue;
+      if (r.node[i].best == a || r.node[i].best == b) find_best(g, &r, i);
+      else consider(g, &r, i, a);
+    }
+  }
+  int n = 0;
+  for (int i = 0; i < r.n; i++) if (r.node[i].alive) g->p->groups.v[n++] = r.node[i].u;
+  g->p->groups.n = n;
 }
 
 // ---- order, remarks --------------------------------------------------------------------------
 
-// Topological, ready groups by key: the same order whatever the source's.
+// Topological, ready ones by key: the same order whatever the source's. before[i * n + j]: i before j. False for a cycle.
+static bool topological(Arena *s, int n, const bool *before, const uint64_t *key, int *out) {
+  int *waits = arena_array(s, int, n + 1);
+  bool *done = arena_array(s, bool, n + 1);
+  for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) waits[j] += before[i * n + j];
+  for (int k = 0; k < n; k++) {
+    int pick = -1;
+    for (int i = 0; i < n; i++) if (!done[i] && !waits[i] && (pick < 0 || key[i] < key[pick])) pick = i;
+    if (pick < 0) return false;
+    done[pick] = true;
+    out[k] = pick;
+    for (int j = 0; j < n; j++) waits[j] -= before[pick * n + j];
+  }
+  return true;
+}
+
 static void order_groups(Grouping *g) {
   Pipe *p = g->p;
   Graph r = graph_make(g);
-  bool *done = arena_array(p->scratch, bool, r.n + 1);
-  Group **out = arena_array(p->scratch, Group *, r.n + 1);
-  for (int k = 0; k < r.n; k++) {
-    int pick = -1;
-    for (int i = 0; i < r.n; i++) {
-      bool ready = !done[i];
-      for (int j = 0; j < r.n && ready; j++) ready = done[j] || !r.edge[j * r.n + i];
-      if (ready && (pick < 0 || p->groups.v[i]->key < p->groups.v[pick]->key)) pick = i;
-    }
-    done[pick] = true;
-    out[k] = p->groups.v[pick];
-  }
-  for (int k = 0; k < r.n; k++) p->groups.v[k] = out[k], out[k]->id = k;
+  uint64_t *key = arena_array(p->scratch, uint64_t, r.n + 1);
+  int *order = arena_array(p->scratch, int, r.n + 1);
+  for (int i = 0; i < r.n; i++) key[i] = r.node[i].u->key;
+  bool ordered = topological(p->scratch, r.n, r.edge, key, order);
+  assert(ordered && "merging keeps the groups free of cycles");
+  for (int k = 0; k < r.n; k++) p->groups.v[k] = r.node[order[k]].u, p->groups.v[k]->id = k;
 }
 
-static bool reads_tensor(Grouping *g, Eqn *q, const Tensor *t) {
-  Reads r = g->reads[q->def->id];
-  for (int k = 0; k < r.v.n; k++) if (r.v.v[k]->u.t == t) return true;
+static bool reads_tensor(const Grouping *g, const Eqn *q, const Tensor *t) {
+  const Reads *r = &g->reads[q->def->id];
+  for (int k = 0; k < r->v.n; k++) if (r->v.v[k]->u.t == t) return true;
   return false;
 }
 
 static void order_members(Grouping *g, Group *u) {
-  if (u->m.v[0].q->scc && u->m.n > 1) return;       // a recurrence keeps its own order
-  Member *out = arena_array(g->p->scratch, Member, u->m.n);
-  bool *done = arena_array(g->p->scratch, bool, u->m.n);
-  for (int k = 0; k < u->m.n; k++) {
-    int pick = -1;
-    for (int i = 0; i < u->m.n; i++) {
-      bool ready = !done[i];
-      for (int j = 0; j < u->m.n && ready; j++)
-        ready = done[j] || j == i || !reads_tensor(g, u->m.v[i].q, u->m.v[j].q->def);
-      if (ready && (pick < 0 || g->key[u->m.v[i].q->def->id] < g->key[u->m.v[pick].q->def->id])) pick = i;
-    }
-    if (pick < 0) return;       // members of a recurrence among others: as they stand
-    done[pick] = true;
-    out[k] = u->m.v[pick];
+  int n = u->m.n;
+  Arena *s = g->p->scratch;
+  bool *before = arena_array(s, bool, (size_t)n * (size_t)n + 1);
+  uint64_t *key = arena_array(s, uint64_t, n + 1);
+  int *order = arena_array(s, int, n + 1);
+  for (int i = 0; i < n; i++) {
+    key[i] = g->key[u->m.v[i].q->def->id];
+    for (int j = 0; j < n; j++) before[i * n + j] = i != j && reads_tensor(g, u->m.v[j].q, u->m.v[i].q->def);
   }
-  memcpy(u->m.v, out, (size_t)u->m.n * sizeof *out);
+  if (!topological(s, n, before, key, order)) return;       // a recurrence keeps its own order
+  Member *out = arena_array(s, Member, n + 1);
+  for (int k = 0; k < n; k++) out[k] = u->m.v[order[k]];
+  memcpy(u->m.v, out, (size_t)n * sizeof *out);
 }
 
 static void remark(Grouping *g, const Group *a, const Group *b, const Match *m, bool indirect) {
@@ -515,8 +603,8 @@ static void remarks(Grouping *g) {
   for (int a = 0; a < r.n; a++)
     for (int b = a + 1; b < r.n; b++) {
       Match m;
-      bool can = match(g, g->p->groups.v[a], g->p->groups.v[b], &m);
-      if (m.saved > 0) remark(g, g->p->groups.v[a], g->p->groups.v[b], &m, can);
+      bool can = match(g, &r.node[a], &r.node[b], &m);
+      if (m.saved > 0) remark(g, r.node[a].u, r.node[b].u, &m, can);
     }
 }
 
@@ -547,13 +635,7 @@ bool pass_group(Pipe *p) {
   find_reads(&g);
   find_keys(&g);
   make_units(&g);
-  Pair best;
-  while (!p->opt.no_fuse) {
-    Graph r = graph_make(&g);
-    if (!best_pair(&g, &r, &best)) break;
-    merge(&g, p->groups.v[best.a], p->groups.v[best.b], &best.m);
-    remove_group(p, best.b);
-  }
+  if (!p->opt.no_fuse) merge_greedily(&g);
   order_groups(&g);
   for (int i = 0; i < p->groups.n; i++) order_members(&g, p->groups.v[i]);
   if (!p->opt.no_fuse) remarks(&g);

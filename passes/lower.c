@@ -135,7 +135,7 @@ static void look_at_read(void *cx, Expr *e) {
 
 // 0: `to` needs nothing of `from`; 1: it may run in the same loop; 2: only after it.
 static int dependence(Lower *l, const Item *from, const NextLoop *a, const Item *to, const NextLoop *b) {
-  if (!lower_reads(to->q, from->q->def)) return 0;
+  if (!lower_reads(l, to->q, from->q->def)) return 0;
   if (from->q->scc && from->q->scc == to->q->scc && !from->has_pos[from->q->order_ix[0]]) return 1;   // they run in order together
   Carried c = { l, from, to, a, b, false, true };
   eqn_visit(l->p->scratch, to->q, look_at_read, &c);
@@ -232,8 +232,8 @@ static void store_value(Lower *l, Item *it, Expr *value) {
   lower_emit(l, s);
 }
 
-static bool read_inside(const Lower *l, const Tensor *t) {
-  for (int i = 0; i < l->u->m.n; i++) if (lower_reads(l->u->m.v[i].q, t)) return true;
+static bool read_inside(Lower *l, const Tensor *t) {
+  for (int i = 0; i < l->u->m.n; i++) if (lower_reads(l, l->u->m.v[i].q, t)) return true;
   return false;
 }
 
@@ -511,7 +511,9 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   l.depths = map_make(p->scratch);
   l.uses = map_make(p->scratch);
   l.counted = map_make(p->scratch);
-  l.state = arena_array(p->scratch, Member_state, p->fn->tensors.n + 1);
+  l.reads = map_make(p->scratch);
+  l.ntensors = p->fn->tensors.n;
+  l.state = arena_array(p->scratch, Member_state, l.ntensors + 1);
   for (int i = 0; i < u->m.n; i++) l.state[u->m.v[i].q->def->id].member = true;
   l.facts = safe_ranges(p->fn, p->scratch);
   Kernel *k = l.k = arena_new(p->a, Kernel);

@@ -49,8 +49,9 @@ typedef struct Lower {
   Map index_scope;      // Index → Scope that binds it
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
   Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
+  Map reads;            // Eqn → which tensors it reads, by id
   Map names;            // Name → how often used
-  Member_state *state;  // by tensor id
+  Member_state *state; int ntensors;    // by tensor id; how many there are
   const bool *read_elsewhere;   // by tensor id: read by other kernels
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
@@ -86,7 +87,7 @@ bool lower_dims_only(const Expr *e);                // dimensions and constants
 Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variable unless it is one
 bool lower_nonempty(Lower *l, Expr *reduce);
 bool lower_too_big(Lower *l);
-bool lower_reads(const Eqn *q, const Tensor *t);
+bool lower_reads(Lower *l, Eqn *q, const Tensor *t);
 void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
 
 // Split reductions (lower_split.c).

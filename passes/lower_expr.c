@@ -52,8 +52,15 @@ void lower_mark_reads(Arena *scratch, Eqn *q, bool *read) {
   eqn_visit(scratch, q, mark_read, &(ReadMark){ read });
 }
 
-bool lower_reads(const Eqn *q, const Tensor *t) {
-  return expr_reads(q->body, t) || (q->cond && expr_reads(q->cond, t));
+// Asked for every pair of members at every level of loops: remembered per equation.
+bool lower_reads(Lower *l, Eqn *q, const Tensor *t) {
+  bool *reads = map_getp(&l->reads, q);
+  if (!reads) {
+    reads = arena_array(l->p->scratch, bool, l->f->tensors.n + 1);
+    lower_mark_reads(l->p->scratch, q, reads);
+    map_putp(&l->reads, q, reads);
+  }
+  return reads[t->id];
 }
 
 // ---- sites and checks --------------------------------------------------------------------------
@@ -156,7 +163,11 @@ bool lower_nonempty(Lower *l, Expr *reduce) {
 
 // ---- where an expression can be computed -------------------------------------------------------
 
+// Tensors made on the way (arrays of a block format) are newer than the table of members.
+static bool is_member(const Lower *l, const Tensor *t) { return t->id < l->ntensors && l->state[t->id].member; }
+
 static const Member_state *open_value(Lower *l, const Expr *read) {
+  if (!is_member(l, read->u.t)) return NULL;
   const Member_state *st = &l->state[read->u.t->id];
   if (!st->value) return NULL;
   bool open = false;
@@ -189,8 +200,8 @@ static int depth_fresh(Lower *l, Expr *e, bool *stable) {
   if (e->op == OP_VAR) return depth_of_name(l, e->u.var);
   if (e->op == OP_REDUCE) return PINNED;
   int d = 0;
-  if (e->op == OP_READ && !plainly_safe(l, e)) return PINNED;
-  if (e->op == OP_READ && l->state[e->u.t->id].member) {
+  if (e->op == OP_READ && (!plainly_safe(l, e) || e->u.t->id >= l->ntensors)) return PINNED;
+  if (e->op == OP_READ && is_member(l, e->u.t)) {
     *stable = false;                        // depends on which loops are open
     const Member_state *st = open_value(l, e);
     if (!st) return PINNED;

@@ -5,7 +5,7 @@
 
 Each step is a Plait program beside this file, run with `plait run` on the model's own tensors; quantised matrices go in
 as the bytes that the weights file holds. A step's result is compared, element by element, with float64 arithmetic on the
-same inputs, within bounds that follow from the computation (bounds.py). The exit status is 1 when one is exceeded.
+same inputs, within bounds that follow from the computation (reference.py, bounds.py). The exit status is 1 when one is exceeded.
 """
 import argparse
 import json
@@ -20,14 +20,13 @@ from typing import Callable
 
 import numpy as np
 
-import bounds
-from bounds import Val, exact
+from bounds import U, Val, exact, softmax
 from model import Model, Weights, weights_file
+from reference import add_norm, attend, gate_up, head, mlp_half, qkv
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SLICE = HERE.parent / "data" / "smollm2"
-EPS = float(np.float32(1e-5))
 
 
 def say(text: str) -> None:
@@ -118,42 +117,6 @@ def size(n: float) -> str:
     return f"{n:.3g} GB"
 
 
-# ---- The steps in float64, with bounds ---------------------------------------------------------------------------
-
-def qkv(x: Val, g: np.ndarray, w: dict[str, Weights], pos: np.ndarray, base: float) -> tuple[Val, Val, Val]:
-    n = bounds.rms_norm(x, g, EPS)
-    q, k, v = (heads(bounds.project(n, w[name])) for name in ("wq", "wk", "wv"))
-    return bounds.rope_pairs(q, pos, base), bounds.rope_pairs(k, pos, base), v
-
-
-def attend(q: Val, k: Val, v: Val, wo: Weights) -> Val:
-    o = bounds.causal_attention(q, k, v)
-    return bounds.project(Val(o.v.reshape(len(o.v), -1), o.e.reshape(len(o.v), -1)), wo)
-
-
-def heads(x: Val) -> Val:
-    shape = (x.v.shape[0], -1, 64)
-    return Val(x.v.reshape(shape), x.e.reshape(shape))
-
-
-def add_norm(x: Val, r: Val, g: np.ndarray) -> tuple[Val, Val]:
-    s = bounds.add(x, r)
-    return s, bounds.rms_norm(s, g, EPS)
-
-
-def gate_up(h: Val, gate: Weights, up: Weights) -> Val:
-    return bounds.mul(bounds.silu(bounds.project(h, gate)), bounds.project(h, up))
-
-
-def mlp_half(x: Val, r: Val, g: np.ndarray, w: dict[str, Weights]) -> Val:
-    s, h = add_norm(x, r, g)
-    return bounds.add(s, bounds.project(gate_up(h, w["gate"], w["up"]), w["down"]))
-
-
-def head(x: Val, g: np.ndarray, table: Weights) -> Val:
-    return bounds.project(bounds.rms_norm(x, g, EPS), table)
-
-
 # ---- The whole model ---------------------------------------------------------------------------------------------
 
 class Layer:
@@ -173,7 +136,7 @@ def check_decoding(model: Model) -> None:
     for name in ("blk.0.ffn_gate", "token_embd"):
         t = model.tensors[name + ".weight"]
         theirs, (ours, sizes) = dequantize(t.data[:64], t.tensor_type), Weights(t.data[:64], t.tensor_type.name.lower()).decode()
-        assert (np.abs(theirs - ours) <= bounds.U * sizes).all(), name
+        assert (np.abs(theirs - ours) <= U * sizes).all(), name
 
 
 class Pass:
@@ -269,233 +232,18 @@ def back(plait: Plait, table: Table, last: np.ndarray, g: np.ndarray, rows: Weig
     logits, = plait.run("head", ["logits"], x=last, g=g, table=rows)
     table.step("last token: final norm and head", "head", {"T": 1, "D": d, "V": v}, [(logits, head(exact(last), g, rows))])
     p, = plait.run("softmax", ["p"], logits=logits)
-    table.step(f"last token: softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, bounds.softmax(exact(logits)))])
+    table.step(f"last token: softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, softmax(exact(logits)))])
     return logits, p
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    return bounds.softmax(exact(logits)).v
+    return softmax(exact(logits)).v
 
 
 def top(p: np.ndarray, alone: np.ndarray, name: Callable[[int], str], text: str) -> None:
     print(f"What follows {text!r}:\n\n  {'token':<14} {'plait':>8} {'float64':>8}")
     for k in np.argsort(-p)[:5]:
         print(f"  {name(k)!r:<14} {p[k]:8.4f} {alone[k]:8.4f}")
-
-
-def explain(self, program: str, dims: dict[str, int], *options: str) -> str:
-        given = [a for name, n in dims.items() for a in ("-D", f"{name}={n}")]
-        return self.call("explain", str(HERE / f"{program}.plait"), *given, *options)
-
-
-class Table:
-    """One row for each step."""
-
-    ROW = "{:<42} {:<10} {:>7} {:>10} {:>9} {:>8} {:>9} {:>7}"
-
-    def __init__(self, plait: Plait):
-        self.plait, self.rows, self.failed = plait, [], 0
-
-    def step(self, what: str, program: str, dims: dict[str, int], pairs: list[tuple[np.ndarray, Val]]) -> None:
-        """Compares results with their references and adds the row. Several layers may share one."""
-        found = [compare(got, ref) for got, ref in pairs]
-        (error, bound, _), used = max(found), max(f[2] for f in found)
-        report = json.loads(self.plait.explain(program, dims, "--json"))
-        self.failed += not used <= 1
-        self.rows.append(self.ROW.format(
-            what, program, len(report["kernels"]), number(error), number(bound),
-            "exact" if bound == 0 == error else f"{100 * used:.2f} %" if used <= 1 else "FAILED",
-            size(report["bytes_fused"]), f"{report['bytes_fused'] / report['bytes_minimum']:.2f}"))
-        say("  " + what)
-
-    def print(self) -> None:
-        head = self.ROW.format("step", "program", "kernels", "error", "bound", "of bound", "moved", "÷ least")
-        print("\n".join(["", head, "─" * len(head), *self.rows, ""]))
-        print("error: the largest, and the bound of that element; of bound: the largest share that any element takes of its own.\n"
-              "moved: bytes to and from memory in one run; ÷ least: beside reading each input and writing each result once.\n")
-
-
-def compare(got: np.ndarray, ref: Val) -> tuple[float, float, float]:
-    """The largest error, its bound, and the largest error / bound of any element. NaN is beyond all bounds."""
-    if got.shape != ref.v.shape or not np.isfinite(got).all():
-        return float("inf"), 0.0, float("inf")
-    error, bound = np.abs(got - ref.v).ravel(), ref.e.ravel()
-    k = int(np.argmax(error))
-    used = np.where(error > 0, error / np.maximum(bound, 1e-300), 0.0)
-    return float(error[k]), float(bound[k]), float(np.max(used))
-
-
-def number(x: float) -> str:
-    return "0" if x == 0 else f"{x:.1e}"
-
-
-def size(n: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} GB"
-
-
-# ---- The steps in float64, with bounds ---------------------------------------------------------------------------
-
-def qkv(x: Val, g: np.ndarray, w: dict[str, Weights], pos: np.ndarray, base: float) -> tuple[Val, Val, Val]:
-    n = bounds.rms_norm(x, g, EPS)
-    q, k, v = (heads(bounds.project(n, w[name])) for name in ("wq", "wk", "wv"))
-    return bounds.rope_pairs(q, pos, base), bounds.rope_pairs(k, pos, base), v
-
-
-def attend(q: Val, k: Val, v: Val, wo: Weights) -> Val:
-    o = bounds.causal_attention(q, k, v)
-    return bounds.project(Val(o.v.reshape(len(o.v), -1), o.e.reshape(len(o.v), -1)), wo)
-
-
-def heads(x: Val) -> Val:
-    shape = (x.v.shape[0], -1, 64)
-    return Val(x.v.reshape(shape), x.e.reshape(shape))
-
-
-def add_norm(x: Val, r: Val, g: np.ndarray) -> tuple[Val, Val]:
-    s = bounds.add(x, r)
-    return s, bounds.rms_norm(s, g, EPS)
-
-
-def gate_up(h: Val, gate: Weights, up: Weights) -> Val:
-    return bounds.mul(bounds.silu(bounds.project(h, gate)), bounds.project(h, up))
-
-
-def mlp_half(x: Val, r: Val, g: np.ndarray, w: dict[str, Weights]) -> Val:
-    s, h = add_norm(x, r, g)
-    return bounds.add(s, bounds.project(gate_up(h, w["gate"], w["up"]), w["down"]))
-
-
-def head(x: Val, g: np.ndarray, table: Weights) -> Val:
-    return bounds.project(bounds.rms_norm(x, g, EPS), table)
-
-
-# ---- The whole model ---------------------------------------------------------------------------------------------
-
-class Layer:
-    """The weights of one decoder layer, by the names that the programs use."""
-
-    def __init__(self, model: Model, k: int):
-        get = lambda names: {a: model.matrix(f"blk.{k}.{b}") for a, b in names.items()}
-        self.g1, self.g2 = model.norm(f"blk.{k}.attn_norm"), model.norm(f"blk.{k}.ffn_norm")
-        self.qkv = get({"wq": "attn_q", "wk": "attn_k", "wv": "attn_v"})
-        self.wo = model.matrix(f"blk.{k}.attn_output")
-        self.mlp = get({"gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"})
-
-
-def check_decoding(model: Model) -> None:
-    """Our decoding of blocks against the gguf package's, which rounds to float32."""
-    from gguf.quants import dequantize
-    for name in ("blk.0.ffn_gate", "token_embd"):
-        t = model.tensors[name + ".weight"]
-        theirs, (ours, sizes) = dequantize(t.data[:64], t.tensor_type), Weights(t.data[:64], t.tensor_type.name.lower()).decode()
-        assert (np.abs(theirs - ours) <= bounds.U * sizes).all(), name
-
-
-class Pass:
-    """A forward pass through Plait, and beside it, in a thread of its own, the checks and the same pass in float64."""
-
-    def __init__(self, plait: Plait, model: Model, ids: np.ndarray):
-        self.plait, self.model, self.pos = plait, model, np.arange(len(ids), dtype=np.int32)
-        self.embedding = model.matrix("token_embd")
-        self.x, = plait.run("embed", ["x"], table=self.embedding, ids=ids)
-        self.free = exact(self.x)                # what float64 alone makes of the tokens
-        self.checks = {"qkv": [], "attend": [], "mlp": []}
-        self.pool = ThreadPoolExecutor(1)
-
-    def layer(self, k: int) -> Future:
-        run, w, x = self.plait.run, Layer(self.model, k), self.x
-        q, k, v = run("qkv", ["q", "k", "v"], x=x, g=w.g1, pos=self.pos, **w.qkv)
-        self.r, = run("attend", ["r"], q=q, k=k, v=v, wo=w.wo)
-        self.x, = run("mlp", ["y"], x=x, r=self.r, g=w.g2, **w.mlp)
-        return self.pool.submit(self.check, w, x, q, k, v, self.r, self.x)
-
-    def check(self, w: Layer, x, q, k, v, r, y) -> None:
-        inputs = self.pos, self.model.base
-        self.checks["qkv"] += zip((q, k, v), qkv(exact(x), w.g1, w.qkv, *inputs))
-        self.checks["attend"].append((r, attend(exact(q), exact(k), exact(v), w.wo)))
-        self.checks["mlp"].append((y, mlp_half(exact(x), exact(r), w.g2, w.mlp)))
-        alone = attend(*map(drop, qkv(self.free, w.g1, w.qkv, *inputs)), w.wo)
-        self.free = drop(mlp_half(self.free, drop(alone), w.g2, w.mlp))
-
-
-def drop(a: Val) -> Val:
-    return exact(a.v)
-
-
-def show_text(text: str, tokens: list[str]) -> None:
-    print(f"text    {text!r}\ntokens  {len(tokens)}: {' '.join(map(repr, tokens))}", flush=True)
-
-
-def online(plait: Plait, table: Table, text: str) -> None:
-    say("reading the weights")
-    path = weights_file()
-    model = Model(path)
-    check_decoding(model)
-    tokens = model.tokenizer
-    ids = np.array(tokens.encode(text), dtype=np.int32)
-    assert tokens.decode(ids) == text
-    emb, g = model.matrix("token_embd"), model.norm("output_norm")
-    v, d = emb.shape
-    print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB: {model.layers} layers, {d} wide, {v} tokens")
-    show_text(text, [tokens.decode([k]) for k in ids])
-
-    say("running")
-    run = Pass(plait, model, ids)
-    dims = {"T": len(ids), "D": d}
-    table.step("embedding of the tokens, 8-bit table", "embed", {**dims, "V": v}, [(run.x, exact(emb.rows(ids).decode()[0]))])
-    first = Layer(model, 0)
-    f = first.mlp["gate"].shape[0]
-    x, done = run.x, [run.layer(0)]
-    front(plait, table, x, run.r, first.g2, first.mlp["gate"], first.mlp["up"])
-    for k in range(1, model.layers):
-        done.append(run.layer(k))
-        if k % 5 == 4:
-            say(f"  {k + 1} of {model.layers} layers")
-    for future in done:
-        future.result()
-    checks = run.checks
-    table.step("norm, projections, positions: all layers", "qkv", {**dims, "H": model.heads, "G": model.kv_heads}, checks["qkv"])
-    table.step("attention and its projection: all layers", "attend", {**dims, "H": model.heads, "G": model.kv_heads, "E": 64}, checks["attend"])
-    table.step("MLP with residuals: all layers", "mlp", {**dims, "F": f}, checks["mlp"])
-    logits, p = back(plait, table, run.x[-1:], g, emb)
-
-    alone = head(run.free[-1:], g, emb).v
-    table.print()
-    top(p[0], probabilities(alone)[0], lambda k: tokens.decode([k]), text)
-    print(f"\nfloat64: the whole pass from the tokens on, without Plait. Its logits differ by at most "
-          f"{np.max(np.abs(logits - alone)):.1e}; they span {np.ptp(alone):.0f}.")
-    table.failed += int(np.argmax(alone) != np.argmax(logits))
-    explain(plait, {**dims, "F": f})
-
-
-def front(plait: Plait, table: Table, x: np.ndarray, r: np.ndarray, g: np.ndarray, gate: Weights, up: Weights) -> None:
-    """Layer 0's residual, norm and gated activation, each looked at alone."""
-    dims = {"T": x.shape[0], "D": x.shape[1]}
-    s, h = plait.run("add_norm", ["s", "h"], x=x, r=r, g=g)
-    table.step("layer 0: residual, rounded once", "add_norm", dims, [(s, exact(x + r))])
-    table.step("layer 0: its norm, in the same kernel", "add_norm", dims, [(h, add_norm(exact(x), exact(r), g)[1])])
-    f, = plait.run("gate_up", ["f"], h=h, gate=gate, up=up)
-    table.step("layer 0: silu(gate) * up, 4-bit weights", "gate_up", {**dims, "F": gate.shape[0]}, [(f, gate_up(exact(h), gate, up))])
-
-
-def back(plait: Plait, table: Table, last: np.ndarray, g: np.ndarray, rows: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of the last token, and their softmax."""
-    v, d = rows.shape
-    logits, = plait.run("head", ["logits"], x=last, g=g, table=rows)
-    table.step("last token: final norm and head", "head", {"T": 1, "D": d, "V": v}, [(logits, head(exact(last), g, rows))])
-    p, = plait.run("softmax", ["p"], logits=logits)
-    table.step(f"last token: softmax of {v} logits", "softmax", {"T": 1, "V": v}, [(p, bounds.softmax(exact(logits)))])
-    return logits, p
-
-
-def top(p: np.ndarray, reference: np.ndarray, texts: list[str], text: str) -> None:
-    print(f"What follows {text!r}:\n\n  {'token':<14} {'plait':>8} {'float64':>8}")
-    for k in np.argsort(-p)[:5]:
-        print(f"  {texts[k]!r:<14} {p[k]:8.4f} {reference[k]:8.4f}")
 
 
 def explain(plait: Plait, dims: dict[str, int]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from bounds import exact
 from model import PACKAGE, Model, weights_file
-from run import SLICE, Layer, attend, drop, head, mlp_half, qkv
+from reference import attend, head, mlp_half, qkv
+from run import SLICE, Layer, drop
 
 TEXT = "The capital of France is"
 ROWS, CANDIDATES = 192, 256

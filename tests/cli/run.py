@@ -528,6 +528,11 @@ def passes_are_listed_dumped_stopped_and_checked():
         assert re.search(r"^%s " % name, d.err, re.M), (name, d.err)
 
 
+def passes_can_be_checked_against_the_interpreter():
+    for text in (SCALE, ROWS, APPEND):
+        expect(plait("emit", write("p.plait", text), "--check-passes"), 0, "passes checked on random inputs")
+
+
 def explain_needs_every_dimension_and_says_how():
     path = write("r.plait", ROWS)
     expect(plait("explain", path), 2, "`N`, `D`", "plait explain %s -D N=4096 -D D=1024" % path)

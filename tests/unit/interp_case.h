@@ -45,14 +45,19 @@ static inline Case case_entry(const char *text, const char *entry) {
 
 static inline Case case_of(const char *text) { return case_entry(text, NULL); }
 
-static inline Case case_file(const char *path, const char *entry) {
+// A program of tests/language, with bounds.
+static inline Case case_file(const char *name) {
+  char path[1000], text[1 << 14];
+  const char *slash = strrchr(__FILE__, '/');
+  snprintf(path, sizeof path, "%.*s/../language/%s.plait", slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", name);
   FILE *in = fopen(path, "rb");
   ck_assert_msg(in != NULL, "cannot open %s", path);
-  static char text[1 << 16];
   size_t n = fread(text, 1, sizeof text - 1, in);
   text[n] = '\0';
   fclose(in);
-  return case_entry(text, entry);
+  Case c = case_entry(text, NULL);
+  c.with_bounds = true;
+  return c;
 }
 
 static inline int64_t view_elements(const View *v) {
@@ -184,6 +189,34 @@ static inline void case_end(Case *c) {
   for (int k = 0; k < c->f->results.n; k++) free(c->results[k].data);
   for (int k = 0; k < LIMIT_PARAMS; k++) free(c->bounds[k]);
   arena_destroy(c->a);
+}
+
+// f16 bits to and from values, for the bytes of blocks (normal numbers and 0).
+static inline double f16_value(const unsigned char *p) {
+  unsigned u = p[0] | (unsigned)p[1] << 8;
+  if ((u & 0x7FFF) == 0) return 0;
+  return ldexp((u & 1023) + 1024, (int)(u >> 10 & 31) - 25) * (u >> 15 ? -1 : 1);
+}
+static inline void f16_put(unsigned char *p, double x) {
+  int e;
+  double m = frexp(fabs(x), &e);
+  unsigned u = x == 0 ? 0 : (unsigned)(ldexp(m, 11) - 1024) | (unsigned)(e + 14) << 10 | (x < 0 ? 1u << 15 : 0);
+  p[0] = (unsigned char)u;
+  p[1] = (unsigned char)(u >> 8);
+}
+
+// uniform(seed, c): Philox-4x32-10 as the paper's table 2 and figure 2 give it, written out apart from ir/ops.c.
+static inline double philox_uniform(uint64_t seed, int64_t c) {
+  uint64_t block = (uint64_t)(c >= 0 ? c / 4 : -((3 - c) / 4));
+  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, ctr[4] = {(uint32_t)block, (uint32_t)(block >> 32)};
+  for (int round = 0; round < 10; round++) {
+    uint64_t p = ctr[0] * 0xD2511F53ull, q = ctr[2] * 0xCD9E8D57ull;
+    uint32_t out[4] = {(uint32_t)(q >> 32) ^ ctr[1] ^ key[0], (uint32_t)q, (uint32_t)(p >> 32) ^ ctr[3] ^ key[1], (uint32_t)p};
+    memcpy(ctr, out, sizeof out);
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  return (ctr[(uint64_t)c - 4 * block] >> 8) * 0x1p-24;
 }
 
 #define ck_assert_close(a, b, rel)                                                                                  \

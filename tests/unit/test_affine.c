@@ -131,6 +131,17 @@ START_TEST(pairs_and_halves_of_an_even_dimension) {
   ck_assert(!in_range(&w, quo(&w, w.i[1], two), half));
   ranges_assume(w.r, op(&w, OP_EQ, mod(&w, w.d[0], two), num(&w, 0)), true);
   ck_assert(in_range(&w, quo(&w, w.i[1], two), half));
+  Expr *even = op(&w, OP_EQ, mod(&w, w.i[1], two), num(&w, 0));
+  ck_assert(!in_range(&w, add(&w, w.i[1], num(&w, 1)), w.d[0]));
+  ranges_push(w.r);
+  ranges_assume(w.r, even, true);                       // rope's pairs
+  ck_assert(in_range(&w, add(&w, w.i[1], num(&w, 1)), w.d[0]));
+  ck_assert(!in_range(&w, add(&w, w.i[1], two), w.d[0]));
+  ranges_pop(w.r);
+  ranges_push(w.r);
+  ranges_assume(w.r, even, false);
+  ck_assert(in_range(&w, sub(&w, w.i[1], num(&w, 1)), w.d[0]));
+  ranges_pop(w.r);
   Expr *other = op(&w, OP_BITXOR, w.i[1], num(&w, 1));  // the partner in a pair; not found, and that is sound
   ck_assert(range_prove_ge0(w.r, w.x, other));
   arena_destroy(w.a);
@@ -159,6 +170,16 @@ START_TEST(a_false_disjunction_and_a_true_one_differ) {
   Expr *either = op(&w, OP_OR, op(&w, OP_LT, w.i[0], w.d[1]), op(&w, OP_LT, w.i[0], w.d[2]));
   ranges_assume(w.r, either, true);
   ck_assert(!in_range(&w, w.i[0], w.d[1]));
+  arena_destroy(w.a);
+} END_TEST
+
+START_TEST(products_of_an_even_dimension) {
+  World w = world();                                    // layer's wk[g * E + e, i], with rope's E % 2 == 0
+  below(&w, 0, w.d[2]);
+  below(&w, 1, w.d[3]);
+  ranges_assume(w.r, op(&w, OP_EQ, mod(&w, w.d[3], num(&w, 2)), num(&w, 0)), true);
+  ck_assert(in_range(&w, add(&w, mul(&w, w.i[0], w.d[3]), w.i[1]), mul(&w, w.d[2], w.d[3])));
+  ck_assert(!in_range(&w, add(&w, mul(&w, w.i[0], w.d[3]), add(&w, w.i[1], num(&w, 1))), mul(&w, w.d[2], w.d[3])));
   arena_destroy(w.a);
 } END_TEST
 
@@ -342,7 +363,9 @@ static Expr *random_condition(World *w, unsigned long long *seed, int depth, boo
     return op(w, r & 16 ? OP_AND : OP_OR, a, b);
   }
   if (depth && r % 7 == 0) return expr_op1(w->x, OP_NOT, random_condition(w, seed, depth - 1, indices), NO_SPAN);
-  return op(w, choice[r / 64 % 6], random_expr(w, seed, 1, indices), random_expr(w, seed, 1, indices));
+  Expr *a = random_expr(w, seed, 1, indices), *b = random_expr(w, seed, 1, indices);
+  if (r % 3 == 0) return op(w, r & 32 ? OP_EQ : OP_NE, mod(w, a, b), num(w, 0));
+  return op(w, choice[r / 64 % 6], a, b);
 }
 
 typedef struct Trial { World *w; Expr *lo[4], *hi[4], *cond, *goal; bool truth; int points; } Trial;
@@ -419,6 +442,7 @@ int main(void) {
                           pairs_and_halves_of_an_even_dimension,
                           guards_are_used,
                           a_false_disjunction_and_a_true_one_differ,
+                          products_of_an_even_dimension,
                           scans_reach_only_what_lies_before,
                           where_conditions_bound_scalars,
                           data_is_in_range_only_as_its_type_or_a_guard_says,

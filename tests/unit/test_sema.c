@@ -198,7 +198,7 @@ START_TEST(a_scalar_function_works_elementwise_with_all_that_is_in_it) {
 START_TEST(mixed_operands_are_joined) {
   has("fn f(x: i32[N], z: u32[N]) -> y: i64[N] { y = x + z }", "i64(x[i]) + z[i]");
   has("fn f(x: i32[N]) -> y: f32[N] { y = x / 2 }", "f32(x[i]) / 2.0");
-  has("fn f(x: i8[N], m: bool[N]) -> y: i32[N] { y[i] = x[i] + m[i] }", "x[i] + i32(m[i])");
+  has("fn f(x: i8[N], m: bool[N]) -> y: i32[N] { y[i] = x[i] + m[i] }", "y[i < N] = x[i] + m[i]");
   has("fn f(x: f64[N]) -> y: f64[N] { y[i] = x[i] * 0.1 + f64(0.1) }", "x[i] * 0.1 + 0.1");
   has("fn f(x: u32[N]) -> y: i64[N] { y[i] = x[i] + -1 }", "x[i] + i64(-1)");
 } END_TEST
@@ -254,7 +254,7 @@ START_TEST(an_argument_is_rounded_to_its_parameters_type) {
 START_TEST(a_scalar_fills_a_tensor_parameter) {
   has("fn f(x: f32[N, D]) -> y: f32[N, D] { y = layer_norm(x, 1, 0, 1e-6) }", "rsqrt(y_v[b0] + 1e-06) * 1.0 + 0.0");
   has("fn g(x: f32[N], w: f32[N]) -> y: f32[N] { y[i] = x[i] * (w[i - 1] ?? 0) }\nfn f(x: f32[N]) -> y: f32[N] { y = g(x, 3) }",
-      "(if 0 <= i - 1 and i - 1 < N then 3.0 else 0.0)");
+      "(if 0 <= i - 1 and i - 1 < N then f32(3.0) else 0.0)");
   has("fn g(x: f32[N], w: f32[N], k: i64) -> y: f32[N] { y[i] = x[i] * w[k] }\nfn f(x: f32[N], k: i64) -> y: f32[N] { y = g(x, 3, k) }",
       "y_w[i < N] = 3.0\n  y[i < N] = x[i] * y_w[k]");     // w[k] may be out of range and must say so
 } END_TEST
