@@ -173,6 +173,7 @@ static Fn *elaborate(Program *p, Item *item, Arena *a, Choice c) {
   fr->ndots = fr->dots ? c.ndots : 0;
   invent_types(fr, c);
   if (entry_head(fr)) function_body(fr);
+  p->stopped = p->stopped || s->stop;
   if (s->x->overflow && !s->stop) sema_error(fr, E_limit_nodes, item->at, "more than %d expressions after inlining", LIMIT_NODES);
   return p->d->errors == errors ? s->f : NULL;
 }
@@ -246,6 +247,6 @@ static void check_item(Program *p, Item *item) {
 bool program_check(Program *p) {
   Unit *u = p->units.main;
   if (p->d->errors) return false;
-  for (int i = 0; i < u->items.n; i++) check_item(p, u->items.v[i]);
+  for (int i = 0; i < u->items.n && !p->stopped; i++) check_item(p, u->items.v[i]);
   return p->d->errors == 0;
 }

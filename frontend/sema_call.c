@@ -104,7 +104,7 @@ static bool calls_itself(const Frame *fr, const AFn *fn) {
 }
 
 static Frame *instance(Env *v, const AExpr *e, Item *item) {
-  enum { MOST_CALLS = 1 << 17 };
+  enum { MOST_CALLS = 1 << 16 };
   Sema *s = v->fr->s;
   const AFn *fn = item->fn;
   int least = 0;

@@ -200,7 +200,7 @@ START_TEST(mixed_operands_are_joined) {
   has("fn f(x: i32[N]) -> y: f32[N] { y = x / 2 }", "f32(x[i]) / 2.0");
   has("fn f(x: i8[N], m: bool[N]) -> y: i32[N] { y[i] = x[i] + m[i] }", "y[i < N] = x[i] + m[i]");
   has("fn f(x: f64[N]) -> y: f64[N] { y[i] = x[i] * 0.1 + f64(0.1) }", "x[i] * 0.1 + 0.1");
-  has("fn f(x: u32[N]) -> y: i64[N] { y[i] = x[i] + -1 }", "x[i] + i64(-1)");
+  has("fn f(x: u32[N]) -> y: i64[N] { y[i] = x[i] + -1 }", "i64(x[i]) + -1");
 } END_TEST
 
 START_TEST(a_const_without_a_type_is_a_literal) {
