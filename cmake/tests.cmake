@@ -4,13 +4,14 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena bind codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format interp_order
-  jit json map npy ops parse passes pool proc rules search str vec)
+  affine api arena bind call codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
+  interp_ir interp_order interp_programs jit json kernel map npy ops parse passes pool proc rules search sema str
+  vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
   add_test(NAME unit_${name} COMMAND test_${name})
-  set_tests_properties(unit_${name} PROPERTIES ENVIRONMENT "CK_DEFAULT_TIMEOUT=120" TIMEOUT 600)
+  set_tests_properties(unit_${name} PROPERTIES ENVIRONMENT "CK_DEFAULT_TIMEOUT=900" TIMEOUT 3000)
 endforeach()
 if(PLAIT_CLANG)
   foreach(name jit search)    # which then insist on it

@@ -1,6 +1,6 @@
 // emit_expr.c: expressions as C text, in few brackets.
 //
-// An operation prints as its text in ops.def says, with four exceptions: a row `<op>_<dtype>` of math.def takes its
+// An operation prints as its text in ops.def says, with four exceptions: a row `<op>_<dtype>` of math.def may take its
 // place; a text that uses an operand twice becomes a helper function; signed arithmetic that may overflow runs on
 // unsigned operands; and divisions and shifts whose operands are known to be harmless print as C's own.
 #include "codegen/emit.h"
@@ -315,7 +315,7 @@ static bool uses_twice(const char *text) {
 static const char *form_of(Emit *e, Op op, Dtype d, const char **call) {
   *call = NULL;
   const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
-  Math m = math_by_name(name);
+  Math m = e->t->own_functions ? math_by_name(name) : MATH_COUNT;
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");

@@ -13,3 +13,16 @@ Math math_by_name(const char *name) {
     if (strcmp(math_functions[m].name, name) == 0) return (Math)m;
   return MATH_COUNT;
 }
+
+// Note [Polynomials]
+//
+// The coefficients come from Sollya 8.0, fpminimax(f, powers, [|SG...|], range, relative), in about these words:
+//   exp     exp(x), [|2,...,6|] on [-log(2)/2; log(2)/2], after 1 + x;  expm1 the same to x^7 after x
+//   exp2    2^x, [|1,...,6|] on [-1/2; 1/2], after 1
+//   log1p   log1p(x), [|3,...,10|] on [sqrt(1/2) - 1; sqrt(2) - 1], after x - x^2/2
+//   tanh    [|3,5,...,11|] on [0; 0.625], after x;  erf [|1,3,...,13|] on [0; 1], after x;  log(erfc(x)), degree 8 on [0.95; 3.95]
+// log(2) is split in 0x1.62e4p-1, of 17 bits so that its product with an exponent is exact, and the rest [Cody & Waite].
+//
+// Largest error over every 97th float against glibc's double functions, in units in the last place, with FMA (without),
+// and time of an element that lies in L1, vectorised by clang 19 (and by gcc 12), AVX-512, Zen 4:
+//@@

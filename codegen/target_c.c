@@ -22,7 +22,7 @@ static bool any_faults(Emit *e) {
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
   if (!e->opt->jit) {
-    buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native -fno-math-errno, and -fopenmp for several cores; link with -lm.\n"
+    buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp; link with -lm.\n"
                      "// Compilers give the same bits when they do not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
   }
   if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#ifdef __clang__\n");
@@ -244,6 +244,6 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ",
-  .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .own_functions = true, .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .fault = fault, .entry = c_entry,
 };

@@ -165,7 +165,6 @@ static void invent_types(Frame *fr, Choice c) {
 
 // The equations of one function; NULL after errors.
 static Fn *elaborate(Program *p, Item *item, Arena *a, Choice c) {
-  int errors = p->d->errors;
   Sema *s = sema_new(p, a, item->name);
   s->f->at = item->fn->at;
   Frame *fr = frame_new(s, item->fn, item->unit, NULL, NO_SPAN);
@@ -174,8 +173,12 @@ static Fn *elaborate(Program *p, Item *item, Arena *a, Choice c) {
   invent_types(fr, c);
   if (entry_head(fr)) function_body(fr);
   p->stopped = p->stopped || s->stop;
+  for (int i = 0; i < fr->fn->nresults && !p->d->errors; i++) {
+    const Binding *b = frame_find(fr, fr->fn->result[i].name);
+    if (!b || b->kind == BIND_POISON) diag_error(p->d, E_internal, item->at, "`%s` could not be elaborated, and nothing says why", item->name);
+  }
   if (s->x->overflow && !s->stop) sema_error(fr, E_limit_nodes, item->at, "more than %d expressions after inlining", LIMIT_NODES);
-  return p->d->errors == errors ? s->f : NULL;
+  return p->d->errors ? NULL : s->f;
 }
 
 static void *report_entry(Program *p, const char *entry, bool found) {
@@ -209,24 +212,25 @@ Fn *program_elaborate(Program *p, const char *entry, Arena *a) {
   return elaborate(p, item, a, (Choice){0, -1});
 }
 
-// Does the function make sense with one of its type variables as an integer (a subscript, say)? Nothing is reported.
-static bool fits_integers(Program *p, Item *item, int ndots) {
-  for (int k = 0; k < item->fn->nparams; k++) {
-    Arena *a = arena_create();
-    Program silent = *p;
-    silent.d = diags_create(a);
-    silent.recursive = map_make(a);
-    for (int i = silent.d->files.n; i < p->d->files.n; i++) vec_push(a, &silent.d->files, p->d->files.v[i]);
-    bool good = elaborate(&silent, item, a, (Choice){ndots, k}) != NULL;
-    arena_destroy(a);
-    if (good) return true;
-  }
-  return false;
+// Does the function make sense with one choice of types? Nothing is reported.
+static bool makes_sense(Program *p, Item *item, Choice c) {
+  Arena *a = arena_create();
+  Program silent = *p;
+  silent.silent = true;
+  silent.d = diags_create(a);
+  silent.recursive = map_make(a);
+  for (int i = silent.d->files.n; i < p->d->files.n; i++) vec_push(a, &silent.d->files, p->d->files.v[i]);
+  bool good = elaborate(&silent, item, a, c) != NULL;
+  arena_destroy(a);
+  return good;
 }
 
+// A generic function is right when it is for some types: f32, or an integer for one of its variables (a subscript, say).
 static void check_function(Program *p, Item *item, int ndots) {
+  for (int ints = -1; is_generic(p, item) && ints < item->fn->nparams; ints++)
+    if (makes_sense(p, item, (Choice){ndots, ints})) return;
   Arena *a = arena_create();
-  if (!is_generic(p, item) || !fits_integers(p, item, ndots)) elaborate(p, item, a, (Choice){ndots, -1});
+  elaborate(p, item, a, (Choice){ndots, -1});
   arena_destroy(a);
 }
 

@@ -110,7 +110,7 @@ ConstValue *const_value(Program *p, Item *item) {
   item->state = CONST_BUSY;
   bool ok = const_type(&c, item->cnst, k) && (item->cnst->table ? table_const(&c, item->cnst, k) : scalar_const(&c, item->cnst, k));
   ok = ok && item->state == CONST_BUSY;
-  item->state = ok ? CONST_DONE : CONST_BAD;
+  item->state = ok ? CONST_DONE : p->silent ? CONST_NEW : CONST_BAD;
   item->value = k;
   return ok ? k : NULL;
 }

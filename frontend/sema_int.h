@@ -23,6 +23,7 @@ struct Program {
   Diags *d;
   Units units;
   Map recursive;        // functions whose recursion was reported
+  bool silent;          // a trial: errors are not reported
   bool stopped;         // a limit was reached: others that come to it would say the same
 };
 

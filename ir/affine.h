@@ -21,7 +21,8 @@ bool ranges_of(const Ranges *r, const Index *ix, Expr **lo, Expr **hi);     // f
 bool ranges_is_full(const Ranges *r, const Index *ix, const Expr *extent);  // its range is exactly 0 .. extent (same expression)
 bool ranges_is_box(const Ranges *r, const Index *ix);                       // its bounds use no index, no data: dims, scalar arguments, constants
 
-// e ≥ 0 wherever the facts hold?
+// e ≥ 0 wherever the facts hold? e's own sums and products count as over the integers: 0 ≤ e and e < extent, both proved,
+// say that the wrapped value is in range too; one of them alone does not where e may exceed 64 bits.
 bool range_prove_ge0(Ranges *r, ExprTable *x, Expr *e);
 // The least and greatest value that e takes over the indices in scope, both attained when no range is empty, as expressions over dims and
 // scalar arguments: for e affine with constant coefficients in indices whose ranges are boxes. Else false.

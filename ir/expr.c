@@ -330,14 +330,25 @@ static bool fold_lazy(Fold *f, const Expr *e, Scalar *out) {
   }
 }
 
+// The stored bits of a bitcast's operand. Those of another bitcast are its own operand's: a NaN's, or the infinity that
+// f8e5m2 can hold but no cast makes, would not survive as a value.
+static bool fold_bits(Fold *f, const Expr *e, uint64_t *bits) {
+  Scalar v;
+  if (e->op == OP_BITCAST) return fold_bits(f, e->arg[0], bits);
+  if (!fold_node(f, e, &v)) return false;
+  *bits = dtype_encode(expr_stored(e), v);
+  return true;
+}
+
 static bool fold_inner(Fold *f, const Expr *e, Scalar *out) {
   Scalar v[3];
+  uint64_t bits;
   if (ops[e->op].props & OP_LAZY) return fold_lazy(f, e, out);
+  if (e->op == OP_BITCAST) return fold_bits(f, e->arg[0], &bits) && (*out = dtype_decode((Dtype)e->aux, bits), true);
   if (ops[e->op].arity < 1 || !fold_args(f, e, v)) return false;
   Dtype t = (Dtype)e->arg[0]->dtype;
   switch (e->op) {
   case OP_CAST: *out = dtype_cast(v[0], t, (Dtype)e->aux); return true;
-  case OP_BITCAST: *out = dtype_decode((Dtype)e->aux, dtype_encode(expr_stored(e->arg[0]), v[0])); return true;
   case OP_UNIFORM: out->f = (double)op_uniform(v[0].u, v[1].i); return true;
   default: return op_eval((Op)e->op, t, v, out);
   }

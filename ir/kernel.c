@@ -122,9 +122,9 @@ static void print_head(const Stmt *s, Buf *out) {
 
 static void print_block(const Stmt *s, int depth, Buf *out) {
   for (; s; s = s->next) {
-    if (s->note) {
+    for (const char *line = s->note; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
       indent(out, depth);
-      buf_printf(out, "# %s\n", s->note);
+      buf_printf(out, "# %.*s\n", (int)strcspn(line, "\n"), line);
     }
     indent(out, depth);
     print_head(s, out);

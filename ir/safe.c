@@ -17,6 +17,15 @@ typedef struct Scan {
 Ranges *safe_ranges(Fn *f, Arena *scratch) {
   Ranges *r = ranges_create(scratch, f->x);
   for (int i = 0; i < f->where.n; i++) ranges_assume(r, f->where.v[i].e, true);
+  // Extents are checked at the call (fn_bind); for a dimension the prover knows it already.
+  Expr *zero = expr_int(f->x, DT_I64, 0, NO_SPAN), *most = expr_int(f->x, DT_I64, LIMIT_EXTENT, NO_SPAN);
+  for (int i = 0; i < f->tensors.n; i++)
+    for (int d = 0; d < f->tensors.v[i]->rank; d++) {
+      Expr *e = f->tensors.v[i]->extent[d];
+      if (e->op == OP_DIM || e->op == OP_CONST) continue;
+      ranges_assume(r, expr_op2(f->x, OP_GE, e, zero, NO_SPAN), true);
+      ranges_assume(r, expr_op2(f->x, OP_LE, e, most, NO_SPAN), true);
+    }
   return r;
 }
 

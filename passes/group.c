@@ -178,8 +178,12 @@ static bool recurrence_grid(Grouping *g, Group *u, int pos) {
 
 static void start_grid(Grouping *g, Group *u) {
   Eqn *q = u->m.v[0].q;
-  // A block of a format is made by one grid point: its index stays inside.
+  // A block of a format is made by one grid point: its index stays inside. So does the last index of a packed type, whose
+  // neighbours share a byte; a scatter of them runs in order altogether.
   int block = eqn_block_pos(q);
+  bool packed = dtypes[q->def->dtype].bits < 8;
+  if (packed) block = q->n - 1;
+  if (packed && q->base) return;
   for (int pos = 0; pos < q->n && u->ngrid < MAX_GRID; pos++) {
     if (pos == block) continue;
     if (q->scc && !recurrence_grid(g, u, pos)) continue;

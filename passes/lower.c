@@ -504,6 +504,81 @@ static bool kept_outside(void *cx, const Tensor *t) {
   return fn_is_output(t) || l->read_elsewhere[t->id];
 }
 
+// ---- is a kernel needed? -----------------------------------------------------------------------
+
+// What one output needs, by tensor id: the tensors from which it is computed.
+static bool *reaches(Lower *l, const Eqn *output) {
+  Fn *f = l->f;
+  bool *need = arena_array(l->p->scratch, bool, f->tensors.n + 1);
+  need[output->def->id] = true;
+  for (int round = 0; round < 2; round++)       // twice: recurrences read both ways
+    for (int i = f->eqns.n - 1; i >= 0; i--) {
+      Eqn *q = f->eqns.v[i];
+      if (!need[q->def->id]) continue;
+      lower_mark_reads(l->p->scratch, q, need);
+      if (q->base) need[q->base->id] = true;
+    }
+  return need;
+}
+
+// Has the output any element? NULL: always.
+static Expr *has_elements(Lower *l, const Eqn *q) {
+  Expr *all = NULL, *zero = expr_int(l->x, DT_I64, 0, q->at);
+  for (int k = 0; k < q->n; k++) {
+    Expr *e = q->extent[k];
+    if (expr_is_const(e) && e->u.v.i > 0) continue;
+    Expr *some = expr_op2(l->x, OP_GT, e, zero, q->at);
+    all = all ? expr_op2(l->x, OP_AND, all, some, q->at) : some;
+  }
+  return all;
+}
+
+// A kernel over exactly the elements of its outputs runs no step when there are none.
+static bool covers_outputs(const Group *u) {
+  for (int i = 0; i < u->m.n; i++)
+    for (int k = 0; k < u->m.v[i].q->n; k++) {
+      bool grid = false;
+      for (int g = 0; g < u->ngrid; g++) grid |= u->m.v[i].pos[g] == k;
+      if (!grid && fn_is_output(u->m.v[i].q->def)) return false;
+    }
+  return true;
+}
+
+// All it computes is one output, and what that needs.
+static bool single_output(const Group *u) { return u->m.n == 1 && fn_is_output(u->m.v[0].q->def); }
+
+// The condition over dimensions under which some element of some output needs this kernel; NULL: always. An element that nothing
+// reads is not computed, so its errors are not reported: a kernel with checks runs only when it is needed.
+static Expr *needed_when(Lower *l) {
+  Expr *any = NULL;
+  if (single_output(l->u) && covers_outputs(l->u)) return NULL;
+  for (int i = 0; i < l->f->eqns.n; i++) {
+    Eqn *q = l->f->eqns.v[i];
+    if (!fn_is_output(q->def)) continue;
+    bool *need = reaches(l, q), mine = false;
+    for (int k = 0; k < l->u->m.n; k++) mine |= need[l->u->m.v[k].q->def->id];
+    if (!mine) continue;
+    Expr *some = has_elements(l, q);
+    if (!some) return NULL;
+    any = any ? expr_op2(l->x, OP_OR, any, some, NO_SPAN) : some;
+  }
+  return any;
+}
+
+static bool has_fault(const Stmt *s) {
+  for (; s; s = s->next) if (s->kind == ST_FAULT || has_fault(s->body) || has_fault(s->els)) return true;
+  return false;
+}
+
+static void run_only_when_needed(Lower *l) {
+  Stmt *body = l->k->body;
+  if (!l->needed || !has_fault(body)) return;
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = l->needed;
+  s->body = body;
+  l->k->body = s;
+}
+
 static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .read_elsewhere = read_elsewhere };
   l.index_scope = map_make(p->scratch);
@@ -520,6 +595,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   k->id = p->plan->kernels.n;
   k->name = kernel_name(&l);
   for (int i = 0; i < u->m.n; i++) vec_push(p->a, &k->eqns, u->m.v[i].q);
+  l.needed = needed_when(&l);
   scope_open(&l, NULL, false);
   Index *grid[MAX_GRID];
   Stmt *loop[MAX_GRID];
@@ -535,6 +611,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   lower_block(&l, u->m.n, items);
   for (int g = u->ngrid - 1; g >= 0; g--) loop_close(&l, loop[g]);
   k->body = scope_close(&l);
+  run_only_when_needed(&l);
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);
   kernel_list_args(p->plan, k);

@@ -55,6 +55,7 @@ typedef struct Lower {
   const bool *read_elsewhere;   // by tensor id: read by other kernels
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
+  Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
   int nstmts;
   bool reported;
 } Lower;

@@ -331,12 +331,12 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
   if (!range_extremes(l->facts, l->x, s, &lo, &hi)) return false;
   Expr *extent = read->u.t->extent[d], *ok = in_range(l, lo, extent, read->at);
   ok = conjunction(l, ok, in_range(l, hi, extent, read->at));
-  Expr *zero = expr_int(l->x, DT_I64, 0, read->at);
   for (Scope *c = l->scope; c; c = c->up) {
     Expr *from, *to;
     if (!c->ix || !ranges_of(l->facts, c->ix, &from, &to)) continue;
-    ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, expr_op2(l->x, OP_SUB, to, from, read->at), zero, read->at), ok, read->at);
+    ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, to, from, read->at), ok, read->at);
   }
+  if (l->needed) ok = expr_op2(l->x, OP_OR, expr_op1(l->x, OP_NOT, l->needed, read->at), ok, read->at);
   add_condition(l, ok, lower_site(l, E_call_bounds, read->at, q, read->u.t, d, extent));
   return true;
 }
@@ -378,6 +378,57 @@ static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
   return expr_var(l->x, v);
 }
 
+// The block in which all unproven subscripts are known, when only loops with bounds known there lie between it and here.
+static Scope *check_scope(Lower *l, Expr *e, const bool *known) {
+  int depth = 0;
+  for (int d = 0; d < e->u.t->rank; d++) {
+    int own = known[d] ? 0 : depth_of(l, e->arg[d]);
+    if (own > depth) depth = own;
+  }
+  if (depth == PINNED || l->inline_guard) return NULL;
+  Scope *to = scope_at(l, depth);
+  for (Scope *s = l->scope; s != to; s = s->up) {
+    Expr *lo, *hi;
+    if (s->guard || !ranges_of(l->facts, s->ix, &lo, &hi)) return NULL;
+    if (depth_of(l, lo) > to->depth || depth_of(l, hi) > to->depth) return NULL;
+  }
+  return to == l->scope ? NULL : to;
+}
+
+// No step of the loops between `to` and here is taken.
+static Expr *no_steps(Lower *l, const Scope *to) {
+  Expr *none = NULL;
+  for (Scope *s = l->scope; s != to; s = s->up) {
+    Expr *lo, *hi, *one = expr_int(l->x, DT_I64, 1, NO_SPAN);
+    ranges_of(l->facts, s->ix, &lo, &hi);
+    if (expr_is_const(lo) && expr_is_const(hi) && hi->u.v.i - lo->u.v.i >= one->u.v.i) continue;
+    Expr *empty = expr_op2(l->x, OP_LE, hi, lo, NO_SPAN);
+    none = none ? expr_op2(l->x, OP_OR, none, empty, NO_SPAN) : empty;
+  }
+  return none;
+}
+
+// A check that does not change in the loops around it stands before them: `t[id[n], j]` checks id[n] once a row, and the loop over j is
+// free of branches. When the loops take no step nothing is read, so nothing is reported.
+static Expr *check_before_loops(Lower *l, Expr *e, Expr **sub, const bool *known, Scope *to) {
+  const Eqn *q = current_equation(l);
+  Expr *all = NULL, *none = no_steps(l, to);
+  Scope *here = l->scope;
+  l->scope = to;
+  for (int d = 0; d < e->u.t->rank; d++) {
+    if (known[d]) continue;
+    sub[d] = lower_named(l, lower_expr(l, e->arg[d]), "at");
+    Expr *ok = in_range(l, sub[d], e->u.t->extent[d], e->at);
+    Expr *pass = none ? expr_op2(l->x, OP_OR, ok, none, e->at) : ok;
+    lower_fault_unless(l, pass, lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), sub[d]);
+    all = conjunction(l, all, ok);
+  }
+  all = lower_named(l, all, "ok");
+  l->scope = here;
+  Expr *v = element(l, e, sub);
+  return expr_select(l->x, all, v, expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at), e->at);
+}
+
 static Expr *failing_read(Lower *l, Expr *e) {
   const Eqn *q = current_equation(l);
   for (int d = 0; d < e->u.t->rank; d++) {
@@ -414,7 +465,8 @@ static Expr *lower_read(Lower *l, Expr *e) {
   for (int d = 0; d < e->u.t->rank; d++) sub[d] = lower_expr(l, e->arg[d]);
   if (all) return element(l, e, sub);
   assert(!l->inline_guard && "a check needs a statement; needs_statements missed it");
-  return checked_element(l, e, sub, known);
+  Scope *before = e->u.t->fmt ? NULL : check_scope(l, e, known);
+  return before ? check_before_loops(l, e, sub, known, before) : checked_element(l, e, sub, known);
 }
 
 // ---- lazy operations ---------------------------------------------------------------------------

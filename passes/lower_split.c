@@ -18,18 +18,21 @@ void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part) {
   part[1] = arg ? partial(l, q, "at", DT_I64, count) : NULL;
 }
 
+static Expr *plus(Lower *l, Expr *a, Expr *b) { return expr_is_int(a, 0) ? b : expr_op2(l->x, OP_ADD, a, b, NO_SPAN); }
+
 // The share of chunk c: equal parts, whole lane groups. from ≤ to ≤ hi, also when the range is empty.
 void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to) {
   ExprTable *x = l->x;
   Expr *zero = expr_int(x, DT_I64, 0, NO_SPAN), *one = expr_int(x, DT_I64, 1, NO_SPAN);
   Expr *unit = expr_int(x, DT_I64, LOWER_CHUNKS * LOWER_CHUNK_ALIGN, NO_SPAN);
   Expr *round = expr_int(x, DT_I64, LOWER_CHUNKS * LOWER_CHUNK_ALIGN - 1, NO_SPAN);
-  Expr *len = expr_op2(x, OP_MAX, expr_op2(x, OP_SUB, hi, lo, NO_SPAN), zero, NO_SPAN);
+  Expr *len = expr_is_int(lo, 0) ? hi : expr_op2(x, OP_SUB, hi, lo, NO_SPAN);
+  if (!range_prove_ge0(l->facts, x, len)) len = expr_op2(x, OP_MAX, len, zero, NO_SPAN);
   Expr *groups = expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, len, round, NO_SPAN), unit, NO_SPAN);
   Expr *step = lower_named(l, expr_op2(x, OP_MUL, groups, expr_int(x, DT_I64, LOWER_CHUNK_ALIGN, NO_SPAN), NO_SPAN), "step");
   Expr *next = expr_op2(x, OP_ADD, c, one, NO_SPAN);
-  *from = lower_named(l, expr_op2(x, OP_ADD, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, c, step, NO_SPAN), len, NO_SPAN), NO_SPAN), "from");
-  *to = lower_named(l, expr_op2(x, OP_ADD, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, next, step, NO_SPAN), len, NO_SPAN), NO_SPAN), "to");
+  *from = lower_named(l, plus(l, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, c, step, NO_SPAN), len, NO_SPAN)), "from");
+  *to = lower_named(l, plus(l, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, next, step, NO_SPAN), len, NO_SPAN)), "to");
 }
 
 static void store_at(Lower *l, Tensor *t, Index *c, Expr *value) {

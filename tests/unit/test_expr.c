@@ -250,6 +250,10 @@ START_TEST(constant_expressions_fold_as_they_evaluate) {
   ck_assert(expr_fold(expr_cast(w.x, DT_F16, flt(&w, 0.1), NO_SPAN), &v) && v.f == 0.0999755859375);      // the nearest f16
   Expr *one = expr_cast(w.x, DT_F16, flt(&w, 1), NO_SPAN);
   ck_assert(expr_fold(expr_make(w.x, OP_BITCAST, DT_I32, DT_U16, NULL, NO_SPAN, 1, &one), &v) && v.i == 0x3C00);
+  Expr *inf = expr_cast(w.x, DT_U8, expr_int(w.x, DT_I32, 0x7C, NO_SPAN), NO_SPAN);                       // of f8e5m2
+  Expr *eight = expr_make(w.x, OP_BITCAST, DT_F32, DT_F8E5M2, NULL, NO_SPAN, 1, &inf);
+  ck_assert(expr_fold(eight, &v) && isinf(v.f));
+  ck_assert(expr_fold(expr_make(w.x, OP_BITCAST, DT_I32, DT_U8, NULL, NO_SPAN, 1, &eight), &v) && v.i == 0x7C);
   Expr *no = expr_bool(w.x, false, NO_SPAN), *lazy = op(&w, OP_AND, no, op(&w, OP_LT, w.i[0], w.N));
   ck_assert(!expr_fold(op(&w, OP_LT, w.i[0], w.N), &v));
   ck_assert(!expr_fold(lazy, &v) || v.u == 0);
