@@ -5,8 +5,8 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
   affine api arena bind call codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
-  interp_ir interp_order interp_programs jit json kernel map npy ops parse passes pool proc rules search sema str
-  vec)
+  interp_ir interp_order interp_programs jit json kernel map npy ops parse passes pool proc rules search sema std
+  str vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
@@ -31,6 +31,7 @@ plait_script(golden golden/run.py --plait $<TARGET_FILE:plait>)
 plait_script(cli cli/run.py $<TARGET_FILE:plait>)
 plait_script(api api/run.py $<TARGET_FILE:libplait>)
 plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
+plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
 
 # Compiled kernels against the interpreter.
 add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/harness.c)

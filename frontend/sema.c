@@ -55,7 +55,6 @@ static bool param_type(Frame *fr, const AParam *p, TypeRef *t, Format **fmt) {
   *t = resolve_type(fr, &p->type.dtype);
   *fmt = t->ok ? type_format(fr, *t, p->type.at) : NULL;
   if (!t->ok || (t->format && !*fmt)) return false;
-  if (p->mut && !p->type.shaped) return sema_error(fr, E_update_not_mut, p->at, "`%s` is a scalar; `mut` marks tensors", p->name), false;
   if (p->mut && *fmt && !(*fmt)->v) {
     sema_error(fr, E_format_encode, p->type.at, "`%s` has no `encode`, so a `mut` tensor cannot be stored in it", (*fmt)->name);
     diag_label(fr->s->d, (*fmt)->at, "`%s` is defined here", (*fmt)->name);

@@ -521,6 +521,11 @@ static void note_values(Frame *fr, const AExpr *e) {
 
 static void where_condition(Frame *fr, const AExpr *e) {
   Sema *s = fr->s;
+  Name kernels = intern(s->names, "kernels");
+  if (mentions(e, kernels) && !frame_find(fr, kernels)) {
+    sema_error(fr, E_where_form, e->at, "`kernels` stands only in a condition of the form `kernels <= n`");
+    return;
+  }
   Env v = {.fr = fr, .pure = true, .pure_code = E_where_form};
   Expr *c = expr_condition(&v, e, NULL);
   if (!c) return;
@@ -685,6 +690,7 @@ bool signature(Frame *fr) {
     }
     if (p->type.rank > LIMIT_RANK) ok = (sema_error(fr, E_limit_rank, p->type.at, "a tensor has at most %d dimensions", LIMIT_RANK), false);
     if (defaults && !p->init) ok = (sema_error(fr, E_default_value, p->at, "`%s` has no default but stands after a parameter that has one", p->name), false);
+    if (p->mut && !p->type.shaped) ok = (sema_error(fr, E_update_not_mut, p->at, "`%s` is a scalar; `mut` marks tensors", p->name), false);
     if (p->init && p->mut) ok = (sema_error(fr, E_default_value, p->init->at, "a `mut` parameter cannot have a default"), false);
     defaults = defaults || p->init;
   }
@@ -775,8 +781,24 @@ static Val tensor_call(Env *v, const AExpr *e, Item *item) {
   return read_whole(v, r[0], e->at);
 }
 
+// `T(x)` of a type variable reads like a call.
+static bool casts_to_variable(const Env *v, const AExpr *e) {
+  for (int i = 0; i < v->fr->types.n; i++)
+    if (v->fr->types.v[i].name == e->name) return true;
+  return false;
+}
+
+static Val variable_cast(Env *v, const AExpr *e) {
+  AExpr as_cast = *e;
+  if (e->nargs != 1) return report_count(v, e, 1, 1), NO_VAL;
+  as_cast.kind = A_CAST;
+  as_cast.type = (ADtype){DT_NONE, e->name, e->name_at};
+  return cast(v, &as_cast);
+}
+
 Val call(Env *v, const AExpr *e) {
   Item *item = called_function(v, e);
+  if (casts_to_variable(v, e)) return variable_cast(v, e);
   if (item) return fn_is_scalar(item->fn) ? scalar_call(v, e, item) : tensor_call(v, e, item);
   if (op_by_name(e->name) != OP_NONE || strcmp(e->name, "clamp") == 0) return built_in(v, e);
   return unknown_function(v, e);

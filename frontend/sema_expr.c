@@ -330,13 +330,35 @@ static Val with_default(Env *v, Expr *cond, Val in, Val out, Span at) {
   return val_of(expr_select(s->x, cond, val_as(s, &in, t, at), val_as(s, &out, t, at), at));
 }
 
-static Val read_lambda(Env *v, const Binding *b, const Subs *subs, const Val *otherwise, Span at) {
+// A subscript that may leave the range is read from a tensor of indices, t_range[i] = i, which is checked as any read.
+static Expr *checked_subscript(Env *v, const Binding *b, Expr *sub, int k, Span at) {
+  Frame *fr = v->fr;
+  Sema *s = fr->s;
+  Index *ix = index_new(s->x, intern(s->names, "i"), at);
+  const char *name = arena_printf(s->a, "%s_%s_range", v->hint ? v->hint : fr->fn->name, b->name);
+  Tensor *t = named_tensor(s, name, ROLE_LOCAL, DT_I64, NULL, 1, &b->extent[k], at);
+  return add_equation(fr, t, 1, &ix, expr_index(s->x, ix), at) ? expr_read(s->x, t, 1, &sub, NULL, at) : NULL;
+}
+
+static bool check_subscripts(Env *v, const Binding *b, Subs *subs, Span at) {
+  for (int k = 0; k < subs->n; k++) {
+    if (shown_in_range(v, subs->e[k], b->extent[k], subs->lone[k] != NULL)) continue;
+    subs->e[k] = checked_subscript(v, b, subs->e[k], k, at);
+    if (!subs->e[k]) return false;
+  }
+  return true;
+}
+
+static Val read_lambda(Env *v, const Binding *b, Subs *subs, const Val *otherwise, Span at) {
   Sema *s = v->fr->s;
   if (!b->val.e) return NO_VAL;
-  Val in = val_of(subst_folded(s, b->val.e, b->rank, b->ix, subs->e));
   if (b->uses) use_inner(v, b->uses);
-  if (otherwise) return with_default(v, in_range(s, subs->n, subs->e, b->extent, at), in, *otherwise, at);
-  if (all_in_range(v, b, subs)) return in;
+  if (otherwise) {
+    Val in = val_of(subst_folded(s, b->val.e, b->rank, b->ix, subs->e));
+    return with_default(v, in_range(s, subs->n, subs->e, b->extent, at), in, *otherwise, at);
+  }
+  bool known = all_in_range(v, b, subs) || (v->fr->fn && !v->pure && check_subscripts(v, b, subs, at));
+  if (known) return val_of(subst_folded(s, b->val.e, b->rank, b->ix, subs->e));
   sema_error(v->fr, E_out_of_bounds, at, "this subscript of `%s` is not shown to be in range", b->name);
   diag_note(s->d, "`%s` has shape %s", b->name, shape_text(s, b->rank, b->extent));
   diag_help(s->d, "limit it, as in `%s[i %% n]`, or give a value for other places: `%s[i] ?? 0`", b->name, b->name);
@@ -419,7 +441,7 @@ static Val default_value(Env *v, const AExpr *e) {
   return val;
 }
 
-static Val read_elements(Env *v, Binding *b, const Subs *subs, const Val *otherwise, Span at) {
+static Val read_elements(Env *v, Binding *b, Subs *subs, const Val *otherwise, Span at) {
   if (b->kind == BIND_LAMBDA) return read_lambda(v, b, subs, otherwise, at);
   if (b->kind == BIND_FILL) return read_fill(v, b, subs, otherwise, at);
   if (!otherwise && !reads_inside(v, b, subs, at)) return NO_VAL;
@@ -558,7 +580,7 @@ static Dtype written_dtype(Env *v, const ADtype *type) {
   return t.dtype;
 }
 
-static Val cast(Env *v, const AExpr *e) {
+Val cast(Env *v, const AExpr *e) {
   Sema *s = v->fr->s;
   Dtype to = written_dtype(v, &e->type);
   Val x = expr(v, e->arg[0]);
@@ -572,6 +594,9 @@ static Dtype stored_type(Env *v, const AExpr *e, const Val *x) {
   bool bad;
   if (e->kind == A_CAST) return resolve_type(v->fr, &e->type).dtype;
   if (e->kind == A_BITCAST) return resolve_type(v->fr, &e->type).dtype;
+  if (e->kind == A_CALL)
+    for (int i = 0; i < v->fr->types.n; i++)
+      if (v->fr->types.v[i].name == e->name) return v->fr->types.v[i].dtype;
   const AExpr *name = e->kind == A_SUBSCRIPT ? e->arg[0] : e;
   if (e->kind == A_SUBSCRIPT && e->nargs > 1) return (Dtype)x->e->dtype;
   if (e->kind == A_SUBSCRIPT && name->kind == A_CALL) return expr_stored(x->e);

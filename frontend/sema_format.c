@@ -186,6 +186,12 @@ static bool reads_in_range(Frame *fr, const Expr *e, const Index *ix, int64_t n)
 
 // Equations.
 
+static bool untyped(Frame *fr, const AStmt *st) {
+  if (!st->typed) return true;
+  sema_error(fr, E_format_equation, st->type.at, "`%s` has its type already", st->name);
+  return false;
+}
+
 static bool left_is_index(Frame *fr, const AStmt *st, int want) {
   if (st->nsubs == want) return true;
   sema_error(fr, E_format_equation, st->at, "`%s` has %s, not %d", st->name, want ? "one index, over the block" : "no index", st->nsubs);
@@ -227,7 +233,7 @@ static bool helper_name(Frame *fr, const Format *m, const AStmt *st) {
 static bool value_equation(Frame *fr, const AStmt *st, Format *m) {
   Body b;
   if (m->value) return sema_error(fr, E_defined_twice, st->name_at, "`value` has two equations"), false;
-  if (!left_is_index(fr, st, 1) || !block_equation(fr, st, m->block, DT_F32, &b)) return false;
+  if (!untyped(fr, st) || !left_is_index(fr, st, 1) || !block_equation(fr, st, m->block, DT_F32, &b)) return false;
   m->k = b.ix;
   m->value = b.val.e;
   return reads_in_range(fr, m->value, m->k, m->block);
@@ -272,7 +278,7 @@ static bool encode_field(Frame *fr, const AStmt *st, const Field *f, FormatEqn *
   Binding *known = frame_find(fr, st->name);
   if (known->defined) return sema_error(fr, E_defined_twice, st->name_at, "field `%s` has two equations", st->name), false;
   known->defined = true;
-  if (!left_is_index(fr, st, f->array) || !block_equation(fr, st, f->count, f->dtype, &b)) return false;
+  if (!untyped(fr, st) || !left_is_index(fr, st, f->array) || !block_equation(fr, st, f->count, f->dtype, &b)) return false;
   *q = (FormatEqn){.def = f->t, .ix = b.ix, .extent = b.extent, .body = b.val.e, .field = (Field *)(uintptr_t)f, .at = st->at};
   return reads_in_range(fr, q->body, q->ix, f->count);
 }

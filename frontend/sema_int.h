@@ -206,6 +206,7 @@ Expr *expr_cast_folded(Sema *s, Dtype to, Expr *e, Span at);        // as expr_c
 // sema_expr.c
 Val expr(Env *v, const AExpr *e);
 Expr *expr_scalar_int(Env *v, const AExpr *e, const char *what, const Shape **shape);  // i64; for subscripts and bounds
+Val cast(Env *v, const AExpr *e);                                  // A_CAST
 Expr *expr_condition(Env *v, const AExpr *e, const Shape **shape);
 Val read_binding(Env *v, Binding *b, const AExpr *e, int nsubs, const ASub *sub, const AExpr *otherwise);
 Val read_whole(Env *v, Binding *b, Span at);

@@ -190,8 +190,9 @@ bool extent_difference(Expr *a, Expr *b, int64_t *out) {
 
 // Is p = 0 one of the conditions that hold at the call?
 static bool known_zero(Sema *s, const Poly *p) {
+  enum { MOST = 256 };          // conditions looked at
   int64_t c;
-  for (int i = 0; i < s->f->where.n; i++) {
+  for (int i = 0; i < s->f->where.n && i < MOST; i++) {
     Expr *w = s->f->where.v[i].e;
     Poly q, r;
     if (w->op != OP_EQ || w->arg[0]->dtype != DT_I64 || !difference(&q, w->arg[0], w->arg[1])) continue;

@@ -46,6 +46,9 @@ static void scan_sub(Plan *p, const ASub *sub, const Bind *bound) {
   scan(p, sub->hi, bound);
 }
 
+// How many subscripts can bind: beyond the limit there is an error, which is reported elsewhere.
+static int binding_subs(int nsubs) { return nsubs < 2 * LIMIT_RANK ? nsubs : 2 * LIMIT_RANK; }
+
 static Name sub_binds(const ASub *sub) {
   if (sub->kind == SUB_RANGE) return sub->name;
   if (sub->kind != SUB_EXPR) return NULL;
@@ -54,7 +57,7 @@ static Name sub_binds(const ASub *sub) {
 }
 
 static void scan_reduction(Plan *p, const AExpr *e, int k, const Bind *bound) {
-  if (k == e->nsubs) {
+  if (k == binding_subs(e->nsubs)) {
     for (int i = 0; i < e->nargs; i++)
       if (e->arg[i]) scan(p, e->arg[i], bound);
     return;
@@ -76,7 +79,7 @@ static void scan(Plan *p, const AExpr *e, const Bind *bound) {
 }
 
 static void scan_left(Plan *p, const AStmt *st, int k, const Bind *bound) {
-  if (k < st->nsubs) {
+  if (k < binding_subs(st->nsubs)) {
     Bind own = {sub_binds(&st->sub[k]), bound};
     scan_left(p, st, k + 1, own.name ? &own : bound);
     return;
@@ -208,10 +211,10 @@ static void place_group(Placing *q, int first, int last) {
   }
 }
 
-static int last_of(const Plan *p, const int *comp, int i) {
-  int last = i;
-  for (int k = i + 1; k < p->n; k++)
-    if (comp[k] == comp[i]) last = k;
+// For each component the last statement that is in it.
+static int *last_members(const Plan *p, const int *comp) {
+  int *last = arena_array(p->fr->s->a, int, p->n);
+  for (int i = 0; i < p->n; i++) last[comp[i]] = i;
   return last;
 }
 
@@ -223,9 +226,10 @@ void statement_order(Frame *fr, const AStmt **order, Group **group) {
   for (int i = 0; i < p.n; i++)
     if (fr->fn->stmt[i].kind == AS_EQUATION) map_putp(&fr->later, fr->fn->stmt[i].name, &fr->fn->stmt[i]);
   Placing q = {.p = &p, .comp = p.forward ? components(&p) : NULL, .placed = arena_array(a, bool, p.n), .after = arena_array(a, bool, p.n), .order = order, .group = group};
+  const int *last_of = p.forward ? last_members(&p, q.comp) : NULL;
   for (int i = 0; i < p.n; i++) {
     if (q.placed[i]) continue;
-    int last = p.forward ? last_of(&p, q.comp, i) : i;
+    int last = p.forward ? last_of[q.comp[i]] : i;
     if (last > i || reads(&p, i, i)) place_group(&q, i, last);
     else place(&q, i, NULL);
   }
@@ -306,6 +310,8 @@ static Known infer_function(Infer *in, const AExpr *e, const AFn *fn) {
 static Known infer_call(Infer *in, const AExpr *e) {
   Env v = {.fr = in->fr};
   Item *item = called_function(&v, e);
+  for (int i = 0; i < in->fr->types.n; i++)
+    if (in->fr->types.v[i].name == e->name) return (Known){dtype_wide(in->fr->types.v[i].dtype), LIT_NONE};
   if (item) return infer_function(in, e, item->fn);
   Known k = {0};
   for (int i = 0; i < e->nargs; i++) k = joined(k, infer(in, e->arg[i]));
@@ -316,8 +322,9 @@ static Known infer_call(Infer *in, const AExpr *e) {
 
 static Known infer_reduction(Infer *in, const AExpr *e, int k) {
   const Bind *bound = in->bound;
-  Bind own = {k < e->nsubs ? sub_binds(&e->sub[k]) : NULL, bound};
-  if (k < e->nsubs) {
+  bool binds = k < binding_subs(e->nsubs);
+  Bind own = {binds ? sub_binds(&e->sub[k]) : NULL, bound};
+  if (binds) {
     if (own.name) in->bound = &own;
     Known r = infer_reduction(in, e, k + 1);
     in->bound = bound;
@@ -362,7 +369,7 @@ static Known infer(Infer *in, const AExpr *e) {
 
 static Known infer_left(Infer *in, const AStmt *st, int k) {
   const Bind *bound = in->bound;
-  if (k == st->nsubs) return infer(in, st->e);
+  if (k == binding_subs(st->nsubs)) return infer(in, st->e);
   Bind own = {sub_binds(&st->sub[k]), bound};
   if (own.name) in->bound = &own;
   Known r = infer_left(in, st, k + 1);
@@ -557,6 +564,19 @@ static void report_order(Order *o) {
   diag_note(s->d, "one and the same index runs in order; the other subscripts are free");
 }
 
+// A block is encoded as a whole, so its values cannot come one after the other.
+static bool blocks_in_order(Frame *fr, Group *g, const int *pos) {
+  bool bad = false;
+  for (int i = 0; i < g->n; i++) {
+    const Tensor *t = g->m[i].b->t;
+    if (!t->fmt || pos[i] != t->rank - 1) continue;
+    sema_error(fr, E_format_update, g->m[i].st->at, "`%s` is stored in whole blocks of `%s`, so its last index cannot run in order", t->name, t->fmt->name);
+    poison(g->m[i].b);
+    bad = true;
+  }
+  return bad;
+}
+
 void group_finish(Frame *fr, Group *g) {
   Sema *s = fr->s;
   Order o = {.fr = fr, .g = g, .pos = arena_array(s->a, int, g->n)};
@@ -578,6 +598,7 @@ void group_finish(Frame *fr, Group *g) {
     for (int k = 0; k < g->n; k++) poison(g->m[k].b);
     return;
   }
+  if (blocks_in_order(fr, g, o.pos)) return;
   s->scc++;
   for (int i = 0; i < g->n; i++) {
     Eqn *q = g->m[i].eqn;

@@ -87,9 +87,12 @@ static Near near_start(Name name) {
   return (Near){name, NULL, limit < 3 ? limit + 1 : 4};
 }
 
+// Suggestions cost a walk over all names; beyond the errors that are shown they are not looked for.
+static bool worth_it(const Frame *fr, Name name) { return strlen(name) > 1 && fr->s->d->errors < LIMIT_ERRORS; }
+
 const char *near_name(const Frame *fr, const Bound *bound, Name name) {
   Near n = near_start(name);
-  if (strlen(name) < 2) return NULL;
+  if (!worth_it(fr, name)) return NULL;
   for (const Bound *b = bound; b; b = b->up) consider(&n, b->name);
   for (int i = 0; i < fr->order.n; i++) consider(&n, fr->order.v[i]);
   for (int i = 0; i < fr->unit->items.n; i++)
@@ -111,6 +114,7 @@ static void consider_items(Near *n, const Frame *fr, AItemKind kind) {
 
 const char *near_function(const Frame *fr, Name name) {
   Near n = near_start(name);
+  if (!worth_it(fr, name)) return NULL;
   consider_items(&n, fr, AI_FN);
   for (int op = 0; op < OP_COUNT_; op++)
     if (ops[op].callable) consider(&n, ops[op].name);
@@ -121,6 +125,7 @@ const char *near_function(const Frame *fr, Name name) {
 
 const char *near_type(const Frame *fr, Name name) {
   Near n = near_start(name);
+  if (!worth_it(fr, name)) return NULL;
   for (int t = 1; t < DT_COUNT; t++) consider(&n, dtypes[t].name);
   consider_items(&n, fr, AI_FORMAT);
   return n.best;

@@ -155,7 +155,7 @@ void whole_indices(Frame *fr, Index **w, int rank, Span at, Index **ix) {
 bool plain_read(const Val *val, Index *const *w) {
   const Expr *e = val->e;
   int rank = val->shape ? val->shape->rank : 0;
-  if (e->op != OP_READ || e->aux || e->u.t->rank != rank || rank == 0 || e->u.t->role == ROLE_TABLE) return false;
+  if (e->op != OP_READ || e->aux || e->u.t->rank != rank || rank == 0) return false;
   for (int k = 0; k < rank; k++)
     if (e->arg[k]->op != OP_INDEX || e->arg[k]->u.ix != w[rank - 1 - k]) return false;
   return true;

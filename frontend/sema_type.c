@@ -231,6 +231,7 @@ static bool want_int(Env *v, Op op, const Val *a, Span at, Span op_at) {
   sema_error(v->fr, E_operand_type, op_at, "`%s` takes integers", ops[op].symbol ? ops[op].symbol : ops[op].name);
   diag_label(s->d, at, "this is %s", dtypes[a->e->dtype].name);
   if (op == OP_POPCOUNT) diag_help(s->d, "use `bitcast(u32, …)` for the bits of a stored float");
+  else if (op == OP_UNIFORM) diag_help(s->d, "cast it: `i64(%s)`", source_text(s, at));
   else diag_help(s->d, "cast it, `i32(%s)`, or use `bitcast` for its bits", source_text(s, at));
   return false;
 }
@@ -334,7 +335,10 @@ static Expr *apply_elements(Env *v, Op op, int n, Val *arg, Span *at, Span op_at
     for (int i = 0; i < n; i++)
       if (!want_int(v, op, &arg[i], at[i], op_at)) return NULL;
     return apply_joined(s, op, n, arg, at, whole);
-  case R_NONE: return apply_uniform(s, arg, at, whole);
+  case R_NONE:
+    for (int i = 0; i < n; i++)
+      if (!want_int(v, op, &arg[i], at[i], op_at)) return NULL;
+    return apply_uniform(s, arg, at, whole);
   default: return apply_joined(s, op, n, arg, at, whole);
   }
 }

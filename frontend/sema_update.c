@@ -23,7 +23,7 @@ static bool has_meaning(Unbound *u, Name name, const Inner *inner) {
 
 static void unbound_in_reduction(Unbound *u, const AExpr *e, int k, const Inner *inner) {
   Inner own = {NULL, inner};
-  if (k == e->nsubs) {
+  if (k == e->nsubs || k == 2 * LIMIT_RANK) {
     for (int i = 0; i < e->nargs; i++) find_unbound(u, e->arg[i], inner);
     return;
   }

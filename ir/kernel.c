@@ -10,6 +10,7 @@
 //       vec j in 0 .. D
 //         y[i, j] = exp(x[i, j] - m)
 #include "ir/kernel.h"
+#include <string.h>
 #include <inttypes.h>
 
 Stmt *stmt_new(Arena *a, StmtKind kind) {

@@ -117,7 +117,7 @@ def causal_attention(q: Val, k: Val, v: Val) -> Val:
         g = h // (heads // k.v.shape[1])
         qh, kh, vh = q[:, h], k[:, g], v[:, g]
         size = (np.abs(qh.v) + qh.e) @ (np.abs(kh.v) + kh.e).T
-        e = size - np.abs(qh.v) @ np.abs(kh.v).T + gamma(width + 2) * size
+        e = size - np.abs(qh.v) @ np.abs(kh.v).T + (gamma(width + 2) + F) * size         # F: rsqrt(width)
         scores = Val(qh.v @ kh.v.T / np.sqrt(width), e / np.sqrt(width))
         for i in range(t):
             p, off = softmax_weights(scores[i, : i + 1])

@@ -283,6 +283,8 @@ def main() -> int:
     args.add_argument("--offline", action="store_true", help="use the slice in examples/data")
     args.add_argument("--plait", default=str(ROOT / "build" / "plait"), help="the plait program")
     o = args.parse_args()
+    if not o.text:
+        args.error("--text: a text is needed")
     if not os.access(o.plait, os.X_OK):
         say(f"{o.plait} is not there: build Plait first (cmake -G Ninja -S . -B build && ninja -C build)")
         return 3

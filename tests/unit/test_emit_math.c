@@ -131,6 +131,43 @@ START_TEST(operations_on_u32_mean_what_their_rows_say) { check_ops(DT_U32); } EN
 START_TEST(operations_on_u64_mean_what_their_rows_say) { check_ops(DT_U64); } END_TEST
 START_TEST(operations_on_bool_mean_what_their_rows_say) { check_ops(DT_BOOL); } END_TEST
 
+static const Op own[] = {OP_EXP, OP_EXP2, OP_EXPM1, OP_LOG, OP_LOG2, OP_LOG1P, OP_TANH, OP_ERF};
+enum { OWN = sizeof own / sizeof *own, SWEEP = 9973 };
+
+// Every SWEEP-th float of all; below 2^-126 results may be 0.
+START_TEST(functions_of_our_own_keep_to_their_accuracy_over_all_floats) {
+  Expr *size;
+  Make m = one_loop("sweep", &size);
+  Tensor *x = make_param(&m, "x", DT_F32, 1, &size);
+  make_kernel(&m, "sweep_all");
+  Expr *i = make_for(&m, "i", size, HOW_PAR_VEC);
+  for (int k = 0; k < OWN; k++) make_store(&m, make_result(&m, "y", DT_F32, 1, &size), &i, make_op1(&m, own[k], make_read(&m, x, &i)));
+  make_end(&m);
+  int n = (int)((1ull << 32) / SWEEP);
+  float *in = new_array((size_t)n * 4), *out[OWN];
+  for (int k = 0; k < n; k++) dtype_store(DT_F32, in, k, dtype_decode(DT_F32, (uint64_t)k * SWEEP));
+  const char *text = built_text(&m, true);
+  const Way ways[] = {{"clang", "-O3 -march=native"}, {"gcc", "-O3"}};      // with and without FMA
+  for (int w = 0; w < 2; w++) {
+    void *so = built_load(ways[w].cc, ways[w].flags, text), *arg[OWN + 1] = {in};
+    for (int k = 0; k < OWN; k++) arg[k + 1] = out[k] = new_array((size_t)n * 4);
+    built_entry(so)(arg, (long long[]){n}, NULL, (long long[]){0, 0});
+    for (int k = 0; k < OWN; k++) {
+      for (int e = 0; e < n; e++) {
+        Scalar a = {.f = in[e]}, want;
+        op_eval(own[k], DT_F64, &a, &want);
+        bool tiny = fabs(want.f) < 0x1p-126 && fabs((double)out[k][e]) <= 0x1p-126;
+        ck_assert_msg(tiny || is_near(DT_F32, (Scalar){.f = out[k][e]}, dtype_cast(want, DT_F64, DT_F32), ops[own[k]].ulp), "%s of %a is %a, not %a",
+                      ops[own[k]].name, in[e], out[k][e], want.f);
+      }
+      free(out[k]);
+    }
+    dlclose(so);
+  }
+  free(in);
+  arena_destroy(m.a);
+} END_TEST
+
 // ---- casts and storage -------------------------------------------------------------------------
 
 // Every value cast to every type: as a value, and as what a store of that type holds.
@@ -447,7 +484,7 @@ int main(void) {
   const TTest *tests[] = {
     operations_on_f32_mean_what_their_rows_say, operations_on_f64_mean_what_their_rows_say, operations_on_i32_mean_what_their_rows_say,
     operations_on_i64_mean_what_their_rows_say, operations_on_u32_mean_what_their_rows_say, operations_on_u64_mean_what_their_rows_say,
-    operations_on_bool_mean_what_their_rows_say, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
+    operations_on_bool_mean_what_their_rows_say, functions_of_our_own_keep_to_their_accuracy_over_all_floats, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,

@@ -227,6 +227,13 @@ START_TEST(a_default_of_another_type_keeps_its_value) {
 
 // Calls.
 
+START_TEST(a_local_of_a_scalar_function_is_checked_where_it_is_read) {
+  has("fn g(k: i64) -> y: f32 { t[i < 4] = i * 0.5  y = t[k] }\nfn f(k: i64[N]) -> y: f32[N] { y[i] = g(k[i]) }",
+      "y_t_range[i < 4] = i\n  y[i < N] = f32(y_t_range[k[i]]) * 0.5");
+  has("fn g(k: i64) -> y: f32 { t[i < 4] = i * 0.5  y = t[k % 4] + (t[k] ?? 9) }\nfn f(k: i64[N]) -> y: f32[N] { y[i] = g(k[i]) }",
+      "f32(k[i] % 4) * 0.5 + (if 0 <= k[i] and k[i] < 4 then f32(k[i]) * 0.5 else 9.0)");
+} END_TEST
+
 START_TEST(locals_of_a_called_function_are_named_after_what_they_serve) {
   becomes("fn center(x: T[.., N]) -> y: T[.., N] { m[..] = mean[j](x[.., j])  y[.., j] = x[.., j] - m[..] }\n"
           "fn f(a: f32[N, D]) -> y: f32[N, D] { p = center(a)  y[i, j] = center(p + a)[i, j] * 2 }",
@@ -584,6 +591,46 @@ START_TEST(parameters_and_tables_have_limits) {
   fails_and_free(&u, E_limit_table);
 } END_TEST
 
+static bool read_next(void *cx, Arena *a, const char *from, const char *path, ImportText *out) {
+  (void)cx, (void)from;
+  const char *text = arena_printf(a, "import \"%d\"\n", atoi(path) + 1);
+  *out = (ImportText){arena_printf(a, "%s", path), text, strlen(text), NULL};
+  return true;
+}
+
+START_TEST(files_have_limits) {
+  Built b = build_with("import \"1\"\nfn f(x: f32) -> y: f32 { y = x }", read_next, NULL);
+  ck_assert(b.d->errors == 1 && b.d->list.v[0]->code == E_limit_imports);
+  arena_destroy(b.a);
+  char *text = malloc(LIMIT_SOURCE_BYTES + 2);
+  memset(text, ' ', LIMIT_SOURCE_BYTES + 1);
+  text[LIMIT_SOURCE_BYTES + 1] = '\0';
+  b = build(text);
+  ck_assert(b.d->errors == 1 && b.d->list.v[0]->code == E_limit_source);
+  arena_destroy(b.a);
+  free(text);
+} END_TEST
+
+START_TEST(very_many_subscripts_and_errors_end_soon) {
+  Text t = {0}, u = {0};
+  add(&t, "fn f(x: f32[N]) -> y: f32[N] {\n  y[i0");
+  for (int i = 1; i < 100000; i++) add(&t, ",i%d", i);
+  add(&t, "] = sum[j0");
+  for (int i = 1; i < 100000; i++) add(&t, ",j%d", i);
+  add(&t, "](x[j0])\n}\n");
+  Built b = build(t.s);
+  ck_assert(b.f == NULL && b.d->errors > 0);
+  arena_destroy(b.a);
+  free(t.s);
+  add(&u, "fn f(x: f32[N]) -> y: f32[N] {\n");
+  for (int i = 0; i < 20000; i++) add(&u, "  a%d = unknown%d + x\n", i, i);
+  add(&u, "  y = x\n}\n");
+  b = build(u.s);
+  ck_assert_int_eq(b.d->errors, 20000);
+  arena_destroy(b.a);
+  free(u.s);
+} END_TEST
+
 START_TEST(many_statements_take_a_short_time) {
   Text t = {0};
   add(&t, "fn f(x: f32[N]) -> y: f32[N] {\n  t0 = x\n");
@@ -618,7 +665,7 @@ int main(void) {
     whole_tensors_broadcast_from_the_last_dimension, only_the_constant_one_stretches,
     a_scalar_function_works_elementwise_with_all_that_is_in_it, mixed_operands_are_joined,
     a_const_without_a_type_is_a_literal, a_shift_count_never_wraps_into_range, storing_rounds_and_reading_widens,
-    a_default_of_another_type_keeps_its_value, locals_of_a_called_function_are_named_after_what_they_serve,
+    a_default_of_another_type_keeps_its_value, a_local_of_a_scalar_function_is_checked_where_it_is_read, locals_of_a_called_function_are_named_after_what_they_serve,
     an_argument_is_rounded_to_its_parameters_type, a_scalar_fills_a_tensor_parameter, dimensions_of_a_call_are_solved,
     entry_dimensions_have_sources, where_conditions_of_called_functions_become_the_callers, several_results_and_defaults,
     dots_stand_for_any_leading_dimensions, updates_make_versions, the_right_side_gives_an_updates_extents_before_the_left,
@@ -629,7 +676,7 @@ int main(void) {
     own_names_hide_imported_ones_and_these_the_librarys, imports_are_read_once_and_without_cycles,
     entry_points_have_concrete_types, generic_functions_are_checked_without_a_call, calls_nest_so_deep_and_no_deeper,
     calls_that_double_end_with_a_limit, equations_that_double_end_with_a_limit, deep_expressions_end_with_a_limit,
-    parameters_and_tables_have_limits, many_statements_take_a_short_time, a_large_recurrence_takes_a_short_time,
+    parameters_and_tables_have_limits, files_have_limits, very_many_subscripts_and_errors_end_soon, many_statements_take_a_short_time, a_large_recurrence_takes_a_short_time,
   };
   return UNIT_RUN("sema", tests);
 }
