@@ -23,7 +23,7 @@ static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
   if (!e->opt->jit) {
     buf_puts(e->out, "// C11 without headers. Build with -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp; link with -lm.\n"
-                     "// Compilers give the same bits when they do not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
+                     "// With one -march compilers give the same bits if they do not fuse a * b + c: gcc with -std=c11 or -ffp-contract=off.\n");
   }
   if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#ifdef __clang__\n");
   if (!e->opt->jit) buf_puts(e->out, "#pragma STDC FP_CONTRACT OFF\n");

@@ -117,6 +117,7 @@ typedef struct Binding {
   bool seen;            // results in error: so has its equation
   bool pending;         // a recurrence that is being elaborated: only subscripted reads
   bool declared;        // its type was written
+  struct Member *member;    // of the recurrence that defines it
   Tensor *t;
   Dtype dtype;          // storage type as declared here, DT_NONE when only the values' type is known
   int rank;
@@ -280,13 +281,14 @@ void poison(Binding *b);
 void update(Frame *fr, const AStmt *st);
 
 // sema_rec.c
-typedef struct Member {
+typedef struct Member Member;
+struct Member {
   const AStmt *st;
   Binding *b;
   Eqn *eqn;
   bool declared;        // its type was written; else dtype and lit are what infer found so far
   Dtype dtype; Format *fmt; Lit lit;
-} Member;
+};
 struct Group { int n; Member *m; bool bad; };
 void statement_order(Frame *fr, const AStmt **order, Group **group);
 bool group_begin(Frame *fr, Group *g);

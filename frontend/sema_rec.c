@@ -238,7 +238,7 @@ void statement_order(Frame *fr, const AStmt **order, Group **group) {
 // Types of a recurrence: "without a declared type they take that of the rest of the expression". Own reads have no
 // type at first; each round gives one to what the last round made known.
 
-typedef struct Infer { Frame *fr; Group *g; const Bind *bound; int depth; } Infer;
+typedef struct Infer { Frame *fr; const Bind *bound; } Infer;
 
 // What is known of an expression's type: none yet, a literal (dtype: what it is alone), or a wide dtype.
 typedef struct Known { Dtype dtype; Lit lit; } Known;
@@ -263,9 +263,9 @@ static Known infer_name(Infer *in, Name name) {
   for (const Bind *b = in->bound; b; b = b->up)
     if (b->name == name) return (Known){DT_I64, LIT_NONE};
   Frame *fr = in->fr;
-  for (int i = 0; i < in->g->n; i++)
-    if (in->g->m[i].st->name == name) return in->g->m[i].declared ? (Known){dtype_wide(in->g->m[i].dtype), LIT_NONE} : (Known){in->g->m[i].dtype, in->g->m[i].lit};
   Binding *b = frame_find(fr, name);
+  Member *m = b ? b->member : NULL;
+  if (m) return m->declared ? (Known){dtype_wide(m->dtype), LIT_NONE} : (Known){m->dtype, m->lit};
   if (b) {
     if (b->kind == BIND_DIM) return (Known){DT_I64, LIT_NONE};
     if (b->kind == BIND_VALUE || b->kind == BIND_FILL) return (Known){b->val.e ? (Dtype)b->val.e->dtype : DT_NONE, LIT_NONE};
@@ -383,7 +383,7 @@ static void infer_types(Frame *fr, Group *g) {
     changed = 0;
     for (int i = 0; i < g->n; i++) {
       Member *m = &g->m[i];
-      Infer in = {.fr = fr, .g = g};
+      Infer in = {.fr = fr};
       if (m->declared) continue;
       Known k = infer_left(&in, m->st, 0);
       changed |= k.dtype != m->dtype || k.lit != m->lit;
@@ -434,6 +434,7 @@ bool group_begin(Frame *fr, Group *g) {
     if (left_rank(fr, m->st) > LIMIT_RANK) return sema_error(fr, E_limit_rank, m->st->at, "more than %d indices", LIMIT_RANK), false;
     m->b = define_name(fr, m->st->name, m->st->name_at);
     if (!m->b || m->b->kind == BIND_POISON || !member_type(fr, m)) return false;
+    m->b->member = m;
   }
   infer_types(fr, g);
   for (int i = 0; i < g->n; i++) {
@@ -450,24 +451,27 @@ bool group_begin(Frame *fr, Group *g) {
 
 // Are own reads at earlier values?
 
-// One read of a member's tensor by a member's equation.
-typedef struct OwnRead { int reader, def; Expr *e; } OwnRead;
+// One read of a member's tensor by a member's equation. Those that concern one member last are chained.
+typedef struct OwnRead { int reader, def; Expr *e; int next; } OwnRead;
 typedef struct Order {
   Frame *fr;
   Group *g;
+  Map member;           // Tensor to its Member
   VEC(OwnRead) reads;
+  int *first;           // of the reads between members up to k, of which k is one
   VEC(Expr *) reductions;
   int reader;
   int *pos;             // chosen position of the index that runs in order, per member; -1: none yet
-  long tries;
 } Order;
 
 static void note_own(void *cx, Expr *e) {
   Order *o = cx;
   if (e->op == OP_REDUCE) vec_push(o->fr->s->a, &o->reductions, e);
-  if (e->op != OP_READ) return;
-  for (int i = 0; i < o->g->n; i++)
-    if (o->g->m[i].b->t == e->u.t) vec_push(o->fr->s->a, &o->reads, (OwnRead){o->reader, i, e});
+  Member *m = e->op == OP_READ ? map_getp(&o->member, e->u.t) : NULL;
+  if (!m) return;
+  int def = (int)(m - o->g->m), last = def > o->reader ? def : o->reader, next = o->first[last];
+  o->first[last] = o->reads.n;
+  vec_push(o->fr->s->a, &o->reads, (OwnRead){o->reader, def, e, next});
 }
 
 // The upper end of a reduction's index, NULL when it is none.
@@ -504,22 +508,27 @@ static bool read_is_earlier(const Order *o, const OwnRead *r) {
   return d < 0 || (d == 0 && r->def < r->reader);
 }
 
-static bool consistent(const Order *o, int upto) {
-  for (int i = 0; i < o->reads.n; i++) {
-    const OwnRead *r = &o->reads.v[i];
-    if (r->reader <= upto && r->def <= upto && (r->reader == upto || r->def == upto) && !read_is_earlier(o, r)) return false;
-  }
+static bool consistent(const Order *o, int k) {
+  for (int i = o->first[k]; i >= 0; i = o->reads.v[i].next)
+    if (!read_is_earlier(o, &o->reads.v[i])) return false;
   return true;
 }
 
-// Chooses for each member the index that runs in order.
-static bool choose(Order *o, int k) {
-  enum { MOST_TRIES = 100000 };
-  if (k == o->g->n) return true;
-  for (o->pos[k] = 0; o->pos[k] < o->g->m[k].eqn->n && o->tries++ < MOST_TRIES; o->pos[k]++)
-    if (consistent(o, k) && choose(o, k + 1)) return true;
-  o->pos[k] = -1;
-  return false;
+// Chooses for each member the index that runs in order, going back where a choice leads nowhere.
+static bool choose(Order *o) {
+  long tries = 100000 + 16L * o->g->n;
+  int k = 0;
+  while (k >= 0 && k < o->g->n && tries-- > 0) {
+    int n = o->g->m[k].eqn->n;
+    do o->pos[k]++;
+    while (o->pos[k] < n && !consistent(o, k));
+    if (o->pos[k] < n) {
+      k++;
+    } else {
+      o->pos[k--] = -1;
+    }
+  }
+  return k == o->g->n;
 }
 
 static bool is_earlier_at(Order *o, const OwnRead *r, int p) {
@@ -579,21 +588,24 @@ static bool blocks_in_order(Frame *fr, Group *g, const int *pos) {
 
 void group_finish(Frame *fr, Group *g) {
   Sema *s = fr->s;
-  Order o = {.fr = fr, .g = g, .pos = arena_array(s->a, int, g->n)};
+  Order o = {.fr = fr, .g = g, .member = map_make(s->a), .first = arena_array(s->a, int, g->n), .pos = arena_array(s->a, int, g->n)};
   for (int i = 0; i < g->n; i++)
     if (g->bad || !g->m[i].eqn) {
       for (int k = 0; k < g->n; k++) poison(g->m[k].b);
       return;
     }
   for (int i = 0; i < g->n; i++) {
+    o.pos[i] = o.first[i] = -1;
+    map_putp(&o.member, g->m[i].b->t, &g->m[i]);
+  }
+  for (int i = 0; i < g->n; i++) {
     Arena *scratch = arena_create();
     o.reader = i;
-    o.pos[i] = -1;
     expr_visit(scratch, g->m[i].eqn->body, note_own, &o);
     arena_destroy(scratch);
     g->m[i].b->pending = false;
   }
-  if (!choose(&o, 0)) {
+  if (!choose(&o)) {
     report_order(&o);
     for (int k = 0; k < g->n; k++) poison(g->m[k].b);
     return;

@@ -17,11 +17,9 @@ typedef struct Maker {
   bool bound[NDIMS];          // indices in scope
   int fresh;                  // reductions over an index that is bound use names of their own
   char ix[NDIMS][8];          // the name of each dimension's index in scope
-  char buf[8][GEN_LINE];      // pool for texts under construction
-  size_t used;
 } Maker;
 
-typedef struct Text { char s[GEN_LINE]; } Text;
+typedef struct Text { char s[GEN_TEXT]; } Text;
 
 static Text textf(const char *fmt, ...) {
   Text t;
@@ -176,7 +174,7 @@ static void params(Maker *m) {
   // One vector for each dimension, so that every dimension has a value.
   for (int d = 0; d < NDIMS; d++) {
     char name[8];
-    snprintf(name, sizeof name, "v%d", d);
+    snprintf(name, sizeof name, "v%u", (unsigned)d % 10);
     param(m, name, d == 1 ? ints[rng_below(m->r, 5)] : floats[rng_below(m->r, 6)], d == 1 ? INT : FLOAT, 1, &d);
   }
   int more = 1 + rng_below(m->r, 4);
@@ -184,7 +182,7 @@ static void params(Maker *m) {
     char name[8];
     int dim[3], rank = 1 + rng_below(m->r, 3);
     random_dims(m->r, rank, dim);
-    snprintf(name, sizeof name, "x%d", k);
+    snprintf(name, sizeof name, "x%u", (unsigned)k % 100);
     int what = rng_below(m->r, 10);
     if (what < 6) param(m, name, floats[rng_below(m->r, 6)], FLOAT, rank, dim);
     else if (what < 8) param(m, name, ints[rng_below(m->r, 5)], INT, rank, dim);
@@ -213,7 +211,7 @@ static void equation(Maker *m, int n) {
   if (narrow) type = stored[rng_below(m->r, 4)];
   snprintf(g->name[n], sizeof g->name[n], "t%d", n % 1000);
   // The type is written, so that a tensor means the same whether it is a result or not.
-  snprintf(g->eqn[n], GEN_LINE, "  t%d: %s%s%s%s = %s", n, type, rank ? "[" : "", subs.s, rank ? "]" : "", body.s);
+  snprintf(g->eqn[n], sizeof g->eqn[n], "  t%d: %s%s%s%s = %s", n, type, rank ? "[" : "", subs.s, rank ? "]" : "", body.s);
   snprintf(g->type[n], sizeof g->type[n], "%s%s", type, shape(rank, dim).s);
   know(m, g->name[n], kind, rank, dim, false);
 }

@@ -3,7 +3,7 @@
 #define PLAIT_TESTS_DIFF_GENERATE_H
 #include "tests/diff/harness.h"
 
-enum { GEN_LINE = 400, GEN_MAX = 48 };
+enum { GEN_TEXT = 400, GEN_LINE = 2 * GEN_TEXT + 64, GEN_MAX = 48 };      // of an expression, of an equation
 
 // A program as lines, so that a failing one can be cut down: head, equations, and which of them are results.
 typedef struct Gen {
@@ -11,7 +11,7 @@ typedef struct Gen {
   int n;
   char eqn[GEN_MAX][GEN_LINE];
   char name[GEN_MAX][8];
-  char type[GEN_MAX][40];      // declared type as a result: "f32[N, M]"
+  char type[GEN_MAX][GEN_TEXT + 16];      // declared type as a result: "f32[N, M]"
   bool drop[GEN_MAX];
 } Gen;
 

@@ -26,6 +26,7 @@ typedef struct Run {
   View *ref, *out;                    // results of the interpreter, of the kernels
   double **bounds;
   int64_t *dims;
+  int int_limit, negative;            // integers are drawn below this; and negative with this chance in a hundred
   Outcome o;
 } Run;
 
@@ -64,7 +65,7 @@ static Scalar random_value(Run *r, Dtype d, Rng *g) {
   if (dtype_is_float(w)) v.f = w == DT_F32 ? (double)(float)random_float(r, g) : random_float(r, g);
   else if (w == DT_BOOL) v.i = rng_below(g, 2);
   else if (r->h->specials && rng_chance(g, 20)) v.i = (int64_t)rng_next(g) >> rng_below(g, 64);
-  else v.i = dtype_is_signed(d) && rng_chance(g, r->h->specials ? 30 : 4) ? -rng_below(g, 3) : rng_below(g, 4);
+  else v.i = dtype_is_signed(d) && rng_chance(g, r->negative) ? -rng_below(g, 3) : rng_below(g, r->int_limit);
   return d == DT_BOOL ? v : dtype_cast(v, w, w);
 }
 
@@ -107,7 +108,10 @@ static bool arguments(Run *r, Rng *g) {
   Fault fault;
   r->params = arena_array(r->a, View, f->params.n + 1);
   r->dims = arena_array(r->a, int64_t, f->dims.n + 1);
-  for (int attempt = 0; attempt < 3000; attempt++) {
+  // Integers may be subscripts: small ones often are in range, and in some runs all are 0.
+  r->int_limit = 1 << rng_below(g, 3);
+  r->negative = r->h->specials ? 30 : rng_chance(g, 30) ? 4 : 0;
+  for (int attempt = 0; attempt < 20000; attempt++) {
     for (int i = 0; i < f->dims.n; i++) r->dims[i] = random_dim(r, g);
     bool ok = true;
     for (int i = 0; i < f->params.n; i++) {

@@ -10,6 +10,7 @@ A fenced block is checked by the words behind its three backticks:
     plait remark=CODE   its equations stay apart for this reason
     sh run              runs from the project's folder, with plait in the PATH, and succeeds
     … output            any language, right after an `sh run` block or a line `<!-- run: COMMAND -->`: what that prints
+                        (COMMAND finds the last `plait` block above in the file $PROGRAM)
     c run               a whole C program: compiled against plait.h, linked with libplait, exits with 0
 
 Links to files must lead somewhere, and what docs/tables.py writes must be up to date. --bless rewrites the output
@@ -39,7 +40,8 @@ def claim(where, problem):
 
 
 class Docs:
-    def __init__(self, plait):
+    def __init__(self, plait, folder):
+        self.program_file = Path(folder) / "program.plait"
         self.plait = Path(plait).resolve()
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("PLAIT_")}
         self.env["PATH"] = f"{self.plait.parent}:{self.env.get('PATH', '')}"
@@ -106,8 +108,10 @@ class Docs:
             words = dict(w.partition("=")[::2] for w in rest)
             where = f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, m.start()) + 1}"
             if hidden:
+                self.env["PROGRAM"] = str(self.program_file)
                 printed = self.shell(where, hidden)
             if kind == "plait" and "output" not in words:
+                self.program_file.write_text(body)
                 self.program(where, body, words)
             elif kind == "sh" and "run" in words:
                 printed = self.shell(where, body)
@@ -139,12 +143,13 @@ def main():
     options.add_argument("--bless", action="store_true")
     options.add_argument("words", nargs="*")
     opt = options.parse_args()
-    docs = Docs(opt.plait)
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        if all(w in path.name for w in opt.words):
-            docs.page(path, opt.bless)
-    if not opt.words:
-        docs.tables()
+    with tempfile.TemporaryDirectory() as folder:
+        docs = Docs(opt.plait, folder)
+        for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+            if all(w in path.name for w in opt.words):
+                docs.page(path, opt.bless)
+        if not opt.words:
+            docs.tables()
     print(f"{tally[True]} passed, {tally[False]} failed")
     return 1 if tally[False] else 0
 
