@@ -53,7 +53,8 @@ static Unit *unit_parse(Loader *l, const char *path, const char *text, size_t le
   unit->file = diags_add_file(l->d, path, text, len);
   vec_push(l->a, &l->u->all, unit);
   if (len > LIMIT_SOURCE_BYTES) {
-    diag_error(l->d, E_limit_source, (Span){unit->file, 0, 0}, "`%s` has %zu bytes; a file may have %d", path, len, LIMIT_SOURCE_BYTES);
+    diag_error(l->d, E_limit_source, (Span){unit->file, 0, 0}, "`%s` has %zu bytes; a file may have %d", path, len,
+               LIMIT_SOURCE_BYTES);
     return unit;
   }
   unit->ast = parse_file(l->a, l->names, l->d, unit->file);

@@ -3,7 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 
-Program *program_load(Arena *a, Interner *names, Diags *d, const char *path, const char *text, size_t len, ImportReader reader, void *cx) {
+Program *program_load(Arena *a, Interner *names, Diags *d, const char *path, const char *text, size_t len, ImportReader reader,
+                      void *cx) {
   Program *p = arena_new(a, Program);
   *p = (Program){.a = a, .names = names, .d = d, .recursive = map_make(a)};
   units_load(&p->units, a, names, d, path, text, len, reader, cx);
@@ -53,14 +54,15 @@ static Sema *sema_new(Program *p, Arena *a, Name name) {
 
 static bool param_type(Frame *fr, const AParam *p, TypeRef *t, Format **fmt) {
   *t = resolve_type(fr, &p->type.dtype);
-  *fmt = t->ok ? type_format(fr, *t, p->type.at) : NULL;
+  *fmt = t->ok ? type_format(fr, *t) : NULL;
   if (!t->ok || (t->format && !*fmt)) return false;
   if (p->mut && *fmt && !(*fmt)->v) {
     sema_error(fr, E_format_encode, p->type.at, "`%s` has no `encode`, so a `mut` tensor cannot be stored in it", (*fmt)->name);
     diag_label(fr->s->d, (*fmt)->at, "`%s` is defined here", (*fmt)->name);
     return false;
   }
-  if (*fmt && !p->type.shaped) return sema_error(fr, E_format_place, p->type.dtype.at, "`%s` is a format; a scalar cannot have it", (*fmt)->name), false;
+  if (*fmt && !p->type.shaped)
+    return sema_error(fr, E_format_place, p->type.dtype.at, "`%s` is a format; a scalar cannot have it", (*fmt)->name), false;
   return true;
 }
 
@@ -125,7 +127,8 @@ static void invent_dots(Frame *fr, const Shaped *shaped, int n) {
     Dim *d = dim_new(s->x, intern(s->names, arena_printf(s->a, "B_%d", k)), from->at);
     vec_push(s->a, &s->f->dims, d);
     fr->dot_extent[k] = expr_dim(s->x, d);
-    vec_push(s->a, &s->f->sources, (DimSource){d, from->t, k, expr_int(s->x, DT_I64, 1, from->at), expr_int(s->x, DT_I64, 0, from->at)});
+    vec_push(s->a, &s->f->sources,
+             (DimSource){d, from->t, k, expr_int(s->x, DT_I64, 1, from->at), expr_int(s->x, DT_I64, 0, from->at)});
   }
 }
 
@@ -174,7 +177,8 @@ static Fn *elaborate(Program *p, Item *item, Arena *a, Choice c) {
   p->stopped = p->stopped || s->stop;
   for (int i = 0; i < fr->fn->nresults && !p->d->errors; i++) {
     const Binding *b = frame_find(fr, fr->fn->result[i].name);
-    if (!b || b->kind == BIND_POISON) diag_error(p->d, E_internal, item->at, "`%s` could not be elaborated, and nothing says why", item->name);
+    if (!b || b->kind == BIND_POISON)
+      diag_error(p->d, E_internal, item->at, "`%s` could not be elaborated, and nothing says why", item->name);
   }
   if (s->x->overflow && !s->stop) sema_error(fr, E_limit_nodes, item->at, "more than %d expressions after inlining", LIMIT_NODES);
   return p->d->errors ? NULL : s->f;

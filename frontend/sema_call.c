@@ -148,7 +148,8 @@ bool bind_type_variable(Frame *fr, const ADtype *t, Dtype wide, Span at) {
     TypeVar *known = &fr->types.v[i];
     if (known->name != t->name) continue;
     if (known->dtype == wide) return true;
-    sema_error(fr->caller ? fr->caller : fr, E_type_variable_conflict, at, "`%s` of `%s` would stand for both %s and %s", t->name, fr->fn->name,
+    sema_error(fr->caller ? fr->caller : fr, E_type_variable_conflict, at, "`%s` of `%s` would stand for both %s and %s",
+               t->name, fr->fn->name,
                dtypes[known->dtype].name, dtypes[wide].name);
     diag_label(s->d, known->at, "%s here", dtypes[known->dtype].name);
     diag_label(s->d, at, "%s here", dtypes[wide].name);
@@ -194,7 +195,8 @@ static const Shape *binding_shape(Sema *s, const Binding *b) {
 
 // An expression over whole tensors, on its own: no index of the equation around the call is seen.
 static Env whole_env(Env *v, Index **w, const char *hint) {
-  return (Env){.fr = v->fr, .hidden = v->bound ? v->bound : v->hidden, .w = w, .uses = uses_new(v->fr->s), .group = v->group, .hint = hint};
+  return (Env){.fr = v->fr, .hidden = v->bound ? v->bound : v->hidden, .w = w, .uses = uses_new(v->fr->s), .group = v->group,
+               .hint = hint};
 }
 
 // Is the value the same for all indices of the equation that calls?
@@ -344,7 +346,8 @@ static bool bind_scalar(Frame *fr, const Arg *a) {
   TypeRef t = resolve_type(fr, &a->param->type.dtype);
   if (!t.ok) return false;
   if (t.format) {
-    sema_error(fr, E_format_place, a->param->type.dtype.at, "`%s` is a format; a scalar cannot have it", a->param->type.dtype.name);
+    sema_error(fr, E_format_place, a->param->type.dtype.at, "`%s` is a format; a scalar cannot have it",
+               a->param->type.dtype.name);
     return false;
   }
   Frame *where = fr->caller;
@@ -363,7 +366,8 @@ static bool arg_rank(Frame *fr, const Arg *a) {
   const AType *type = &a->param->type;
   int rank = a->shape ? a->shape->rank : 0;
   if (type->dots ? rank >= type->rank : rank == type->rank) return true;
-  sema_error(fr->caller, E_argument_shape, a->at, "the argument has %d dimension%s, parameter `%s` has %s%d", rank, rank == 1 ? "" : "s",
+  sema_error(fr->caller, E_argument_shape, a->at, "the argument has %d dimension%s, parameter `%s` has %s%d", rank,
+             rank == 1 ? "" : "s",
              a->param->name, type->dots ? "at least " : "", type->rank);
   diag_label(s->d, a->at, "shape %s", shape_text(s, rank, a->shape ? a->shape->extent : NULL));
   diag_label(s->d, a->param->at, "parameter `%s` of `%s`", a->param->name, fr->fn->name);
@@ -396,7 +400,8 @@ static Tensor *rounded(Frame *fr, const Arg *a, Dtype to) {
 static bool same_format(Frame *fr, const Arg *a, Format *fmt) {
   if (a->t && a->t->fmt == fmt) return true;
   const char *has = a->t && a->t->fmt ? a->t->fmt->name : dtypes[a->stored].name;
-  sema_error(fr->caller, E_format_argument, a->at, "the argument is stored as %s, parameter `%s` as `%s`", has, a->param->name, fmt->name);
+  sema_error(fr->caller, E_format_argument, a->at, "the argument is stored as %s, parameter `%s` as `%s`", has, a->param->name,
+             fmt->name);
   diag_label(fr->s->d, a->param->at, "parameter `%s` of `%s`", a->param->name, fr->fn->name);
   diag_help(fr->s->d, "store it in a tensor of that format first: `t: %s[i, j] = x[i, j]`", fmt->name);
   return false;
@@ -405,7 +410,8 @@ static bool same_format(Frame *fr, const Arg *a, Format *fmt) {
 static bool mut_type(Frame *fr, const Arg *a, TypeRef t, Format *fmt) {
   if (a->t->fmt == fmt && (fmt || (t.variable ? dtype_wide(a->t->dtype) == a->t->dtype : a->t->dtype == t.dtype))) return true;
   const char *has = a->t->fmt ? a->t->fmt->name : dtypes[a->t->dtype].name;
-  sema_error(fr->caller, E_argument_type, a->at, "the argument is %s, `mut %s` is %s", has, a->param->name, fmt ? fmt->name : dtypes[t.dtype].name);
+  sema_error(fr->caller, E_argument_type, a->at, "the argument is %s, `mut %s` is %s", has, a->param->name,
+             fmt ? fmt->name : dtypes[t.dtype].name);
   diag_label(fr->s->d, a->param->at, "parameter `%s` of `%s`", a->param->name, fr->fn->name);
   diag_note(fr->s->d, "a mut parameter is changed in place, so nothing converts");
   return false;
@@ -415,7 +421,7 @@ static bool bind_tensor(Frame *fr, Arg *a) {
   Expr *extent[LIMIT_RANK];
   int rank;
   TypeRef t = resolve_type(fr, &a->param->type.dtype);
-  Format *fmt = t.ok ? type_format(fr, t, a->param->type.at) : NULL;
+  Format *fmt = t.ok ? type_format(fr, t) : NULL;
   if (!t.ok || (t.format && !fmt) || !type_extents(fr, &a->param->type, &rank, extent)) return false;
   Val fill = a->t ? NO_VAL : val_store(fr->caller, a->val, t.dtype, a->at);
   if (fmt && !same_format(fr, a, fmt)) return false;
@@ -439,7 +445,8 @@ static bool no_overlap(Frame *fr, int n, const Arg *arg) {
   for (int i = 0; i < n; i++)
     for (int k = 0; arg[i].cell && k < n; k++) {
       if (k == i || !arg[k].t || arg[k].t->root != arg[i].cell->root) continue;
-      sema_error(fr->caller, E_mut_argument, arg[k].at, "`%s` is changed by this call and cannot be another argument of it", arg[i].cell->root->name);
+      sema_error(fr->caller, E_mut_argument, arg[k].at, "`%s` is changed by this call and cannot be another argument of it",
+                 arg[i].cell->root->name);
       diag_label(fr->s->d, arg[i].at, "changed as `mut %s`", arg[i].param->name);
       return false;
     }
@@ -531,7 +538,8 @@ static void where_condition(Frame *fr, const AExpr *e) {
   if (!c) return;
   Agree holds = decide(s, c);
   if (holds == AGREE_NO) {
-    sema_error(fr->caller ? fr->caller : fr, E_where_false, fr->caller ? fr->call_at : e->at, "`%s` does not hold here", source_text(s, e->at));
+    sema_error(fr->caller ? fr->caller : fr, E_where_false, fr->caller ? fr->call_at : e->at, "`%s` does not hold here",
+               source_text(s, e->at));
     if (fr->caller) diag_label(s->d, e->at, "asked for by `%s`", fr->fn->name);
     note_values(fr, e);
   } else if (holds == AGREE_UNKNOWN || !fr->caller) {
@@ -575,15 +583,18 @@ static bool target_shape(Frame *fr, Tensor *t, Expr *const *extent, Span at) {
     if (agree == AGREE_NO) return false;
     if (agree == AGREE_UNKNOWN)
       add_where(s, expr_op2(s->x, OP_EQ, t->extent[k], extent[k], at), at,
-                arena_printf(s->a, "`%s` has extent %s in dimension %d, the result of `%s` has %s", t->name, expr_text(s, t->extent[k]), k + 1,
+                arena_printf(s->a, "`%s` has extent %s in dimension %d, the result of `%s` has %s", t->name,
+                             expr_text(s, t->extent[k]), k + 1,
                              fr->fn->name, expr_text(s, extent[k])));
   }
   return true;
 }
 
-static Tensor *result_tensor(Frame *fr, const AResult *r, const Want *want, Dtype dtype, Format *fmt, int rank, Expr *const *extent) {
+static Tensor *result_tensor(Frame *fr, const AResult *r, const Want *want, Dtype dtype, Format *fmt, int rank,
+                             Expr *const *extent) {
   if (!fr->caller) return frame_tensor(fr, r->name, ROLE_RESULT, dtype, fmt, rank, extent, r->name_at);
-  if (want && want->t && fits_target(fr, r, want->t, dtype, fmt, rank) && target_shape(fr, want->t, extent, fr->call_at)) return want->t;
+  if (want && want->t && fits_target(fr, r, want->t, dtype, fmt, rank) && target_shape(fr, want->t, extent, fr->call_at))
+    return want->t;
   if (want && want->name) return named_tensor(fr->s, want->name, ROLE_LOCAL, dtype, fmt, rank, extent, r->name_at);
   return frame_tensor(fr, r->name, ROLE_LOCAL, dtype, fmt, rank, extent, r->name_at);
 }
@@ -599,8 +610,9 @@ static bool declare_result(Frame *fr, const AResult *r, const Want *want) {
     return false;
   }
   if (r->type.dots && !fr->dots)
-    return sema_error(fr, E_dots_unmatched, r->type.at, "no parameter has `..`, so there are no leading dimensions to stand for"), false;
-  Format *fmt = t.ok ? type_format(fr, t, r->type.at) : NULL;
+    return sema_error(fr, E_dots_unmatched, r->type.at,
+                      "no parameter has `..`, so there are no leading dimensions to stand for"), false;
+  Format *fmt = t.ok ? type_format(fr, t) : NULL;
   if (!t.ok || (t.format && !fmt) || !type_extents(fr, &r->type, &rank, extent)) return false;
   if (!check_extents(fr, t.dtype, fmt, rank, extent, r->type.at)) return false;
   if (fmt && !fmt->v) {
@@ -657,7 +669,8 @@ static bool is_no_dimension(Frame *fr, const AType *type, Name name, Span at, co
   }
   dim = is_variable(fr, &type->dtype) ? dimension_named(fn, type->dtype.name) : NULL;
   if (!dim) return true;
-  sema_error(fr, E_unknown_type, type->dtype.at, "`%s` is a dimension of this function, so it cannot be a type too", type->dtype.name);
+  sema_error(fr, E_unknown_type, type->dtype.at, "`%s` is a dimension of this function, so it cannot be a type too",
+             type->dtype.name);
   diag_label(s->d, dim->at, "dimension `%s`", type->dtype.name);
   return false;
 }
@@ -673,37 +686,53 @@ static bool distinct_names(Frame *fr) {
   return ok;
 }
 
+static bool param_head(Frame *fr, int i) {
+  const AFn *fn = fr->fn;
+  const AParam *p = &fn->param[i];
+  bool ok = true;
+  for (int k = 0; k < i; k++) {
+    if (fn->param[k].name != p->name) continue;
+    sema_error(fr, E_duplicate_name, p->name_at, "two parameters are called `%s`", p->name);
+    diag_label(fr->s->d, fn->param[k].name_at, "first here");
+    ok = false;
+  }
+  if (p->type.rank > LIMIT_RANK)
+    ok = (sema_error(fr, E_limit_rank, p->type.at, "a tensor has at most %d dimensions", LIMIT_RANK), false);
+  if (i > 0 && fn->param[i - 1].init && !p->init)
+    ok = (sema_error(fr, E_default_value, p->at, "`%s` has no default but stands after a parameter that has one", p->name), false);
+  if (p->mut && !p->type.shaped)
+    ok = (sema_error(fr, E_update_not_mut, p->at, "`%s` is a scalar; `mut` marks tensors", p->name), false);
+  if (p->init && p->mut)
+    ok = (sema_error(fr, E_default_value, p->init->at, "a `mut` parameter cannot have a default"), false);
+  return ok;
+}
+
+static bool result_head(Frame *fr, int i) {
+  const AFn *fn = fr->fn;
+  const AResult *r = &fn->result[i];
+  bool ok = true;
+  for (int k = 0; k < fn->nparams + i; k++) {
+    bool param = k < fn->nparams;
+    const AResult *other = &fn->result[param ? 0 : k - fn->nparams];
+    if ((param ? fn->param[k].name : other->name) != r->name) continue;
+    sema_error(fr, E_duplicate_name, r->name_at, "`%s` is %s already", r->name, param ? "a parameter" : "a result");
+    diag_label(fr->s->d, param ? fn->param[k].name_at : other->name_at, "first here");
+    ok = false;
+  }
+  return ok;
+}
+
 // What can be said of a function's head without a call.
 bool signature(Frame *fr) {
-  Sema *s = fr->s;
   const AFn *fn = fr->fn;
-  bool ok = true, defaults = false;
-  if (fn->nparams + fn->nresults > LIMIT_PARAMS)
-    return sema_error(fr, E_limit_params, fn->name_at, "`%s` has %d parameters and results; %d is the limit", fn->name, fn->nparams + fn->nresults, LIMIT_PARAMS), false;
-  for (int i = 0; i < fn->nparams; i++) {
-    const AParam *p = &fn->param[i];
-    for (int k = 0; k < i; k++) {
-      if (fn->param[k].name != p->name) continue;
-      sema_error(fr, E_duplicate_name, p->name_at, "two parameters are called `%s`", p->name);
-      diag_label(s->d, fn->param[k].name_at, "first here");
-      ok = false;
-    }
-    if (p->type.rank > LIMIT_RANK) ok = (sema_error(fr, E_limit_rank, p->type.at, "a tensor has at most %d dimensions", LIMIT_RANK), false);
-    if (defaults && !p->init) ok = (sema_error(fr, E_default_value, p->at, "`%s` has no default but stands after a parameter that has one", p->name), false);
-    if (p->mut && !p->type.shaped) ok = (sema_error(fr, E_update_not_mut, p->at, "`%s` is a scalar; `mut` marks tensors", p->name), false);
-    if (p->init && p->mut) ok = (sema_error(fr, E_default_value, p->init->at, "a `mut` parameter cannot have a default"), false);
-    defaults = defaults || p->init;
+  int n = fn->nparams + fn->nresults;
+  bool ok = true;
+  if (n > LIMIT_PARAMS) {
+    sema_error(fr, E_limit_params, fn->name_at, "`%s` has %d parameters and results; %d is the limit", fn->name, n, LIMIT_PARAMS);
+    return false;
   }
-  for (int i = 0; i < fn->nresults; i++) {
-    const AResult *r = &fn->result[i];
-    for (int k = 0; k < fn->nparams + i; k++) {
-      bool param = k < fn->nparams;
-      if ((param ? fn->param[k].name : fn->result[k - fn->nparams].name) != r->name) continue;
-      sema_error(fr, E_duplicate_name, r->name_at, "`%s` is %s already", r->name, param ? "a parameter" : "a result");
-      diag_label(s->d, param ? fn->param[k].name_at : fn->result[k - fn->nparams].name_at, "first here");
-      ok = false;
-    }
-  }
+  for (int i = 0; i < fn->nparams; i++) ok = param_head(fr, i) && ok;
+  for (int i = 0; i < fn->nresults; i++) ok = result_head(fr, i) && ok;
   ok = distinct_names(fr) && ok;
   if (fn->nresults == 0 && !fn_has_mut(fn) && !has_updates(fn)) {
     sema_error(fr, E_no_result, fn->name_at, "`%s` gives nothing: it has no result and changes no `mut` parameter", fn->name);
@@ -774,7 +803,8 @@ static Val tensor_call(Env *v, const AExpr *e, Item *item) {
   Binding **r = call_results(v, e, name, 1, &want, false);
   if (!r) return NO_VAL;
   if (r[0]->rank && !v->w) {
-    sema_error(v->fr, E_whole_tensor, e->at, "`%s(…)` is a tensor of shape %s and needs subscripts here", e->name, shape_text(s, r[0]->rank, r[0]->extent));
+    sema_error(v->fr, E_whole_tensor, e->at, "`%s(…)` is a tensor of shape %s and needs subscripts here", e->name,
+               shape_text(s, r[0]->rank, r[0]->extent));
     diag_help(s->d, "subscript the call: `%s(…)[…]`", e->name);
     return NO_VAL;
   }

@@ -36,7 +36,8 @@ static void make_literal(ConstValue *k, Dtype t, Scalar x) {
 static bool declared_value(Calc *c, const AExpr *e, Dtype to, Dtype from, Scalar x, Scalar *out) {
   ConstValue k = {0};
   make_literal(&k, from, x);
-  Val literal = {.lit = from == DT_BOOL ? LIT_NONE : k.lit, .neg = k.neg, .mag = k.mag, .f = k.f, .e = expr_scalar(c->s.x, from, x, e->at)};
+  Val literal = {.lit = from == DT_BOOL ? LIT_NONE : k.lit, .neg = k.neg, .mag = k.mag, .f = k.f,
+                 .e = expr_scalar(c->s.x, from, x, e->at)};
   Val stored = val_store(c->fr, literal, to, e->at);
   if (!stored.e) return false;
   *out = stored.e->u.v;
@@ -68,7 +69,8 @@ static Dtype table_type(const Dtype *t, const Scalar *x, int n) {
 static bool table_const(Calc *c, const AConst *a, ConstValue *k) {
   Arena *mem = c->s.a;
   int n = a->nvalues;
-  if (n > LIMIT_TABLE) return sema_error(c->fr, E_limit_table, a->at, "the table has %d values; %d is the limit", n, LIMIT_TABLE), false;
+  if (n > LIMIT_TABLE)
+    return sema_error(c->fr, E_limit_table, a->at, "the table has %d values; %d is the limit", n, LIMIT_TABLE), false;
   Dtype *t = arena_array(mem, Dtype, n);
   k->table = true;
   k->n = n;
@@ -90,8 +92,10 @@ static bool table_const(Calc *c, const AConst *a, ConstValue *k) {
 static bool const_type(Calc *c, const AConst *a, ConstValue *k) {
   if (!a->typed) return true;
   TypeRef t = resolve_type(c->fr, &a->type);
-  if (t.format) return sema_error(c->fr, E_format_place, a->type.at, "`%s` is a format; a constant cannot have it", a->type.name), false;
-  if (t.ok && t.dtype == DT_NONE) return sema_error(c->fr, E_unknown_type, a->type.at, "type `%s` is not defined", a->type.name), false;
+  if (t.format)
+    return sema_error(c->fr, E_format_place, a->type.at, "`%s` is a format; a constant cannot have it", a->type.name), false;
+  if (t.ok && t.dtype == DT_NONE)
+    return sema_error(c->fr, E_unknown_type, a->type.at, "type `%s` is not defined", a->type.name), false;
   k->dtype = t.dtype;
   return t.ok;
 }
@@ -108,7 +112,8 @@ ConstValue *const_value(Program *p, Item *item) {
   ConstValue *k = arena_new(p->a, ConstValue);
   calc_init(&c, p, item);
   item->state = CONST_BUSY;
-  bool ok = const_type(&c, item->cnst, k) && (item->cnst->table ? table_const(&c, item->cnst, k) : scalar_const(&c, item->cnst, k));
+  bool ok = const_type(&c, item->cnst, k);
+  ok = ok && (item->cnst->table ? table_const(&c, item->cnst, k) : scalar_const(&c, item->cnst, k));
   ok = ok && item->state == CONST_BUSY;
   item->state = ok ? CONST_DONE : p->silent ? CONST_NEW : CONST_BAD;
   item->value = k;

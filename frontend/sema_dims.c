@@ -74,7 +74,8 @@ static Linear linear(Solver *sv, const AExpr *e, Name dim) {
   case AO_SUB: return (Linear){combine(s, OP_SUB, a.scale, b.scale), combine(s, OP_SUB, a.offset, b.offset), true};
   case AO_MUL:
     if (mentions(e->arg[0], dim) && mentions(e->arg[1], dim)) return no;
-    if (mentions(e->arg[0], dim)) return (Linear){combine(s, OP_MUL, a.scale, b.offset), combine(s, OP_MUL, a.offset, b.offset), true};
+    if (mentions(e->arg[0], dim))
+      return (Linear){combine(s, OP_MUL, a.scale, b.offset), combine(s, OP_MUL, a.offset, b.offset), true};
     return (Linear){combine(s, OP_MUL, b.scale, a.offset), combine(s, OP_MUL, b.offset, a.offset), true};
   default: return no;
   }
@@ -110,7 +111,8 @@ static void solve_lone(Solver *sv) {
     for (int k = 0; k < sv->p[i].param->type.rank; k++) {
       const AExpr *e = sv->p[i].param->type.dim[k];
       DimName *d = e->kind == A_NAME ? find_dim(sv, e->name) : NULL;
-      if (d && !d->known) solved(sv, d, &sv->p[i], k, (Linear){expr_int(s->x, DT_I64, 1, e->at), expr_int(s->x, DT_I64, 0, e->at), true});
+      Linear itself = {expr_int(s->x, DT_I64, 1, e->at), expr_int(s->x, DT_I64, 0, e->at), true};
+      if (d && !d->known) solved(sv, d, &sv->p[i], k, itself);
     }
 }
 
@@ -140,7 +142,8 @@ static bool all_known(Solver *sv) {
       sema_error(fr, E_dimension_unbound, d->at, "no parameter decides dimension `%s`", d->name);
       diag_note(fr->s->d, "it must stand alone as an extent of some parameter, or be the only unknown of an extent linear in it");
     } else {
-      sema_error(fr->caller, E_dimension_unbound, fr->call_at, "no argument of this call decides dimension `%s` of `%s`", d->name, fr->fn->name);
+      sema_error(fr->caller, E_dimension_unbound, fr->call_at, "no argument of this call decides dimension `%s` of `%s`",
+                 d->name, fr->fn->name);
       diag_label(fr->s->d, d->at, "dimension `%s`", d->name);
       diag_help(fr->s->d, "a scalar fills a tensor parameter only when other arguments give its shape");
     }
@@ -156,11 +159,13 @@ static bool argument_agrees(Frame *fr, const Shaped *p, int k, Expr *want) {
   if (agree == AGREE_YES) return true;
   if (agree == AGREE_UNKNOWN) {
     add_where(s, expr_op2(s->x, OP_EQ, got, want, p->at), p->at,
-              arena_printf(s->a, "`%s` of `%s` has extent %s in dimension %d, the argument %s", p->param->name, fr->fn->name, expr_text(s, want), k + 1,
+              arena_printf(s->a, "`%s` of `%s` has extent %s in dimension %d, the argument %s", p->param->name, fr->fn->name,
+                           expr_text(s, want), k + 1,
                            expr_text(s, got)));
     return true;
   }
-  sema_error(fr->caller, E_argument_shape, p->at, "the argument has shape %s; dimension %d must be %s", shape_text(s, p->actual->rank, p->actual->extent),
+  sema_error(fr->caller, E_argument_shape, p->at, "the argument has shape %s; dimension %d must be %s",
+             shape_text(s, p->actual->rank, p->actual->extent),
              k + 1, expr_text(s, want));
   diag_label(s->d, p->param->at, "parameter `%s` of `%s`", p->param->name, fr->fn->name);
   return false;
@@ -205,7 +210,8 @@ bool bind_dots(Frame *fr, int n, const Shaped *p) {
     if (!type->dots) continue;
     int lead = p[i].actual->rank - type->rank;
     if (known && lead != fr->ndots) {
-      sema_error(fr->caller, E_argument_shape, p[i].at, "the argument has %d leading dimension%s, another one %d", lead, lead == 1 ? "" : "s", fr->ndots);
+      sema_error(fr->caller, E_argument_shape, p[i].at, "the argument has %d leading dimension%s, another one %d", lead,
+                 lead == 1 ? "" : "s", fr->ndots);
       diag_note(s->d, "`..` stands for the same leading dimensions in all shapes of `%s`", fr->fn->name);
       return false;
     }
@@ -249,11 +255,15 @@ static bool check_blocks(Frame *fr, Dtype dtype, const Format *fmt, int rank, Ex
   Sema *s = fr->s;
   int64_t last, block = fmt ? fmt->block : dtypes[dtype].bits < 8 ? 2 : 1;
   if (block == 1) return true;
-  if (rank == 0 && fmt) return sema_error(fr, E_format_place, at, "`%s` describes blocks along a dimension; a scalar cannot have it", fmt->name), false;
-  if (rank == 0) return sema_error(fr, E_packed_extent, at, "%s is stored two to a byte; a scalar cannot have it", dtypes[dtype].name), false;
+  if (rank == 0 && fmt)
+    return sema_error(fr, E_format_place, at, "`%s` describes blocks along a dimension; a scalar cannot have it",
+                      fmt->name), false;
+  if (rank == 0)
+    return sema_error(fr, E_packed_extent, at, "%s is stored two to a byte; a scalar cannot have it", dtypes[dtype].name), false;
   if (!extent_const(extent[rank - 1], &last) || last % block == 0) return true;
   if (fmt) {
-    sema_error(fr, E_format_block, at, "the last extent is %lld, no multiple of the %lld values in a block of `%s`", (long long)last, (long long)block, fmt->name);
+    sema_error(fr, E_format_block, at, "the last extent is %lld, no multiple of the %lld values in a block of `%s`",
+               (long long)last, (long long)block, fmt->name);
     diag_label(s->d, fmt->at, "`%s` is defined here", fmt->name);
   } else {
     sema_error(fr, E_packed_extent, at, "the last extent is %lld; that of %s must be even", (long long)last, dtypes[dtype].name);
@@ -267,7 +277,8 @@ bool check_extents(Frame *fr, Dtype dtype, const Format *fmt, int rank, Expr *co
   for (int k = 0; k < rank; k++) {
     if (!extent_const(extent[k], &n)) continue;
     if (n < 0) return sema_error(fr, E_negative_extent, at, "extent %d is %lld", k + 1, (long long)n), false;
-    if (n > LIMIT_EXTENT || (n && all > LIMIT_EXTENT / n)) return sema_error(fr, E_limit_extent, at, "the tensor has more than 2^40 elements"), false;
+    if (n > LIMIT_EXTENT || (n && all > LIMIT_EXTENT / n))
+      return sema_error(fr, E_limit_extent, at, "the tensor has more than 2^40 elements"), false;
     if (n) all *= n;
   }
   return check_blocks(fr, dtype, fmt, rank, extent, at);

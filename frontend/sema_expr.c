@@ -23,7 +23,8 @@ Index *whole_index(Env *v, int from_last, Span at) {
 // Dimensions, scalar arguments and arithmetic on them: what an extent may be made of.
 static void spoil_unless_pure(void *cx, Expr *e) {
   bool scalar = e->op == OP_READ && e->u.t->rank == 0 && e->u.t->role == ROLE_PARAM;
-  if (e->op == OP_INDEX || e->op == OP_REDUCE || e->op == OP_FIELD || e->op == OP_UNIFORM || (e->op == OP_READ && !scalar)) *(bool *)cx = false;
+  bool data = e->op == OP_REDUCE || e->op == OP_FIELD || e->op == OP_UNIFORM || (e->op == OP_READ && !scalar);
+  if (data || e->op == OP_INDEX) *(bool *)cx = false;
 }
 
 static bool is_pure(Expr *e) {
@@ -53,7 +54,8 @@ static Val not_pure(Env *v, const Binding *b, const char *name, Span at) {
   } else {
     sema_error(fr, v->pure_code, at, "`%s` is data; %s", name, pure_use(v->pure_code));
   }
-  if (v->pure_code == E_extent_from_data) diag_help(s->d, "compute over all elements and put the range into the reduction that reads them");
+  if (v->pure_code == E_extent_from_data)
+    diag_help(s->d, "compute over all elements and put the range into the reduction that reads them");
   return NO_VAL;
 }
 
@@ -81,7 +83,8 @@ static void list_read(Env *v, Buf *text, const Binding *b) {
 static void report_whole(Env *v, const Binding *b, Span at) {
   Sema *s = v->fr->s;
   Buf text = buf_make(s->a);
-  sema_error(v->fr, E_whole_tensor, at, "`%s` is a tensor of %d dimension%s and needs subscripts here", b->name, b->rank, b->rank == 1 ? "" : "s");
+  sema_error(v->fr, E_whole_tensor, at, "`%s` is a tensor of %d dimension%s and needs subscripts here", b->name, b->rank,
+             b->rank == 1 ? "" : "s");
   diag_label(s->d, b->at, "shape %s", shape_text(s, b->rank, b->extent));
   list_read(v, &text, b);
   diag_help(s->d, "write `%s`", text.s);
@@ -89,7 +92,8 @@ static void report_whole(Env *v, const Binding *b, Span at) {
 
 static bool readable(Env *v, const Binding *b, bool subscripted, Span at) {
   if (b->kind == BIND_POISON) return false;
-  if (b->kind == BIND_NOTHING) return sema_error(v->fr, E_not_a_value, at, "`%s` stands for nothing: the function called has no result", b->name);
+  if (b->kind == BIND_NOTHING)
+    return sema_error(v->fr, E_not_a_value, at, "`%s` stands for nothing: the function called has no result", b->name);
   if (!b->defined && !b->pending) {
     sema_error(v->fr, E_used_before, at, "`%s` is read before its equation", b->name);
     diag_label(v->fr->s->d, b->at, "declared here");
@@ -192,7 +196,14 @@ static Val name_value(Env *v, const AExpr *e) {
 // Reads with subscripts.
 
 // In a scalar function that works on whole tensors, a subscript has their shape, and so has the value read.
-typedef struct Subs { int n; Expr *e[LIMIT_RANK]; Index *lone[LIMIT_RANK]; Span at[LIMIT_RANK]; const Shape *shape[LIMIT_RANK]; bool ok; } Subs;
+typedef struct Subs {
+  int n;
+  Expr *e[LIMIT_RANK];
+  Index *lone[LIMIT_RANK];
+  Span at[LIMIT_RANK];
+  const Shape *shape[LIMIT_RANK];
+  bool ok;
+} Subs;
 
 static bool int_literals(Sema *s) {
   bool before = s->wide_ints;
@@ -247,7 +258,9 @@ static void one_subscript(Env *v, const AExpr *e, Subs *out) {
 }
 
 static bool dots_subscripts(Env *v, const ASub *sub, Subs *out) {
-  if (!v->fr->dots) return sema_error(v->fr, E_dots_unmatched, sub->at, "`..` stands for the leading dimensions of a function whose shapes have `..`"), false;
+  if (!v->fr->dots)
+    return sema_error(v->fr, E_dots_unmatched, sub->at,
+                      "`..` stands for the leading dimensions of a function whose shapes have `..`"), false;
   if (!v->dots) {
     sema_error(v->fr, E_dots_unmatched, sub->at, "`..` has no indices here");
     diag_help(v->fr->s->d, "bind them on the left, `y[.., i] = …`, or with a reduction, `sum[..](…)`");
@@ -266,7 +279,8 @@ static void report_rank(Env *v, const Binding *b, int got, Span at) {
   if (b->rank == 0) {
     sema_error(v->fr, E_rank_mismatch, at, "`%s` is a scalar; it takes no subscripts", b->name);
   } else {
-    sema_error(v->fr, E_rank_mismatch, at, "`%s` has %d dimension%s but %d subscript%s here", b->name, b->rank, b->rank == 1 ? "" : "s", got,
+    sema_error(v->fr, E_rank_mismatch, at, "`%s` has %d dimension%s but %d subscript%s here", b->name, b->rank,
+               b->rank == 1 ? "" : "s", got,
                got == 1 ? "" : "s");
   }
   if (b->rank) diag_label(s->d, b->at, "shape %s", shape_text(s, b->rank, b->extent));
@@ -278,7 +292,8 @@ static bool subscripts(Env *v, const Binding *b, int nsubs, const ASub *sub, Spa
   int dots = nsubs && sub[0].kind == SUB_DOTS, total = nsubs - dots + (dots && v->dots ? v->dots->n : 0);
   for (int k = 0; k < nsubs; k++) {
     if (sub[k].kind == SUB_RANGE)
-      return sema_error(v->fr, E_index_form, sub[k].at, "a range binds an index; it stands in the brackets of a reduction"), false;
+      return sema_error(v->fr, E_index_form, sub[k].at,
+                        "a range binds an index; it stands in the brackets of a reduction"), false;
     if (sub[k].kind == SUB_DOTS && k)
       return sema_error(v->fr, E_misplaced_dots, sub[k].at, "`..` comes first among subscripts"), false;
   }
@@ -310,7 +325,8 @@ Expr *in_range(Sema *s, int n, Expr *const *sub, Expr *const *extent, Span at) {
 static bool shown_in_range(Env *v, Expr *sub, Expr *extent, bool lone) {
   if (sub->op == OP_INDEX)
     for (const Bound *b = v->bound; b; b = b->up)
-      if (b->ix == sub->u.ix) return b->extent ? b->from_zero && extents_agree(v->fr->s, b->extent, extent) == AGREE_YES : lone && !v->guard;
+      if (b->ix == sub->u.ix)
+        return b->extent ? b->from_zero && extents_agree(v->fr->s, b->extent, extent) == AGREE_YES : lone && !v->guard;
   int64_t lo, hi, n;
   return int_range(sub, v->bound, &lo, &hi) && extent_const(extent, &n) && lo >= 0 && hi < n;
 }
@@ -381,7 +397,8 @@ static Expr *at_corner(Env *v, Expr *sub, bool last) {
   for (const Bound *b = v->bound; b && n < LIMIT_RANK; b = b->up) {
     if (!b->extent) return NULL;
     ix[n] = b->ix;
-    by[n++] = last ? expr_op2(s->x, OP_SUB, b->extent, expr_int(s->x, DT_I64, 1, sub->at), sub->at) : expr_int(s->x, DT_I64, 0, sub->at);
+    Expr *zero = expr_int(s->x, DT_I64, 0, sub->at), *one = expr_int(s->x, DT_I64, 1, sub->at);
+    by[n++] = last ? expr_op2(s->x, OP_SUB, b->extent, one, sub->at) : zero;
   }
   return expr_subst(s->x, sub, n, ix, by);
 }
@@ -404,11 +421,12 @@ static bool reads_inside(Env *v, const Binding *b, const Subs *subs, Span at) {
   Sema *s = v->fr->s;
   Expr *value;
   bool last;
-  for (int k = 0; k < subs->n; k++) {
-    if (subs->lone[k] || !v->certain || v->guard || !b->extent[k] || !surely_outside(v, subs->e[k], b->extent[k], &value, &last)) continue;
+  for (int k = 0; k < subs->n && v->certain && !v->guard; k++) {
+    if (subs->lone[k] || !b->extent[k] || !surely_outside(v, subs->e[k], b->extent[k], &value, &last)) continue;
     sema_error(v->fr, E_out_of_bounds, subs->at[k], "subscript %d of `%s` is out of range", k + 1, b->name);
     diag_label(s->d, b->at, "`%s` has shape %s", b->name, shape_text(s, b->rank, b->extent));
-    if (v->bound && subs->e[k]->free->n) diag_note(s->d, "it is %s where the index is %s", expr_text(s, extent_normal(s, value)), last ? "last" : "0");
+    if (v->bound && subs->e[k]->free->n)
+      diag_note(s->d, "it is %s where the index is %s", expr_text(s, extent_normal(s, value)), last ? "last" : "0");
     else diag_note(s->d, "it is %s", expr_text(s, extent_normal(s, value)));
     diag_help(s->d, "limit the index, read under a condition, or give a value for such places: `%s ?? 0`", source_text(s, at));
     return false;
@@ -420,12 +438,14 @@ static Val read_tensor(Env *v, Tensor *t, const Subs *subs, const Val *otherwise
   Sema *s = v->fr->s;
   if (!otherwise) return val_of(expr_read(s->x, t, subs->n, subs->e, NULL, at));
   Dtype own = dtype_wide(t->dtype);
-  bool same = otherwise->e->dtype == own ||
-              (otherwise->lit == LIT_INT && own != DT_BOOL && literal_fits(otherwise, own)) || (otherwise->lit == LIT_FLOAT && dtype_is_float(own));
+  bool adapts = otherwise->lit == LIT_INT ? own != DT_BOOL && literal_fits(otherwise, own)
+                                          : otherwise->lit == LIT_FLOAT && dtype_is_float(own);
+  bool same = adapts || otherwise->e->dtype == own;
   if (same) return val_of(expr_read(s->x, t, subs->n, subs->e, val_as(s, otherwise, own, at), at));
   for (int k = 0; k < t->rank; k++)
     if (!t->extent[k]) {
-      sema_error(v->fr, E_extent_missing, at, "the extents of `%s` are not known yet, which this default of another type needs", t->name);
+      sema_error(v->fr, E_extent_missing, at, "the extents of `%s` are not known yet, which this default of another type needs",
+                 t->name);
       diag_help(s->d, "cast the default to %s, or write bounds left of `=`", dtypes[own].name);
       return NO_VAL;
     }
@@ -437,7 +457,8 @@ static Val default_value(Env *v, const AExpr *e) {
   Env right = *v;
   right.guard = guard_push(v, NULL);
   Val val = expr(&right, e);
-  if (val.e && val.shape && !v->fr->scalar) return sema_error(v->fr, E_not_scalar, e->at, "the value after `??` is a whole tensor"), NO_VAL;
+  if (val.e && val.shape && !v->fr->scalar)
+    return sema_error(v->fr, E_not_scalar, e->at, "the value after `??` is a whole tensor"), NO_VAL;
   return val;
 }
 
@@ -487,7 +508,8 @@ static Binding *stored_operand(Env *v, const AExpr *e) {
 }
 
 static Val default_alone(Env *v, const AExpr *e) {
-  sema_error(v->fr, E_misplaced_default, e->at, "`??` gives the value where a subscript is out of range; there is no subscript here");
+  sema_error(v->fr, E_misplaced_default, e->at,
+             "`??` gives the value where a subscript is out of range; there is no subscript here");
   return NO_VAL;
 }
 
@@ -499,12 +521,14 @@ static Val subscripted(Env *v, const AExpr *e) {
     Binding *b = stored_operand(v, of);
     return b ? read_binding(v, b, e, e->nsubs, e->sub, otherwise) : NO_VAL;
   }
-  if (env_index(v, of->name)) return sema_error(v->fr, E_rank_mismatch, of->at, "`%s` is an index; it takes no subscripts", of->name), NO_VAL;
+  if (env_index(v, of->name))
+    return sema_error(v->fr, E_rank_mismatch, of->at, "`%s` is an index; it takes no subscripts", of->name), NO_VAL;
   Binding *b = tensor_named(v, of->name, &bad);
   if (b) return read_binding(v, b, e, e->nsubs, e->sub, otherwise);
   if (bad) return NO_VAL;
   Item *item = unit_lookup(&v->fr->s->p->units, v->fr->unit, of->name);
-  if (item && item->kind == AI_CONST) sema_error(v->fr, E_rank_mismatch, of->at, "`%s` is a scalar constant; it takes no subscripts", of->name);
+  if (item && item->kind == AI_CONST)
+    sema_error(v->fr, E_rank_mismatch, of->at, "`%s` is a scalar constant; it takes no subscripts", of->name);
   else if (item && item->kind == AI_FN) {
     sema_error(v->fr, E_not_a_value, of->at, "`%s` is a function; its arguments stand in round brackets", of->name);
     diag_help(v->fr->s->d, "to subscript its result, write `%s(…)[…]`", of->name);
@@ -574,7 +598,8 @@ static Dtype written_dtype(Env *v, const ADtype *type) {
     return DT_NONE;
   }
   if (t.dtype == DT_NONE) {
-    sema_error(v->fr, E_type_variable_unbound, type->at, "type variable `%s` belongs to no parameter of this function", type->name);
+    sema_error(v->fr, E_type_variable_unbound, type->at, "type variable `%s` belongs to no parameter of this function",
+               type->name);
     return DT_NONE;
   }
   return t.dtype;
@@ -614,11 +639,13 @@ static Val bitcast(Env *v, const AExpr *e) {
   Dtype from = stored_type(v, e->arg[0], &x);
   if (from == DT_NONE) {
     sema_error(v->fr, E_bitcast_width, e->arg[0]->at, "bitcast takes a read or a cast, which have a stored type");
-    diag_help(s->d, "cast it first: `bitcast(%s, %s(%s))`", dtypes[to].name, dtypes[x.e->dtype].name, source_text(s, e->arg[0]->at));
+    diag_help(s->d, "cast it first: `bitcast(%s, %s(%s))`", dtypes[to].name, dtypes[x.e->dtype].name,
+              source_text(s, e->arg[0]->at));
     return NO_VAL;
   }
   if (dtypes[from].bits != dtypes[to].bits) {
-    sema_error(v->fr, E_bitcast_width, e->at, "bitcast from %s, %d bits, to %s, %d bits", dtypes[from].name, dtypes[from].bits, dtypes[to].name,
+    sema_error(v->fr, E_bitcast_width, e->at, "bitcast from %s, %d bits, to %s, %d bits", dtypes[from].name, dtypes[from].bits,
+               dtypes[to].name,
                dtypes[to].bits);
     diag_label(s->d, e->arg[0]->at, "stored as %s", dtypes[from].name);
     return NO_VAL;
@@ -662,13 +689,17 @@ Val expr(Env *v, const AExpr *e) {
   enum { DEEPEST = 2 * LIMIT_NESTING, MOST_STEPS = 8 * LIMIT_NODES };
   Sema *s = v->fr->s;
   if (s->stop) return NO_VAL;
-  if (s->x->overflow) return limited(v, E_limit_nodes, e->at, arena_printf(s->a, "more than %d expressions after inlining", LIMIT_NODES));
+  if (s->x->overflow)
+    return limited(v, E_limit_nodes, e->at, arena_printf(s->a, "more than %d expressions after inlining", LIMIT_NODES));
   if (s->nest >= DEEPEST) return limited(v, E_limit_depth, e->at, "expression and calls are nested too deeply");
-  if (s->steps++ >= MOST_STEPS) return limited(v, E_limit_nodes, e->at, "the calls in this function multiply beyond what can be inlined");
+  if (s->steps++ >= MOST_STEPS)
+    return limited(v, E_limit_nodes, e->at, "the calls in this function multiply beyond what can be inlined");
   s->nest++;
   Val val = dispatch(v, e);
   s->nest--;
-  if (val.e && val.e->depth > LIMIT_EXPR_DEPTH) return limited(v, E_limit_depth, e->at, arena_printf(s->a, "the expression is more than %d deep after inlining", LIMIT_EXPR_DEPTH));
+  if (val.e && val.e->depth > LIMIT_EXPR_DEPTH)
+    return limited(v, E_limit_depth, e->at,
+                   arena_printf(s->a, "the expression is more than %d deep after inlining", LIMIT_EXPR_DEPTH));
   return val;
 }
 

@@ -11,7 +11,8 @@ typedef struct Known { Format *fmt; bool busy; } Known;
 
 static Tensor *block_tensor(Sema *s, Name name, Dtype dtype, int rank, int64_t n, Span at) {
   Tensor *t = arena_new(s->a, Tensor);
-  *t = (Tensor){.name = name, .id = -1 - s->block_tensors++, .role = ROLE_LOCAL, .dtype = dtype, .stored = true, .rank = rank, .eqn_at = -1, .at = at};
+  *t = (Tensor){.name = name, .id = -1 - s->block_tensors++, .role = ROLE_LOCAL, .dtype = dtype, .stored = true, .rank = rank,
+                .eqn_at = -1, .at = at};
   t->root = t;
   if (rank) t->extent[0] = expr_int(s->x, DT_I64, n, at);
   return t;
@@ -33,7 +34,8 @@ static bool field_ok(Frame *fr, const AFormat *a, int k) {
   const AField *f = &a->field[k];
   if (f->dtype == DT_NONE) return sema_error(fr, E_format_field, f->at, "field `%s` has no concrete dtype", f->name), false;
   if (f->count < 1) return sema_error(fr, E_format_field, f->at, "field `%s` has no elements", f->name), false;
-  if (f->count > 8 * LIMIT_BLOCK) return sema_error(fr, E_format_field, f->at, "field `%s` has more than %d elements", f->name, 8 * LIMIT_BLOCK), false;
+  if (f->count > 8 * LIMIT_BLOCK)
+    return sema_error(fr, E_format_field, f->at, "field `%s` has more than %d elements", f->name, 8 * LIMIT_BLOCK), false;
   if (dtypes[f->dtype].bits < 8 && f->count % 2) {
     sema_error(fr, E_format_field, f->at, "field `%s` does not fill whole bytes", f->name);
     diag_note(s->d, "%s is stored two to a byte", dtypes[f->dtype].name);
@@ -112,7 +114,8 @@ static bool known_value(Checker *c, const Expr *e, const Assign *as, Scalar *out
       if (as->ix == e->u.ix) return out->i = as->value, true;
     return false;
   }
-  if (e->op == OP_READ || e->op == OP_REDUCE || e->op == OP_DIM || e->op == OP_UNIFORM || e->op == OP_BITCAST || e->nargs == 0) return false;
+  if (e->op == OP_READ || e->op == OP_REDUCE || e->op == OP_DIM || e->op == OP_UNIFORM || e->op == OP_BITCAST || e->nargs == 0)
+    return false;
   if (ops[e->op].props & OP_LAZY) return known_lazy(c, e, as, out);
   if (!known_args(c, e, as, v)) return false;
   if (e->op == OP_CAST) return *out = dtype_cast(v[0], (Dtype)e->arg[0]->dtype, (Dtype)e->aux), true;
@@ -122,7 +125,8 @@ static bool known_value(Checker *c, const Expr *e, const Assign *as, Scalar *out
 static void report_read(Checker *c, const Expr *e, bool known, int64_t value) {
   Sema *s = c->fr->s;
   c->failed = true;
-  if (known) sema_error(c->fr, E_out_of_bounds, e->at, "this subscript of `%s` takes the value %lld", e->u.t->name, (long long)value);
+  if (known)
+    sema_error(c->fr, E_out_of_bounds, e->at, "this subscript of `%s` takes the value %lld", e->u.t->name, (long long)value);
   else sema_error(c->fr, E_out_of_bounds, e->at, "this subscript of `%s` is not shown to be in range", e->u.t->name);
   diag_note(s->d, "`%s` has %lld elements", e->u.t->name, (long long)e->u.t->extent[0]->u.v.i);
   diag_help(s->d, "limit it with `%%` or `if`, or give a value for other places: `%s[…] ?? 0`", e->u.t->name);
@@ -155,7 +159,8 @@ static void check_reduction(Checker *c, const Expr *e, int k, const Assign *as) 
       check_reduction(c, e, k + 1, as);
       return;
     }
-    for (int64_t i = lo.i; i < hi.i && !c->failed && c->fuel > 0; i++) check_reduction(c, e, k + 1, &(Assign){e->u.bind->ix[k], i, as});
+    for (int64_t i = lo.i; i < hi.i && !c->failed && c->fuel > 0; i++)
+      check_reduction(c, e, k + 1, &(Assign){e->u.bind->ix[k], i, as});
     return;
   }
   check_reads(c, reduce_cond(e), as);
@@ -194,7 +199,8 @@ static bool untyped(Frame *fr, const AStmt *st) {
 
 static bool left_is_index(Frame *fr, const AStmt *st, int want) {
   if (st->nsubs == want) return true;
-  sema_error(fr, E_format_equation, st->at, "`%s` has %s, not %d", st->name, want ? "one index, over the block" : "no index", st->nsubs);
+  sema_error(fr, E_format_equation, st->at, "`%s` has %s, not %d", st->name, want ? "one index, over the block" : "no index",
+             st->nsubs);
   return false;
 }
 
@@ -266,7 +272,8 @@ static bool decode_part(Frame *fr, const AFormat *a, Format *m) {
 static Tensor *encode_local(Frame *fr, const AStmt *st, const Body *b, Dtype dtype) {
   Sema *s = fr->s;
   int64_t n = 0;
-  if (b->ix && !extent_const(b->extent, &n)) return sema_error(fr, E_format_equation, st->at, "the extent of `%s` is not constant", st->name);
+  if (b->ix && !extent_const(b->extent, &n))
+    return sema_error(fr, E_format_equation, st->at, "the extent of `%s` is not constant", st->name);
   if (frame_find(fr, st->name)) return sema_error(fr, E_defined_twice, st->name_at, "`%s` has two equations", st->name);
   Tensor *t = block_tensor(s, st->name, dtype, b->ix != NULL, n, st->name_at);
   t->stored = !dtype_is_wide(dtype);
@@ -290,7 +297,8 @@ static bool encode_helper(Frame *fr, const AStmt *st, FormatEqn *q) {
   if (st->typed) t = resolve_type(fr, &st->type);
   if (t.format) return sema_error(fr, E_format_place, st->type.at, "`%s` is a format", st->type.name), false;
   if (!t.ok || (st->typed && t.dtype == DT_NONE) || !block_equation(fr, st, -1, t.dtype, &b)) return false;
-  if (b.extent && extent_const(b.extent, &n) && (n < 0 || n > 8 * LIMIT_BLOCK)) return sema_error(fr, E_limit_block, st->at, "`%s` is larger than a block can be", st->name), false;
+  if (b.extent && extent_const(b.extent, &n) && (n < 0 || n > 8 * LIMIT_BLOCK))
+    return sema_error(fr, E_limit_block, st->at, "`%s` is larger than a block can be", st->name), false;
   Tensor *def = encode_local(fr, st, &b, t.dtype != DT_NONE ? t.dtype : (Dtype)b.val.e->dtype);
   if (!def) return false;
   bind_block(fr, def, st->name_at, true);
@@ -328,7 +336,9 @@ static Format *format_new(Sema *s, Item *item) {
   Frame *fr = frame_new(s, NULL, item->unit, NULL, NO_SPAN);
   Format *m = arena_new(s->a, Format);
   *m = (Format){.name = a->name, .block = a->block, .at = a->name_at};
-  if (a->block > LIMIT_BLOCK) return sema_error(fr, E_limit_block, a->name_at, "a block has %lld values; %d is the limit", (long long)a->block, LIMIT_BLOCK);
+  if (a->block > LIMIT_BLOCK)
+    return sema_error(fr, E_limit_block, a->name_at, "a block has %lld values; %d is the limit", (long long)a->block,
+                      LIMIT_BLOCK);
   if (a->block < 1) return sema_error(fr, E_format_field, a->name_at, "a block has at least one value");
   bool ok = fields(fr, a, m);
   ok = ok && decode_part(fr, a, m);

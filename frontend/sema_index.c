@@ -113,11 +113,13 @@ static bool agree_with(Env *v, const Bound *b, const Use *first, const Use *othe
   if (agree == AGREE_YES) return true;
   if (agree == AGREE_UNKNOWN) {
     add_where(s, expr_op2(s->x, OP_EQ, p, q, other->at), other->at,
-              arena_printf(s->a, "index `%s` runs over %s of `%s` and over %s of `%s`", b->name, expr_text(s, p), first->tensor, expr_text(s, q),
+              arena_printf(s->a, "index `%s` runs over %s of `%s` and over %s of `%s`", b->name, expr_text(s, p), first->tensor,
+                           expr_text(s, q),
                            other->tensor));
     return true;
   }
-  sema_error(v->fr, E_extent_conflict, other->at, "index `%s` has the extents %s and %s", b->name, expr_text(s, p), expr_text(s, q));
+  sema_error(v->fr, E_extent_conflict, other->at, "index `%s` has the extents %s and %s", b->name, expr_text(s, p),
+             expr_text(s, q));
   diag_label(s->d, first->at, "%s, from `%s`", expr_text(s, p), first->tensor);
   diag_label(s->d, other->at, "%s, from `%s`", expr_text(s, q), other->tensor);
   diag_help(s->d, "write the bound that is meant: `%s < %s`", b->name, expr_text(s, p));
@@ -217,7 +219,8 @@ Dots *index_dots(Env *v, Span at, Bound **out, int *n) {
   for (int k = 0; k < dots->n; k++) {
     Name name = intern(s->names, arena_printf(s->a, "b%d", k));
     Bound *b = arena_new(s->a, Bound);
-    *b = (Bound){.ix = index_new(s->x, name, at), .name = NULL, .at = at, .extent = v->fr->dot_extent[k], .given = true, .from_zero = true, .up = v->bound};
+    *b = (Bound){.ix = index_new(s->x, name, at), .name = NULL, .at = at, .extent = v->fr->dot_extent[k], .given = true,
+                 .from_zero = true, .up = v->bound};
     v->bound = b;
     dots->ix[k] = b->ix;
     out[(*n)++] = b;
@@ -293,7 +296,8 @@ bool left_indices(Env *v, const AStmt *st, Left *out) {
   *out = (Left){0};
   for (int k = 0; k < st->nsubs; k++) {
     if (st->sub[k].kind == SUB_DOTS && k == 0) ok = index_dots(v, st->sub[k].at, out->bound, &out->n) && ok;
-    else if (st->sub[k].kind == SUB_DOTS) ok = (sema_error(v->fr, E_misplaced_dots, st->sub[k].at, "`..` comes first among subscripts"), false);
+    else if (st->sub[k].kind == SUB_DOTS)
+      ok = (sema_error(v->fr, E_misplaced_dots, st->sub[k].at, "`..` comes first among subscripts"), false);
     else ok = left_one(v, st, &st->sub[k], out) && ok;
   }
   return ok;
@@ -305,11 +309,13 @@ static bool shape_agrees(Env *v, const Binding *shape, int k, const Bound *b) {
   if (agree == AGREE_YES) return true;
   if (agree == AGREE_UNKNOWN) {
     add_where(s, expr_op2(s->x, OP_EQ, b->extent, shape->extent[k], b->at), b->at,
-              arena_printf(s->a, "index `%s` runs to %s, but `%s` is declared with %s there", b->name, expr_text(s, b->extent), shape->name,
+              arena_printf(s->a, "index `%s` runs to %s, but `%s` is declared with %s there", b->name, expr_text(s, b->extent),
+                           shape->name,
                            expr_text(s, shape->extent[k])));
     return true;
   }
-  sema_error(v->fr, E_extent_conflict, b->at, "index `%s` runs to %s, but `%s` has %s there", b->name, expr_text(s, b->extent), shape->name,
+  sema_error(v->fr, E_extent_conflict, b->at, "index `%s` runs to %s, but `%s` has %s there", b->name, expr_text(s, b->extent),
+             shape->name,
              expr_text(s, shape->extent[k]));
   diag_label(s->d, shape->at, "declared %s", shape_text(s, shape->rank, shape->extent));
   return false;
@@ -321,7 +327,8 @@ bool left_extents(Env *v, const AStmt *st, Left *left, const Binding *shape) {
   bool ok = true;
   if (!shape) return true;
   if (shape->rank != left->n) {
-    sema_error(v->fr, E_rank_mismatch, st->at.lo ? st->name_at : st->at, "`%s` has %d dimension%s but %d ind%s here", st->name, shape->rank,
+    sema_error(v->fr, E_rank_mismatch, st->at.lo ? st->name_at : st->at, "`%s` has %d dimension%s but %d ind%s here", st->name,
+               shape->rank,
                shape->rank == 1 ? "" : "s", left->n, left->n == 1 ? "ex" : "ices");
     diag_label(s->d, shape->at, "declared %s", shape_text(s, shape->rank, shape->extent));
     return false;
@@ -421,11 +428,14 @@ static Expr *reduce_nothing(Sema *s, Reducer r, Expr *cond, Expr *term, Span at)
 static bool argmax_form(Env *v, const AExpr *e, const RangeList *r) {
   if (!reducers[e->reducer].arg) return true;
   bool dots = e->nsubs == 1 && e->sub[0].kind == SUB_DOTS;
-  if (r->n != 1 || dots) return sema_error(v->fr, E_argmax_indices, e->name_at, "`%s` binds one index, not %d", reducers[e->reducer].name, dots ? 0 : r->n), false;
+  if (r->n != 1 || dots)
+    return sema_error(v->fr, E_argmax_indices, e->name_at, "`%s` binds one index, not %d", reducers[e->reducer].name,
+                      dots ? 0 : r->n), false;
   int64_t steps;
   Expr *hi = r->bound[0]->extent;
   if (hi && extent_difference(hi, r->lo[0], &steps) && steps <= 0)
-    return sema_error(v->fr, E_argmax_empty, r->bound[0]->at, "`%s` over an empty range has no value", reducers[e->reducer].name), false;
+    return sema_error(v->fr, E_argmax_empty, r->bound[0]->at, "`%s` over an empty range has no value",
+                      reducers[e->reducer].name), false;
   return true;
 }
 

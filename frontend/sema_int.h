@@ -142,7 +142,6 @@ struct Frame {
   int depth;
   const char *prefix;   // of names of its tensors, NULL for the entry
   bool scalar;          // a scalar function, inlined as an expression
-  bool updates;         // has mut parameters, or can be called for them
   Map bind;             // Name to Binding
   VEC(Name) order;      // names bound, for suggestions
   Map later;            // Name to AStmt: tensors of the statements to come
@@ -190,7 +189,7 @@ void add_where(Sema *s, Expr *cond, Span at, const char *text);
 // sema_type.c
 typedef struct TypeRef { Dtype dtype; Item *format; bool variable; bool ok; } TypeRef;
 TypeRef resolve_type(const Frame *fr, const ADtype *t);
-Format *type_format(Frame *fr, TypeRef t, Span at);
+Format *type_format(Frame *fr, TypeRef t);
 Val val_of(Expr *e);
 Val val_shaped(Expr *e, const Shape *shape);
 Val val_int(Sema *s, bool neg, uint64_t mag, Span at);

@@ -157,7 +157,8 @@ static Expr *poly_expr(Sema *s, const Poly *p) {
   for (int i = 0; i < p->n; i++) {
     if (p->term[i].coef >= 0) continue;
     if (!e) e = mono_expr(s, &p->term[i], p->term[i].coef);
-    else e = expr_op2(s->x, OP_SUB, e, mono_expr(s, &p->term[i], p->term[i].coef == INT64_MIN ? INT64_MIN : -p->term[i].coef), e->at);
+    else e = expr_op2(s->x, OP_SUB, e, mono_expr(s, &p->term[i], p->term[i].coef == INT64_MIN ? INT64_MIN : -p->term[i].coef),
+                      e->at);
   }
   return e ? e : expr_int(s->x, DT_I64, 0, NO_SPAN);
 }
@@ -262,8 +263,8 @@ static bool index_range(const Index *ix, const Bound *bound, Range *r) {
 static bool stored_range(const Expr *e, Range *r) {
   Dtype d = expr_stored(e);
   if (!dtype_is_int(d) || dtypes[d].bits > 32) return false;
-  int bits = dtypes[d].bits;
-  *r = dtype_is_signed(d) ? (Range){-((int64_t)1 << (bits - 1)), ((int64_t)1 << (bits - 1)) - 1} : (Range){0, ((int64_t)1 << bits) - 1};
+  int64_t half = (int64_t)1 << (dtypes[d].bits - 1);
+  *r = dtype_is_signed(d) ? (Range){-half, half - 1} : (Range){0, 2 * half - 1};
   return true;
 }
 
@@ -285,7 +286,8 @@ static bool binary_range(const Expr *e, Range a, Range b, Range *r) {
   case OP_ADD: *r = (Range){a.lo + b.lo, a.hi + b.hi}; return true;
   case OP_SUB: *r = (Range){a.lo - b.hi, a.hi - b.lo}; return true;
   case OP_MUL: *r = products(a, b); return true;
-  case OP_FLOORDIV: *r = (Range){positive ? floor_quotient(a.lo, b.lo) : 0, positive ? floor_quotient(a.hi, b.lo) : 0}; return positive;
+  case OP_FLOORDIV: *r = (Range){positive ? floor_quotient(a.lo, b.lo) : 0,
+                                 positive ? floor_quotient(a.hi, b.lo) : 0}; return positive;
   case OP_BITAND: *r = (Range){0, a.lo < 0 ? b.hi : b.lo < 0 || a.hi < b.hi ? a.hi : b.hi}; return a.lo >= 0 || b.lo >= 0;
   case OP_MIN: *r = (Range){a.lo < b.lo ? a.lo : b.lo, a.hi < b.hi ? a.hi : b.hi}; return true;
   case OP_MAX: *r = (Range){a.lo > b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi}; return true;
@@ -304,7 +306,8 @@ static bool range_of(Expr *e, const Bound *bound, int depth, Range *r) {
   case OP_INDEX: return index_range(e->u.ix, bound, r) && within(*r);
   case OP_READ: return stored_range(e, r);
   case OP_REDUCE:
-    if (!reducers[e->u.bind->reducer].arg || !expr_is_const(reduce_lo(e, 0)) || !expr_is_const(reduce_hi(e, 0))) return stored_range(e, r);
+    if (!reducers[e->u.bind->reducer].arg || !expr_is_const(reduce_lo(e, 0)) || !expr_is_const(reduce_hi(e, 0)))
+      return stored_range(e, r);
     *r = (Range){reduce_lo(e, 0)->u.v.i, reduce_hi(e, 0)->u.v.i - 1};
     return within(*r);
   case OP_CAST:

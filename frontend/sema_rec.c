@@ -172,7 +172,14 @@ static bool reads(const Plan *p, int i, int on) {
 }
 
 // Statements between the first and the last of a recurrence go before it, or after it when they read it.
-typedef struct Placing { Plan *p; const int *comp; bool *placed; bool *after; const AStmt **order; Group **group; int n; } Placing;
+typedef struct Placing {
+  Plan *p;
+  const int *comp;
+  bool *placed, *after;
+  const AStmt **order;
+  Group **group;
+  int n;
+} Placing;
 
 static void place(Placing *q, int i, Group *g) {
   q->placed[i] = true;
@@ -225,7 +232,8 @@ void statement_order(Frame *fr, const AStmt **order, Group **group) {
   plan_reads(&p);
   for (int i = 0; i < p.n; i++)
     if (fr->fn->stmt[i].kind == AS_EQUATION) map_putp(&fr->later, fr->fn->stmt[i].name, &fr->fn->stmt[i]);
-  Placing q = {.p = &p, .comp = p.forward ? components(&p) : NULL, .placed = arena_array(a, bool, p.n), .after = arena_array(a, bool, p.n), .order = order, .group = group};
+  Placing q = {.p = &p, .comp = p.forward ? components(&p) : NULL, .placed = arena_array(a, bool, p.n),
+               .after = arena_array(a, bool, p.n), .order = order, .group = group};
   const int *last_of = p.forward ? last_members(&p, q.comp) : NULL;
   for (int i = 0; i < p.n; i++) {
     if (q.placed[i]) continue;
@@ -248,7 +256,8 @@ static Known infer(Infer *in, const AExpr *e);
 static Known joined(Known a, Known b) {
   if (a.dtype == DT_NONE) return b;
   if (b.dtype == DT_NONE) return a;
-  if (a.lit == LIT_NONE && b.lit == LIT_NONE) return (Known){a.dtype == DT_BOOL && b.dtype == DT_BOOL ? DT_BOOL : dtype_join(a.dtype, b.dtype), LIT_NONE};
+  if (a.lit == LIT_NONE && b.lit == LIT_NONE)
+    return (Known){a.dtype == DT_BOOL && b.dtype == DT_BOOL ? DT_BOOL : dtype_join(a.dtype, b.dtype), LIT_NONE};
   if (a.lit != LIT_NONE && b.lit != LIT_NONE) {
     Lit lit = a.lit == LIT_FLOAT || b.lit == LIT_FLOAT ? LIT_FLOAT : LIT_INT;
     return (Known){dtype_join(a.dtype, b.dtype), lit};
@@ -415,7 +424,7 @@ static bool member_type(Frame *fr, Member *m) {
   TypeRef t = resolve_type(fr, &m->st->type);
   if (!t.ok || t.dtype == DT_NONE) return false;
   m->dtype = t.dtype;
-  m->fmt = type_format(fr, t, m->st->type.at);
+  m->fmt = type_format(fr, t);
   return !t.format || m->fmt;
 }
 
@@ -431,7 +440,8 @@ bool group_begin(Frame *fr, Group *g) {
   for (int i = 0; i < g->n; i++) {
     Member *m = &g->m[i];
     if (m->st->kind != AS_EQUATION || !m->st->shaped) return report_cycle(fr, g);
-    if (left_rank(fr, m->st) > LIMIT_RANK) return sema_error(fr, E_limit_rank, m->st->at, "more than %d indices", LIMIT_RANK), false;
+    if (left_rank(fr, m->st) > LIMIT_RANK)
+      return sema_error(fr, E_limit_rank, m->st->at, "more than %d indices", LIMIT_RANK), false;
     m->b = define_name(fr, m->st->name, m->st->name_at);
     if (!m->b || m->b->kind == BIND_POISON || !member_type(fr, m)) return false;
     m->b->member = m;
@@ -562,13 +572,16 @@ static void report_order(Order *o) {
       diag_note(s->d, "equations may read each other at earlier values of one index, or at the same value in their order");
       return;
     }
-    if (r->reader == r->def) sema_error(fr, E_recurrence_order, r->e->at, "`%s` reads itself at a value that is not shown to be earlier", st->name);
-    else sema_error(fr, E_recurrence_order, r->e->at, "`%s` and `%s` read each other, and this read is not shown to be earlier", st->name, o->g->m[r->def].st->name);
+    if (r->reader == r->def)
+      sema_error(fr, E_recurrence_order, r->e->at, "`%s` reads itself at a value that is not shown to be earlier", st->name);
+    else sema_error(fr, E_recurrence_order, r->e->at, "`%s` and `%s` read each other, and this read is not shown to be earlier",
+                    st->name, o->g->m[r->def].st->name);
     diag_label(s->d, st->name_at, "in the equation of `%s`", st->name);
     diag_note(s->d, "earlier is `t - c` with a constant c > 0, or an index bounded by `< t`");
     return;
   }
-  sema_error(fr, E_recurrence_index, o->reads.v[0].e->at, "no one index is earlier in all reads of `%s`", o->g->m[o->reads.v[0].def].st->name);
+  sema_error(fr, E_recurrence_index, o->reads.v[0].e->at, "no one index is earlier in all reads of `%s`",
+             o->g->m[o->reads.v[0].def].st->name);
   for (int i = 1; i < o->reads.n && i < 4; i++) diag_label(s->d, o->reads.v[i].e->at, "and here");
   diag_note(s->d, "one and the same index runs in order; the other subscripts are free");
 }
@@ -579,7 +592,8 @@ static bool blocks_in_order(Frame *fr, Group *g, const int *pos) {
   for (int i = 0; i < g->n; i++) {
     const Tensor *t = g->m[i].b->t;
     if (!t->fmt || pos[i] != t->rank - 1) continue;
-    sema_error(fr, E_format_update, g->m[i].st->at, "`%s` is stored in whole blocks of `%s`, so its last index cannot run in order", t->name, t->fmt->name);
+    sema_error(fr, E_format_update, g->m[i].st->at,
+               "`%s` is stored in whole blocks of `%s`, so its last index cannot run in order", t->name, t->fmt->name);
     poison(g->m[i].b);
     bad = true;
   }
@@ -588,7 +602,8 @@ static bool blocks_in_order(Frame *fr, Group *g, const int *pos) {
 
 void group_finish(Frame *fr, Group *g) {
   Sema *s = fr->s;
-  Order o = {.fr = fr, .g = g, .member = map_make(s->a), .first = arena_array(s->a, int, g->n), .pos = arena_array(s->a, int, g->n)};
+  Order o = {.fr = fr, .g = g, .member = map_make(s->a), .first = arena_array(s->a, int, g->n),
+             .pos = arena_array(s->a, int, g->n)};
   for (int i = 0; i < g->n; i++)
     if (g->bad || !g->m[i].eqn) {
       for (int k = 0; k < g->n; k++) poison(g->m[k].b);

@@ -75,7 +75,7 @@ static bool declared_type(Frame *fr, const AStmt *st, const Binding *b, Declared
     sema_error(fr, E_type_variable_unbound, st->type.at, "no parameter has the type variable `%s`", st->type.name);
     return false;
   }
-  Format *fmt = type_format(fr, t, st->type.at);
+  Format *fmt = type_format(fr, t);
   if (t.format && !fmt) return false;
   if (fmt && !fmt->v) {
     sema_error(fr, E_format_encode, st->type.at, "`%s` has no `encode`, so an intermediate cannot be stored in it", fmt->name);
@@ -117,7 +117,8 @@ static bool infer_left(Env *v, Left *left) {
 }
 
 static bool indexed_equation(Frame *fr, const AStmt *st, Binding *b, Member *member, Group *g) {
-  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .certain = has_shape(b) && !fr->caller, .hint = full_name(fr, st->name)};
+  Env v = {.fr = fr, .uses = uses_new(fr->s), .group = g, .certain = has_shape(b) && !fr->caller,
+           .hint = full_name(fr, st->name)};
   Index *ix[LIMIT_RANK];
   Expr *extent[LIMIT_RANK];
   Left left;
@@ -170,11 +171,13 @@ static bool whole_shape(Frame *fr, const AStmt *st, const Binding *b, const Shap
     ok = agree != AGREE_NO;
     if (agree == AGREE_UNKNOWN)
       add_where(s, expr_op2(s->x, OP_EQ, b->extent[k], shape->extent[k], st->at), st->at,
-                arena_printf(s->a, "`%s` is declared %s, its expression has shape %s", st->name, shape_text(s, b->rank, b->extent),
+                arena_printf(s->a, "`%s` is declared %s, its expression has shape %s", st->name,
+                             shape_text(s, b->rank, b->extent),
                              shape_text(s, rank, shape->extent)));
   }
   if (ok) return true;
-  sema_error(fr, E_shape_mismatch, st->name_at, "`%s` is declared %s, but its expression has shape %s", st->name, shape_text(s, b->rank, b->extent),
+  sema_error(fr, E_shape_mismatch, st->name_at, "`%s` is declared %s, but its expression has shape %s", st->name,
+             shape_text(s, b->rank, b->extent),
              shape_text(s, rank, shape ? shape->extent : NULL));
   diag_label(s->d, b->at, "declared here");
   if (b->rank) diag_help(s->d, "with subscripts any shape can be filled: `%s[i] = …`", st->name);
@@ -255,7 +258,8 @@ static void call_equation(Frame *fr, const AStmt *st, int n, const Name *names, 
   if (fn->nresults == n) {
     r = call_results(&v, st->e, v.hint, n, want, true);
   } else {
-    sema_error(fr, E_result_count, st->at, "`%s` has %d result%s, not %d", fn->name, fn->nresults, fn->nresults == 1 ? "" : "s", n);
+    sema_error(fr, E_result_count, st->at, "`%s` has %d result%s, not %d", fn->name, fn->nresults, fn->nresults == 1 ? "" : "s",
+               n);
     diag_label(s->d, fn->name_at, "`%s` is defined here", fn->name);
   }
   for (int i = 0; i < n; i++)
@@ -403,7 +407,8 @@ static bool scalar_result(Frame *fr) {
   b->dtype = t.dtype;
   if (t.ok && !t.format && t.dtype != DT_NONE) return true;
   if (t.format) sema_error(fr, E_format_place, r->type.at, "`%s` is a format; a scalar cannot have it", r->type.dtype.name);
-  else if (t.ok) sema_error(fr, E_type_variable_unbound, r->type.dtype.at, "no parameter has the type variable `%s`", r->type.dtype.name);
+  else if (t.ok)
+    sema_error(fr, E_type_variable_unbound, r->type.dtype.at, "no parameter has the type variable `%s`", r->type.dtype.name);
   return false;
 }
 

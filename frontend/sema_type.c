@@ -16,9 +16,9 @@ static const TypeVar *type_variable(const Frame *fr, Name name) {
 // What other languages call the types.
 static const char *familiar_type(Name name) {
   static const char *const table[][2] = {
-    {"float", "f32"}, {"float32", "f32"}, {"single", "f32"}, {"double", "f64"}, {"float64", "f64"}, {"half", "f16"}, {"float16", "f16"},
-    {"bfloat16", "bf16"}, {"float8", "f8e4m3"}, {"int", "i32"}, {"int32", "i32"}, {"long", "i64"}, {"int64", "i64"}, {"short", "i16"},
-    {"int16", "i16"}, {"int8", "i8"}, {"int4", "i4"}, {"uint", "u32"}, {"uint32", "u32"}, {"uint64", "u64"}, {"uint16", "u16"},
+    {"float", "f32"}, {"float32", "f32"}, {"single", "f32"}, {"double", "f64"}, {"float64", "f64"}, {"half", "f16"},
+    {"float16", "f16"}, {"bfloat16", "bf16"}, {"float8", "f8e4m3"}, {"int", "i32"}, {"int32", "i32"}, {"long", "i64"},
+    {"int64", "i64"}, {"short", "i16"}, {"int16", "i16"}, {"int8", "i8"}, {"int4", "i4"}, {"uint", "u32"}, {"uint32", "u32"}, {"uint64", "u64"}, {"uint16", "u16"},
     {"uint8", "u8"}, {"byte", "u8"}, {"uint4", "u4"}, {"boolean", "bool"},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -57,8 +57,7 @@ TypeRef resolve_type(const Frame *fr, const ADtype *t) {
 }
 
 // The Format of a type that is one, else NULL.
-Format *type_format(Frame *fr, TypeRef t, Span at) {
-  (void)at;
+Format *type_format(Frame *fr, TypeRef t) {
   return t.format ? format_of(fr, t.format) : NULL;
 }
 
@@ -67,8 +66,10 @@ Format *type_format(Frame *fr, TypeRef t, Span at) {
 Val val_of(Expr *e) { return (Val){.e = e}; }
 Val val_shaped(Expr *e, const Shape *shape) { return (Val){.e = e, .shape = shape && shape->rank ? shape : NULL}; }
 
-static const uint64_t int_most[] = {[DT_I64] = INT64_MAX, [DT_I32] = INT32_MAX, [DT_I16] = INT16_MAX, [DT_I8] = INT8_MAX, [DT_I4] = 7,
-                                    [DT_U64] = UINT64_MAX, [DT_U32] = UINT32_MAX, [DT_U16] = UINT16_MAX, [DT_U8] = UINT8_MAX, [DT_U4] = 15};
+static const uint64_t int_most[] = {[DT_I64] = INT64_MAX, [DT_I32] = INT32_MAX, [DT_I16] = INT16_MAX, [DT_I8] = INT8_MAX,
+                                    [DT_I4] = 7,
+                                    [DT_U64] = UINT64_MAX, [DT_U32] = UINT32_MAX, [DT_U16] = UINT16_MAX, [DT_U8] = UINT8_MAX,
+                                        [DT_U4] = 15};
 
 // Is the value of an integer literal one of d's?
 bool literal_fits(const Val *v, Dtype d) {
@@ -119,7 +120,9 @@ Expr *val_as(Sema *s, const Val *v, Dtype wide, Span at) {
 
 static void report_range(const Frame *fr, const Val *v, Dtype d, Span at) {
   sema_error(fr, E_literal_range, at, "%s%llu does not fit %s", v->neg ? "-" : "", (unsigned long long)v->mag, dtypes[d].name);
-  if (dtype_is_signed(d)) diag_note(fr->s->d, "%s holds -%llu to %llu", dtypes[d].name, (unsigned long long)int_most[d] + 1, (unsigned long long)int_most[d]);
+  if (dtype_is_signed(d))
+    diag_note(fr->s->d, "%s holds -%llu to %llu", dtypes[d].name, (unsigned long long)int_most[d] + 1,
+              (unsigned long long)int_most[d]);
   else diag_note(fr->s->d, "%s holds 0 to %llu", dtypes[d].name, (unsigned long long)int_most[d]);
 }
 
@@ -171,7 +174,8 @@ static void report_shapes(Env *v, const Val *a, Span at_a, const Val *b, Span at
              shape_text(s, b->shape->rank, b->shape->extent));
   diag_label(s->d, at_a, "%s", shape_text(s, a->shape->rank, a->shape->extent));
   diag_label(s->d, at_b, "%s", shape_text(s, b->shape->rank, b->shape->extent));
-  diag_note(s->d, "counted from the last, dimension %d is %s on the left and %s on the right; only the constant 1 stretches", axis_from_last + 1,
+  diag_note(s->d, "counted from the last, dimension %d is %s on the left and %s on the right; only the constant 1 stretches",
+            axis_from_last + 1,
             expr_text(s, a->shape->extent[i]), expr_text(s, b->shape->extent[k]));
   diag_help(s->d, "with subscripts any alignment can be written: `y[i, j] = a[i, j] + b[j, i]`");
 }

@@ -134,7 +134,8 @@ static bool store_subscripts(Env *v, const AStmt *st, const Binding *b, Store *o
   int dots = st->nsubs && st->sub[0].kind == SUB_DOTS, total = st->nsubs - dots + (dots ? v->fr->ndots : 0);
   *out = (Store){0};
   if (total != b->rank) {
-    sema_error(v->fr, E_rank_mismatch, st->name_at, "`%s` has %d dimension%s but %d subscript%s here", b->name, b->rank, b->rank == 1 ? "" : "s",
+    sema_error(v->fr, E_rank_mismatch, st->name_at, "`%s` has %d dimension%s but %d subscript%s here", b->name, b->rank,
+               b->rank == 1 ? "" : "s",
                total, total == 1 ? "" : "s");
     diag_label(s->d, b->at, "shape %s", shape_text(s, b->rank, b->extent));
     return false;
@@ -144,7 +145,8 @@ static bool store_subscripts(Env *v, const AStmt *st, const Binding *b, Store *o
     out->sub[out->n++] = expr_index(s->x, v->dots->ix[k]);
   }
   for (int k = dots; k < st->nsubs; k++) {
-    if (st->sub[k].kind != SUB_EXPR) ok = (sema_error(v->fr, E_index_form, st->sub[k].at, "a store takes expressions as subscripts"), false);
+    if (st->sub[k].kind != SUB_EXPR)
+      ok = (sema_error(v->fr, E_index_form, st->sub[k].at, "a store takes expressions as subscripts"), false);
     else ok = store_one(v, &st->sub[k], b, out) && ok;
   }
   return ok;
@@ -175,8 +177,10 @@ static bool stores_once(Env *v, const AStmt *st, const Store *store, int n, Boun
   for (int i = 0; i < n && !cond; i++) {
     if (stores_index(store, bound[i]->ix)) continue;
     if (extent_const(bound[i]->extent, &extent) && extent <= 1) continue;
-    sema_error(v->fr, E_update_twice, st->at, "each value of index `%s` stores to the same element", bound[i]->name ? bound[i]->name : "..");
-    diag_label(s->d, bound[i]->at, "index `%s`, 0 to %s - 1", bound[i]->name ? bound[i]->name : "..", expr_text(s, bound[i]->extent));
+    sema_error(v->fr, E_update_twice, st->at, "each value of index `%s` stores to the same element",
+               bound[i]->name ? bound[i]->name : "..");
+    diag_label(s->d, bound[i]->at, "index `%s`, 0 to %s - 1", bound[i]->name ? bound[i]->name : "..",
+               expr_text(s, bound[i]->extent));
     diag_help(s->d, "subscript `%s` with it, reduce over it on the right side, or choose one value with a filter", st->name);
     return false;
   }
@@ -194,13 +198,16 @@ static bool format_rows(Env *v, const Binding *b, const Store *store, int n, Bou
   for (int k = 0; ok && k < store->n - 1; k++) ok = !expr_uses_index(store->sub[k], last->u.ix);
   if (ok && cond) ok = !expr_uses_index(cond, last->u.ix);
   if (ok) return true;
-  sema_error(v->fr, E_format_update, store->at[store->n - 1], "an update of a tensor in format `%s` stores whole rows", t->fmt->name);
+  sema_error(v->fr, E_format_update, store->at[store->n - 1], "an update of a tensor in format `%s` stores whole rows",
+             t->fmt->name);
   diag_label(s->d, b->at, "`%s` has shape %s", b->name, shape_text(s, b->rank, b->extent));
-  diag_help(s->d, "the last subscript is an index over the whole last dimension, which stands nowhere else on the left nor in the filter");
+  diag_help(s->d,
+            "the last subscript is an index over the whole last dimension, which stands nowhere else on the left nor in the filter");
   return false;
 }
 
-static void new_version(Frame *fr, const AStmt *st, Binding *b, const Store *store, int n, Bound **bound, Expr *body, Expr *cond) {
+static void new_version(Frame *fr, const AStmt *st, Binding *b, const Store *store, int n, Bound **bound, Expr *body,
+                        Expr *cond) {
   Sema *s = fr->s;
   Index *ix[LIMIT_RANK];
   Tensor *base = b->cell->cur;

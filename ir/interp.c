@@ -17,59 +17,53 @@ static double tolerance_of(const Tensor *t) {
   }
 }
 
-// `of`: by the tensor's id; the equations of a recurrence share what the first of them has.
-typedef struct Coarse { const Fn *f; double *of; int *first; double reader; bool changed; } Coarse;
+// of: by the tensor's id; the equations of a recurrence share what the first of them has.
+typedef struct Coarse { const Vm *vm; double *of; int *first; bool again; } Coarse;
 
-static double *coarse_at(Coarse *c, const Tensor *t) { return &c->of[c->first[t->id]]; }
-
-static void lower_read(void *cx, Expr *e) {
-  Coarse *c = cx;
-  if ((e->op != OP_READ && e->op != OP_FIELD) || e->u.t->role == ROLE_TABLE) return;
-  double *of = coarse_at(c, e->u.t);
-  if (*of <= c->reader) return;
-  *of = c->reader;
-  const Eqn *q = fn_def(c->f, e->u.t);
-  if (q && q->scc > 0) c->changed = true;                  // shared with an equation that this pass may have passed
-}
-
-static void lower_reads(Coarse *c, Eqn *q) {
-  Arena *scratch = arena_create();
-  c->reader = *coarse_at(c, q->def);
-  expr_visit(scratch, q->body, lower_read, c);
-  if (q->cond) expr_visit(scratch, q->cond, lower_read, c);
-  for (int k = 0; k < q->nstore; k++) expr_visit(scratch, q->store[k], lower_read, c);
-  arena_destroy(scratch);
-}
-
-static void share_recurrences(Coarse *c) {
-  Arena *a = arena_create();
-  Map first = map_make(a);
-  for (int k = 0; k < c->f->eqns.n; k++) {
-    const Eqn *q = c->f->eqns.v[k];
-    Tensor *known = q->scc > 0 ? map_get(&first, (uint64_t)q->scc) : NULL;
-    if (known) c->first[q->def->id] = known->id;
-    else if (q->scc > 0) map_put(&first, (uint64_t)q->scc, q->def);
-    if (known && *coarse_at(c, q->def) > c->of[q->def->id]) *coarse_at(c, q->def) = c->of[q->def->id];
+// What unit u reads may be no coarser than what it defines.
+static void lower_reads(Coarse *c, const Store *s) {
+  double most = c->of[c->first[s->t->id]];
+  for (int k = 0; k < s->unit->nreads; k++) {
+    int id = s->unit->reads[k];
+    double *of = &c->of[c->first[id]];
+    const Eqn *q = c->vm->store[id].q;
+    if (*of <= most) continue;
+    *of = most;
+    if (q && q->scc > 0) c->again = true;                  // shared with an equation that this pass may have passed
   }
-  arena_destroy(a);
+}
+
+static void share_recurrences(Coarse *c, Arena *a) {
+  const Fn *f = c->vm->f;
+  Map first = map_make(a);
+  for (int k = 0; k < f->eqns.n; k++) {
+    const Eqn *q = f->eqns.v[k];
+    if (q->scc <= 0) continue;
+    const Tensor *known = map_get(&first, (uint64_t)q->scc);
+    if (!known) map_put(&first, (uint64_t)q->scc, q->def);
+    else c->first[q->def->id] = known->id;
+    if (known && c->of[known->id] > c->of[q->def->id]) c->of[known->id] = c->of[q->def->id];
+  }
 }
 
 // From the results back to what they read. Once is enough but for equations that stand among those of a recurrence.
-static double *coarse_of(Vm *vm) {
+static void set_coarse(Vm *vm) {
   const Fn *f = vm->f;
   int n = f->tensors.n;
-  Coarse c = {.f = f, .of = arena_array(vm->a, double, n), .first = arena_array(vm->a, int, n), .changed = true};
+  Coarse c = {.vm = vm, .of = arena_array(vm->a, double, n), .first = arena_array(vm->a, int, n), .again = true};
   for (int k = 0; k < n; k++) {
     c.of[k] = fn_is_output(f->tensors.v[k]) ? tolerance_of(f->tensors.v[k]) : 0x1p-12;
     c.first[k] = k;
   }
-  share_recurrences(&c);
-  while (c.changed) {
-    c.changed = false;
-    for (int k = f->eqns.n - 1; k >= 0; k--) lower_reads(&c, f->eqns.v[k]);
+  share_recurrences(&c, vm->a);
+  while (c.again) {
+    c.again = false;
+    for (int k = f->eqns.n - 1; k >= 0; k--) lower_reads(&c, &vm->store[f->eqns.v[k]->def->id]);
   }
-  for (int k = 0; k < n; k++) c.of[k] = c.of[c.first[k]];
-  return c.of;
+  for (int k = 0; k < f->eqns.n; k++) {
+    int id = f->eqns.v[k]->def->id;
+    vm->store[id].unit->coarse = c.of[c.first[id]];
+  }
 }
 
 // ---- setting up
@@ -94,15 +88,14 @@ static void set_up(Vm *vm) {
   vm->reduced = arena_array(vm->a, bool, f->tensors.n);
   for (int k = 0; k < f->tensors.n; k++) store_init(vm, f->tensors.v[k]);
   for (int k = 0; k < f->params.n; k++) vm->store[f->params.v[k]->id].data = vm->params[k].data;
-  double *coarse = vm->bounds ? coarse_of(vm) : NULL;
   for (int k = 0; k < f->eqns.n; k++) {
     const Eqn *q = f->eqns.v[k];
     Store *s = &vm->store[q->def->id];
     s->q = q;
     s->unit = unit_of_eqn(vm, q);
-    if (coarse) s->unit->coarse = coarse[q->def->id];
     add_to_scc(vm, s);
   }
+  if (vm->bounds) set_coarse(vm);
 }
 
 // ---- results

@@ -58,16 +58,18 @@ static double call(const Ins *i, double x, double y) {
   return i->fn(a, (Dtype)i->from).f;
 }
 
+// May the operation be coarse where only narrow results depend on it? The scalar functions that round, `**` among them.
+static bool may_be_coarse(Op op) { return ops[op].callable && ops[op].rule == R_FLOAT && op != OP_FMA; }
+
 // Error of the function itself, on both sides. The compiled one may flush what lies below the normal numbers.
 static double own_error(const Ins *i, double z, double spread, double coarse) {
   Dtype t = (Dtype)i->to;
-  double units = ops[i->e->op].ulp, e = 0;
+  double units = ops[i->e->op].ulp, size = fabs(z) + spread, e = 0;
   if (!isfinite(z) || (z == 0 && spread == 0)) return 0;           // special values are as in C's Annex F
-  if (units == 0 || (units <= .5 && spread == 0)) return 0;
-  if (units <= .5) return ulp(fabs(z) + spread, t);
-  e = (4 + (t == DT_F64 ? 1 : .5)) * ulp(fabs(z) + spread, t);      // language.md: within 4 ulp
-  if (ops[i->e->op].callable || i->e->op == OP_POW) e = fmax(e, coarse * (fabs(z) + spread));
-  if (t == DT_F32 && fabs(z) - e < 0x1p-126) e += 0x1p-126;
+  if (units > .5) e = (4 + (t == DT_F64 ? 1 : .5)) * ulp(size, t);     // language.md: within 4 ulp
+  else if (units > 0 && spread > 0) e = ulp(size, t);
+  if (may_be_coarse((Op)i->e->op)) e = fmax(e, coarse * size);
+  if (units > .5 && t == DT_F32 && fabs(z) - e < 0x1p-126) e += 0x1p-126;
   return e;
 }
 
@@ -76,7 +78,7 @@ static void finish_function(const Ins *i, double exact, double spread, double co
   bool finite = isfinite(z->v.f), fragile = !finite && isfinite(exact);    // fragile: it overflowed when it was rounded
   double near_limit = fabs(fabs(exact) - greatest_finite(t)) / greatest_finite(t);
   z->err = finite ? spread + own_error(i, exact, spread, coarse) : spread;
-  if (coarse > 0 && near_limit < 2 * coarse) z->err = INFINITY;
+  if (may_be_coarse((Op)i->e->op) && near_limit < 2 * coarse) z->err = INFINITY;
   bound_atom(z, t);
   z->ops = fragile;
 }
@@ -165,7 +167,7 @@ static double binary_spread(const Ins *i, const Val *const *a, double exact) {
 static bool is_exactly(const Val *a, double v) { return a->v.f == v && a->err == 0 && a->ops == 0; }
 
 static void bound_binary(const Ins *i, const Val *const *a, double exact, double coarse, Val *z) {
-  finish_function(i, exact, binary_spread(i, a, exact), i->e->op == OP_MOD ? 0 : coarse, z);
+  finish_function(i, exact, binary_spread(i, a, exact), coarse, z);
   inherit_fragile(a[0], z);
   inherit_fragile(a[1], z);
   if (i->e->op != OP_POW || !is_exactly(a[1], 2) || !isfinite(z->v.f)) return;
@@ -361,6 +363,7 @@ void bound_cast(Dtype from, Dtype to, const Val *a, Val *z) {
 //   random signs, far below the n · u that the sum has anyway.
 // - max, min: from the near ends of the terms to the far ends. argmax, argmin: certain when no other term's far end
 //   reaches the winner's near end, or all is exact.
+// - A sum of sums is taken as written: that a compiler makes one long chain of additions of both is not counted.
 // - Casts, stores, floor and comparisons: how far the result moves over the operand's range; a bool that may change
 //   is uncertain (err infinite). `if` with an uncertain condition evaluates both branches, and the error covers both;
 //   so do `and`, `or` and filters. An uncertain subscript makes its element uncertain.

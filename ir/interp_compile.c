@@ -32,6 +32,7 @@ typedef struct Compiler {
   VEC(int32_t) refs;
   VEC(Val) konst;
   VEC(Shared) shared;
+  VEC(int32_t) reads;
 } Compiler;
 
 static Node *node_of(Compiler *c, const Expr *e) { return map_getp(&c->nodes, e); }
@@ -86,7 +87,10 @@ static void examine(Compiler *c, const Expr *e) {
   const Expr *x = through_bitcast(c, e);
   n->reduces = e->op == OP_REDUCE;
   n->data = reads_data(c, x);
-  if (x->op == OP_READ && !c->u->fmt) n->reduces = c->vm->reduced[x->u.t->id];
+  if ((x->op == OP_READ || x->op == OP_FIELD) && !c->u->fmt) {
+    n->reduces = c->vm->reduced[x->u.t->id];
+    vec_push(c->a, &c->reads, x->u.t->id);
+  }
   for (uint32_t k = 0; k < x->nargs; k++) {
     const Node *arg = node_of(c, x->arg[k]);
     n->reduces |= arg->reduces;
@@ -401,6 +405,8 @@ static Unit *finish(Compiler *c) {
   u->refs = COPY_VEC(c, int32_t, c->refs);
   u->konst = COPY_VEC(c, Val, c->konst);
   u->shared = COPY_VEC(c, Shared, c->shared);
+  u->nreads = c->reads.n;
+  u->reads = COPY_VEC(c, int32_t, c->reads);
   arena_destroy(c->a);
   return u;
 }

@@ -79,6 +79,7 @@ typedef struct Unit {
   const int32_t *refs;
   const Val *konst;
   Shared *shared;
+  const int32_t *reads; int nreads;        // ids of the tensors that it reads
   int nix;              // slots 0 … nix - 1 hold indices: the equation's own, then the reductions'
   int nslots, nctl, nred;
   int nstore; int32_t store[LIMIT_RANK];   // update: its subscripts

@@ -124,6 +124,7 @@ Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
   Expr *all = NULL;
   Expr *as_read = expr_read(l->x, q->base, t->rank, sub, NULL, q->at);
   for (int d = 0; d < t->rank; d++) {
+    if (t->fmt && d == t->rank - 1) continue;       // whole blocks over the whole last dimension
     if (safe_subscript(l->facts, l->x, as_read, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, sub[d]), "at");
     Expr *ok = in_range(l, s, t->extent[d], q->at);

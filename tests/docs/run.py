@@ -28,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?:<!-- run: ([^\n]*) -->\n)?```([^\n`]*)\n(.*?)^```[ \t]*$", re.S | re.M)
+CODE = re.compile(r"`[^`\n]*`|^    .*$", re.M)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 tally = {True: 0, False: 0}
 
@@ -126,7 +127,7 @@ class Docs:
                 else:
                     claim(where, "" if now == body else f"now prints (--bless takes it over):\n{now}")
             printed = None
-        for target in LINK.findall(FENCE.sub("", text)):
+        for target in LINK.findall(CODE.sub("", FENCE.sub("", text))):
             if not (path.parent / target).exists():
                 claim(path.relative_to(ROOT), f"links to {target}, which is not there")
         if out:

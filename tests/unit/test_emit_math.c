@@ -131,7 +131,7 @@ START_TEST(operations_on_u32_mean_what_their_rows_say) { check_ops(DT_U32); } EN
 START_TEST(operations_on_u64_mean_what_their_rows_say) { check_ops(DT_U64); } END_TEST
 START_TEST(operations_on_bool_mean_what_their_rows_say) { check_ops(DT_BOOL); } END_TEST
 
-static const Op own[] = {OP_EXP, OP_EXP2, OP_EXPM1, OP_LOG, OP_LOG2, OP_LOG1P, OP_TANH, OP_ERF};
+static const Op own[] = {OP_EXP, OP_EXP2, OP_EXPM1, OP_LOG, OP_LOG2, OP_LOG1P, OP_TANH, OP_ERF, OP_ERFC};
 enum { OWN = sizeof own / sizeof *own, SWEEP = 9973 };
 
 // Every SWEEP-th float of all; below 2^-126 results may be 0.

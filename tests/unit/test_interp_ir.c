@@ -63,6 +63,7 @@ START_TEST(an_expression_may_be_very_deep) {
   for (int k = 0; k < 200000; k++) e = expr_select(h.x, op(&h, OP_LT, e, f32(&h, k)), op(&h, OP_ADD, e, one), e, NO_SPAN);
   fn_equation(h.c.f, y, 1, &i, e, NO_SPAN);
   PUT(&h.c, "x", DIMS(2), -1, 300000);
+  h.c.with_bounds = true;
   RUN(&h.c);
   ck_assert(get(&h.c, "y", 0) == 199999);                  // one more at each step: -1 < 0, 0 < 1, …
   ck_assert(get(&h.c, "y", 1) == 300000);

@@ -150,7 +150,8 @@ START_TEST(a_guard_that_computes_with_the_index_needs_a_bound_beside_a_longer_su
 START_TEST(a_guard_inside_a_function_guards_the_reads_in_its_arguments) {
   // x[i] alone would make N the extent; guarded by the function it gives way to m[i]
   has("fn when(v: f32, m: bool) -> y: f32 { y = if m then v else 0 }\n"
-      "fn f(x: f32[N], m: bool[M]) -> s: f32 { t[i] = when(x[i], m[i])  s = sum[i](t[i]) }", "t[i < M] = if m[i] then x[i] else 0.0");
+      "fn f(x: f32[N], m: bool[M]) -> s: f32 { t[i] = when(x[i], m[i])  s = sum[i](t[i]) }",
+          "t[i < M] = if m[i] then x[i] else 0.0");
   has("fn twice(v: f32) -> y: f32 { y = v + v }\n"
       "fn f(x: f32[N], z: f32[N]) -> s: f32 { t[i] = twice(x[i] * z[i])  s = sum[i](t[i]) }", "t[i < N]");
 } END_TEST
@@ -168,7 +169,8 @@ START_TEST(a_scalar_equation_over_dimensions_can_be_an_extent) {
 START_TEST(reads_that_surely_leave_a_tensor_are_reported) {
   fails("fn f(x: f32[N]) -> y: f32[N] { y[i] = x[i + 1] }", E_out_of_bounds);
   fails("fn f(x: f32[N]) -> y: f32[N] { y[i] = x[i - 2] }", E_out_of_bounds);
-  has("fn f(x: f32[N]) -> y: f32[N] { t[i] = x[i] - x[i - 1]  y[i] = if i > 0 then t[i] else 0 }", "t[i < N]");   // t[0] is not read
+  has("fn f(x: f32[N]) -> y: f32[N] { t[i] = x[i] - x[i - 1]  y[i] = if i > 0 then t[i] else 0 }",
+      "t[i < N]");   // t[0] is not read
 } END_TEST
 
 // Whole tensors.
@@ -301,7 +303,8 @@ START_TEST(where_conditions_of_called_functions_become_the_callers) {
   has(text, "-> y: f32[2 * M] {\n");                        // proved, so there is no condition
   snprintf(text, sizeof text, "%sfn f(x: f32[3]) -> y: f32[3] { y = g(x) }", g);
   fails(text, E_where_false);
-  has("fn g(x: f32[N]) -> y: f32[N] where kernels <= 1 { y = x }\nfn f(x: f32[N]) -> y: f32[N] where kernels <= 3 { y = g(x) }", "where kernels <= 3\n");
+  has("fn g(x: f32[N]) -> y: f32[N] where kernels <= 1 { y = x }\nfn f(x: f32[N]) -> y: f32[N] where kernels <= 3 { y = g(x) }",
+      "where kernels <= 3\n");
 } END_TEST
 
 START_TEST(several_results_and_defaults) {
@@ -348,7 +351,8 @@ START_TEST(updates_make_versions) {
 } END_TEST
 
 START_TEST(the_right_side_gives_an_updates_extents_before_the_left) {
-  has("fn f(mut c: f32[S, E], k: f32[B, E], pos: i32[B]) { c[pos[b], e] <- k[b, e] if pos[b] >= 0 }", "c[pos[b], e < E] <- k[b, e] if pos[b] >= 0");
+  has("fn f(mut c: f32[S, E], k: f32[B, E], pos: i32[B]) { c[pos[b], e] <- k[b, e] if pos[b] >= 0 }",
+      "c[pos[b], e < E] <- k[b, e] if pos[b] >= 0");
   has("fn f(mut c: f32[S]) { c[i] <- 0 }", "c[i < S] <- 0.0");
   has("fn f(mut c: f32[S], x: f32[N]) { c[i] <- x[i] }", "c[i < N] <- x[i]");      // i is checked against S where it is stored
 } END_TEST
@@ -364,7 +368,8 @@ START_TEST(mut_arguments_are_changed_by_the_function_called) {
 } END_TEST
 
 START_TEST(an_update_of_a_format_covers_rows) {
-  has("fn f(mut c: q8_0[S, D], x: f32[N, D], pos: i32[N]) { c[pos[n], j] <- x[n, j] if pos[n] >= 0 }", "c[pos[n], j < D] <- x[n, j] if pos[n] >= 0");
+  has("fn f(mut c: q8_0[S, D], x: f32[N, D], pos: i32[N]) { c[pos[n], j] <- x[n, j] if pos[n] >= 0 }",
+      "c[pos[n], j < D] <- x[n, j] if pos[n] >= 0");
   fails("fn f(mut c: q8_0[S, 64], x: f32[S, 32]) { c[n, j] <- x[n, j] }", E_format_update);
 } END_TEST
 
@@ -446,8 +451,10 @@ START_TEST(a_format_has_fields_a_value_and_an_encoder) {
 START_TEST(fields_are_read_in_range_for_every_value_of_the_block) {
   fails("format h of 4 { q: i8[4]  value[k] = q[k] + q[k + 1] }", E_out_of_bounds);
   fails("format h of 4 { q: i8[4]  value[k] = q[q[k]] }", E_out_of_bounds);
-  has("format h of 4 { q: i8[4]  value[k] = q[k] + (if k < 3 then q[k + 1] else 0) }\nfn f(x: h[4]) -> y: f32[4] { y = x }", "value[k]");
-  has("const t = [1.0, 2.0]\nformat h of 4 { q: i8[4]  value[k] = t[q[k] & 1] }\nfn f(x: h[4]) -> y: f32[4] { y = x }", "t[q[k] & 1]");
+  has("format h of 4 { q: i8[4]  value[k] = q[k] + (if k < 3 then q[k + 1] else 0) }\nfn f(x: h[4]) -> y: f32[4] { y = x }",
+      "value[k]");
+  has("const t = [1.0, 2.0]\nformat h of 4 { q: i8[4]  value[k] = t[q[k] & 1] }\nfn f(x: h[4]) -> y: f32[4] { y = x }",
+      "t[q[k] & 1]");
 } END_TEST
 
 // Scopes.
@@ -463,7 +470,8 @@ static bool read_files(void *cx, Arena *a, const char *from, const char *path, I
 }
 
 START_TEST(own_names_hide_imported_ones_and_these_the_librarys) {
-  Files files[] = {{"one", "const k = 1\nfn relu(x: f32) -> y: f32 { y = x + k }\nimport \"two\""}, {"two", "const k = 2\nconst deep = 3"}, {0}};
+  Files files[] = {{"one", "const k = 1\nfn relu(x: f32) -> y: f32 { y = x + k }\nimport \"two\""},
+                   {"two", "const k = 2\nconst deep = 3"}, {0}};
   Built b = build_with("import \"one\"\nconst k = 10\nfn f(x: f32[N]) -> y: f32[N] { y[i] = relu(x[i]) * k }", read_files, files);
   ck_assert_msg(b.f != NULL, "%s", messages(&b));
   ck_assert_msg(strstr(b.text, "(x[i] + 1.0) * 10.0") != NULL, "%s", b.text);
@@ -474,7 +482,8 @@ START_TEST(own_names_hide_imported_ones_and_these_the_librarys) {
 } END_TEST
 
 START_TEST(imports_are_read_once_and_without_cycles) {
-  Files good[] = {{"a", "import \"c\"\nfn a(x: f32) -> y: f32 { y = c(x) }"}, {"b", "import \"c\"\nfn b(x: f32) -> y: f32 { y = c(x) }"},
+  Files good[] = {{"a", "import \"c\"\nfn a(x: f32) -> y: f32 { y = c(x) }"},
+                  {"b", "import \"c\"\nfn b(x: f32) -> y: f32 { y = c(x) }"},
                   {"c", "fn c(x: f32) -> y: f32 { y = x }"}, {0}};
   Built b = build_with("import \"a\"\nimport \"b\"\nimport \"a\"\nfn f(x: f32) -> y: f32 { y = a(x) + b(x) }", read_files, good);
   ck_assert_msg(b.f != NULL, "%s", messages(&b));
@@ -665,7 +674,8 @@ int main(void) {
     whole_tensors_broadcast_from_the_last_dimension, only_the_constant_one_stretches,
     a_scalar_function_works_elementwise_with_all_that_is_in_it, mixed_operands_are_joined,
     a_const_without_a_type_is_a_literal, a_shift_count_never_wraps_into_range, storing_rounds_and_reading_widens,
-    a_default_of_another_type_keeps_its_value, a_local_of_a_scalar_function_is_checked_where_it_is_read, locals_of_a_called_function_are_named_after_what_they_serve,
+    a_default_of_another_type_keeps_its_value, a_local_of_a_scalar_function_is_checked_where_it_is_read,
+        locals_of_a_called_function_are_named_after_what_they_serve,
     an_argument_is_rounded_to_its_parameters_type, a_scalar_fills_a_tensor_parameter, dimensions_of_a_call_are_solved,
     entry_dimensions_have_sources, where_conditions_of_called_functions_become_the_callers, several_results_and_defaults,
     dots_stand_for_any_leading_dimensions, updates_make_versions, the_right_side_gives_an_updates_extents_before_the_left,
@@ -676,7 +686,8 @@ int main(void) {
     own_names_hide_imported_ones_and_these_the_librarys, imports_are_read_once_and_without_cycles,
     entry_points_have_concrete_types, generic_functions_are_checked_without_a_call, calls_nest_so_deep_and_no_deeper,
     calls_that_double_end_with_a_limit, equations_that_double_end_with_a_limit, deep_expressions_end_with_a_limit,
-    parameters_and_tables_have_limits, files_have_limits, very_many_subscripts_and_errors_end_soon, many_statements_take_a_short_time, a_large_recurrence_takes_a_short_time,
+    parameters_and_tables_have_limits, files_have_limits, very_many_subscripts_and_errors_end_soon,
+        many_statements_take_a_short_time, a_large_recurrence_takes_a_short_time,
   };
   return UNIT_RUN("sema", tests);
 }

@@ -23,7 +23,8 @@ static const Scalar1 scalars[] = {
 
 // Finite arguments of any size give what the definition gives, to a few units; no overflow on the way.
 START_TEST(scalar_functions_are_accurate_over_the_whole_range) {
-  static const double x[] = {0, 1e-30, -1e-30, 1e-4, -1e-4, 0.5, -0.5, 1, -1, 2.5, -2.5, 7, -7, 12, -12, 30, -30, 87, -87, 100, -100, 1e4, -1e4, 1e18, -1e18, 3e38, -3e38};
+  static const double x[] = {0, 1e-30, -1e-30, 1e-4, -1e-4, 0.5, -0.5, 1, -1, 2.5, -2.5, 7, -7, 12, -12, 30, -30, 87, -87, 100,
+                             -100, 1e4, -1e4, 1e18, -1e18, 3e38, -3e38};
   enum { N = sizeof x / sizeof *x };
   for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++) {
     char text[128];
@@ -121,7 +122,8 @@ START_TEST(matmul_and_linear_contract) {
     for (int m = 0; m < 3; m++)
       for (int n = 0; n < 5; n++) {
         double s = 0, t = 1;
-        for (int k = 0; k < 4; k++) s += a[(i * 3 + m) * 4 + k] * b[(i * 4 + k) * 5 + n], t += a[(i * 3 + m) * 4 + k] * w[n * 4 + k];
+        for (int k = 0; k < 4; k++) s += a[(i * 3 + m) * 4 + k] * b[(i * 4 + k) * 5 + n],
+            t += a[(i * 3 + m) * 4 + k] * w[n * 4 + k];
         ck_assert(fabs(get(&c, "c", (i * 3 + m) * 5 + n) - s) < 1e-6);
         ck_assert(fabs(get(&c, "d", (i * 3 + m) * 5 + n) - t) < 1e-6);
       }
@@ -132,7 +134,8 @@ START_TEST(matmul_and_linear_contract) {
 static void attention_is(const char *name, bool causal) {
   enum { H = 2, S = 3, T = 5, E = 4 };
   char text[256];
-  snprintf(text, sizeof text, "fn f(q: f32[B, H, S, E], k: f32[B, G, T, E], v: f32[B, G, T, E]) -> o: f32[B, H, S, E] where H %% G == 0, S <= T { o = %s(q, k, v) }", name);
+  snprintf(text, sizeof text,
+           "fn f(q: f32[B, H, S, E], k: f32[B, G, T, E], v: f32[B, G, T, E]) -> o: f32[B, H, S, E] where H %% G == 0, S <= T { o = %s(q, k, v) }", name);
   Case c = case_of(text);
   unsigned long long seed = 11;
   double q[H * S * E], k[T * E], v[T * E];
@@ -167,7 +170,8 @@ START_TEST(rope_turns_pairs) {
   enum { T = 3, H = 2, E = 6 };
   for (int pairs = 0; pairs < 2; pairs++) {
     char text[160];
-    snprintf(text, sizeof text, "fn f(x: f32[T, H, E], p: i32[T]) -> y: f32[T, H, E] where E %% 2 == 0 { y = %s(x, p, 100) }", pairs ? "rope_pairs" : "rope");
+    snprintf(text, sizeof text, "fn f(x: f32[T, H, E], p: i32[T]) -> y: f32[T, H, E] where E %% 2 == 0 { y = %s(x, p, 100) }",
+             pairs ? "rope_pairs" : "rope");
     Case c = case_of(text);
     unsigned long long seed = 5;
     double x[T * H * E], pos[] = {0, 3, 1000};
@@ -195,7 +199,8 @@ static void d_q4_0(const uint8_t *b, float *x) {
 }
 
 static void d_q4_1(const uint8_t *b, float *x) {
-  for (int j = 0; j < 16; j++) x[j] = half(b) * (b[4 + j] & 15) + half(b + 2), x[j + 16] = half(b) * (b[4 + j] >> 4) + half(b + 2);
+  for (int j = 0; j < 16; j++) x[j] = half(b) * (b[4 + j] & 15) + half(b + 2),
+      x[j + 16] = half(b) * (b[4 + j] >> 4) + half(b + 2);
 }
 
 static int fifth(uint32_t h, int j) { return (int)(h >> j & 1) << 4; }
@@ -253,8 +258,10 @@ static void d_q6_k(const uint8_t *b, float *x) {
 
 typedef struct Layout { const char *name; int block, bytes, halves[2]; void (*decode)(const uint8_t *, float *); } Layout;
 static const Layout layouts[] = {       // halves: where the f16 fields stand
-  {"q4_0", 32, 18, {0, 0}, d_q4_0}, {"q4_1", 32, 20, {0, 2}, d_q4_1}, {"q5_0", 32, 22, {0, 0}, d_q5_0}, {"q5_1", 32, 24, {0, 2}, d_q5_1},
-  {"q8_0", 32, 34, {0, 0}, d_q8_0}, {"q4_k", 256, 144, {0, 2}, d_q4_k}, {"q5_k", 256, 176, {0, 2}, d_q5_k}, {"q6_k", 256, 210, {208, 208}, d_q6_k},
+  {"q4_0", 32, 18, {0, 0}, d_q4_0}, {"q4_1", 32, 20, {0, 2}, d_q4_1}, {"q5_0", 32, 22, {0, 0}, d_q5_0},
+  {"q5_1", 32, 24, {0, 2}, d_q5_1},
+  {"q8_0", 32, 34, {0, 0}, d_q8_0}, {"q4_k", 256, 144, {0, 2}, d_q4_k}, {"q5_k", 256, 176, {0, 2}, d_q5_k},
+  {"q6_k", 256, 210, {208, 208}, d_q6_k},
 };
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
@@ -303,7 +310,8 @@ static void e_around(const float *x, uint8_t *b, int zero, int head) {
   uint32_t h = 0;
   put_half(b, d);
   for (int j = 0; j < 16; j++) {
-    int lo = at_most((int8_t)(x[j] * id + ((float)zero + 0.5f)), 2 * zero - 1), hi = at_most((int8_t)(x[j + 16] * id + ((float)zero + 0.5f)), 2 * zero - 1);
+    int lo = at_most((int8_t)(x[j] * id + ((float)zero + 0.5f)),
+                     2 * zero - 1), hi = at_most((int8_t)(x[j + 16] * id + ((float)zero + 0.5f)), 2 * zero - 1);
     b[head + j] = (uint8_t)((lo & 15) | (hi & 15) << 4);
     h |= (uint32_t)(lo >> 4 & 1) << j | (uint32_t)(hi >> 4 & 1) << (j + 16);
   }
@@ -355,7 +363,8 @@ START_TEST(encoders_write_the_references_bytes) {
       uint8_t b[64];
       for (int i = 0; i < 32; i++) v[i] = (float)x[32 * k + i];
       encode[f](v, b);
-      ck_assert_msg(memcmp(b, (const uint8_t *)result_data(&c, "y") + k * w->bytes, (size_t)w->bytes) == 0, "%s, block %d", w->name, k);
+      ck_assert_msg(memcmp(b, (const uint8_t *)result_data(&c, "y") + k * w->bytes, (size_t)w->bytes) == 0, "%s, block %d",
+                    w->name, k);
     }
     case_end(&c);
   }
