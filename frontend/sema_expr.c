@@ -423,7 +423,7 @@ static bool reads_inside(Env *v, const Binding *b, const Subs *subs, Span at) {
   bool last;
   for (int k = 0; k < subs->n && v->certain && !v->guard; k++) {
     if (subs->lone[k] || !b->extent[k] || !surely_outside(v, subs->e[k], b->extent[k], &value, &last)) continue;
-    sema_error(v->fr, E_out_of_bounds, subs->at[k], "subscript %d of `%s` is out of range", k + 1, b->name);
+    sema_error(v->fr, E_out_of_bounds, subs->at[k], "subscript %d of `%s` is out of range", k, b->name);
     diag_label(s->d, b->at, "`%s` has shape %s", b->name, shape_text(s, b->rank, b->extent));
     if (v->bound && subs->e[k]->free->n)
       diag_note(s->d, "it is %s where the index is %s", expr_text(s, extent_normal(s, value)), last ? "last" : "0");

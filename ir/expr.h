@@ -39,7 +39,7 @@ typedef struct IndexSet { int n; Index *ix[]; } IndexSet;
 //                  of range (made by inline: the check of a read whose tensor is never stored; see rewrite.h).
 //                  dtype: wide type of the tensor. Rank 0: no args (scalar parameters too).
 //   FIELD          u.t a tensor in a format, aux: the field; args: subscripts of the leading dimensions, the block's number,
-//                  and for array fields the element. dtype: wide type of the field. Made by pass `decode`, not by sema.
+//                  and for array fields the element. dtype: wide type of the field. Made by `lower`, not by sema.
 //   REDUCE         u.bind; args: lo, hi of each index in order (i64; range lo ≤ i < hi, may use earlier indices), then the
 //                  condition (bool; a true constant without filter), then the term.
 //   CAST           args: x; aux: the dtype cast to (may be narrow); dtype: its wide type. Narrow: rounds there and widens.

@@ -88,6 +88,7 @@ static void set_up(Vm *vm) {
   vm->reduced = arena_array(vm->a, bool, f->tensors.n);
   for (int k = 0; k < f->tensors.n; k++) store_init(vm, f->tensors.v[k]);
   for (int k = 0; k < f->params.n; k++) vm->store[f->params.v[k]->id].data = vm->params[k].data;
+  for (int k = 0; k < f->eqns.n; k++) vm->reduced[f->eqns.v[k]->def->id] = f->eqns.v[k]->scc > 0;
   for (int k = 0; k < f->eqns.n; k++) {
     const Eqn *q = f->eqns.v[k];
     Store *s = &vm->store[q->def->id];

@@ -466,7 +466,7 @@ static Unit *unit_of_update(Compiler *c, const Eqn *q) {
 Unit *unit_of_eqn(Vm *vm, const Eqn *q) {
   Compiler c = start(vm, q->def, NULL);
   for (int k = 0; k < q->n; k++) index_slot(&c, q->ix[k]);
-  vm->reduced[q->def->id] = q->recurrent;
+  vm->reduced[q->def->id] |= q->recurrent;
   return q->base ? unit_of_update(&c, q) : unit_of_body(&c, q->body);
 }
 

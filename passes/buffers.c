@@ -91,6 +91,8 @@ static void place_temps(Buffers *b) {
       if (t->role != ROLE_LOCAL || u->stack || !u->written || !u->read || u->first != k) continue;
       Expr *bytes = cost_tensor_bytes(plan->x, t);
       vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
+      // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
+      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ t, bytes, bytes });
     }
 }
 

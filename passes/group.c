@@ -389,7 +389,8 @@ static Reason no_common_index(const Grouping *g, const Node *a, const Node *b, c
   for (int k = 0; k < b->reads.n; k++)
     for (int d = 0; d < b->reads.v[k].t->rank; d++)
       if (g->of[b->reads.v[k].t->id] == a->u && b->reads.v[k].grid[d] < 0 && b->u->ngrid == b->reads.v[k].t->rank) return REASON_GATHER;
-  for (int i = 0; i < a->u->m.n; i++) if (a->u->m.v[i].q->body->op == OP_REDUCE) return REASON_REDUCTION;
+  for (int i = 0; i < a->u->m.n; i++)
+    if (a->u->m.v[i].q->body->op == OP_REDUCE && reads_of_tensor(b, a->u->m.v[i].q->def)) return REASON_REDUCTION;
   return REASON_ITERATION_SPACE;
 }
 
@@ -586,20 +587,29 @@ static void order_members(Grouping *g, Group *u) {
   memcpy(u->m.v, out, (size_t)n * sizeof *out);
 }
 
-static void remark(Grouping *g, const Group *a, const Group *b, const Match *m, bool indirect) {
+// Bytes that one kernel would not have moved: what b reads of a's, and what both read.
+static Expr *at_stake(Grouping *g, const Node *a, const Node *b) {
   Expr *bytes = expr_int(g->f->x, DT_I64, 0, NO_SPAN);
+  for (int i = 0; i < g->f->tensors.n; i++) {
+    Tensor *t = g->f->tensors.v[i];
+    if (!t->rank || t->table || !reads_of_tensor(b, t)) continue;
+    if (g->of[t->id] != a->u && !reads_of_tensor(a, t)) continue;
+    bytes = expr_op2(g->f->x, OP_ADD, bytes, cost_tensor_bytes(g->f->x, t), NO_SPAN);
+  }
+  return bytes;
+}
+
+static void remark(Grouping *g, const Node *na, const Node *nb, const Match *m, bool indirect) {
+  const Group *a = na->u, *b = nb->u;
   Eqn *from = a->m.v[0].q, *to = b->m.v[0].q;
   for (int i = 0; i < b->m.n; i++)
     for (int j = 0; j < a->m.n; j++)
-      if (reads_tensor(g, b->m.v[i].q, a->m.v[j].q->def)) {
-        from = a->m.v[j].q, to = b->m.v[i].q;
-        bytes = expr_op2(g->f->x, OP_ADD, bytes, cost_tensor_bytes(g->f->x, from->def), NO_SPAN);
-      }
+      if (reads_tensor(g, b->m.v[i].q, a->m.v[j].q->def)) from = a->m.v[j].q, to = b->m.v[i].q;
   // A map that was not substituted into its reader: inline.c found that to cost more.
   bool map = m->depends && from->def->role == ROLE_LOCAL && from->body->op != OP_REDUCE && !from->recurrent && !from->def->fmt;
   Reason why = indirect ? REASON_ORDER : map ? REASON_RECOMPUTE : m->why;
   const char *text = arena_printf(g->p->a, "`%s` and `%s` stay in two kernels: %s", from->def->root->name, to->def->root->name, reasons[why].what);
-  vec_push(g->p->plan->a, &g->p->plan->remarks, (Remark){ why, from, to, bytes, text });
+  vec_push(g->p->plan->a, &g->p->plan->remarks, (Remark){ why, from, to, at_stake(g, na, nb), text });
 }
 
 static void remarks(Grouping *g) {
@@ -608,14 +618,14 @@ static void remarks(Grouping *g) {
     for (int b = a + 1; b < r.n; b++) {
       Match m;
       bool can = match(g, &r.node[a], &r.node[b], &m);
-      if (m.saved > 0) remark(g, r.node[a].u, r.node[b].u, &m, can);
+      if (m.saved > 0) remark(g, &r.node[a], &r.node[b], &m, can);
     }
 }
 
 static bool few_enough(Grouping *g) {
   Fn *f = g->f;
   Pipe *p = g->p;
-  if (f->max_kernels < 0 || p->groups.n <= f->max_kernels) return true;
+  if (f->max_kernels < 0 || p->groups.n <= f->max_kernels || p->opt.no_fuse) return true;
   diag_error(p->d, E_kernel_limit, f->max_kernels_at, "`%s` becomes %d kernels, more than the %d it allows", f->name, p->groups.n, f->max_kernels);
   for (int i = 0; i < p->plan->remarks.n && i < 8; i++) {
     Remark *m = &p->plan->remarks.v[i];

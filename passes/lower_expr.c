@@ -356,8 +356,10 @@ static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
 static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
   const Eqn *q = current_equation(l);
   Expr *ok = NULL, *each[8] = {0};
+  int unknown = 0;
   for (int d = 0; d < e->u.t->rank; d++) {
     if (known[d]) continue;
+    unknown++;
     sub[d] = lower_named(l, sub[d], "at");
     each[d] = in_range(l, sub[d], e->u.t->extent[d], e->at);
     ok = conjunction(l, ok, each[d]);
@@ -372,8 +374,12 @@ static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
   s->body = scope_close(l);
   ranges_pop(l->facts);
   scope_open(l, NULL, true);
-  for (int d = 0; d < e->u.t->rank; d++)
-    if (each[d]) lower_fault_unless(l, each[d], lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), sub[d]);
+  for (int d = 0; d < e->u.t->rank; d++) {
+    if (!each[d]) continue;
+    Site *site = lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]);
+    if (unknown == 1) lower_emit(l, fault(l, site, sub[d]));       // it is this one
+    else lower_fault_unless(l, each[d], site, sub[d]);
+  }
   s->els = scope_close(l);
   lower_emit(l, s);
   return expr_var(l->x, v);

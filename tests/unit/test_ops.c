@@ -318,6 +318,7 @@ static void check_call(const Call *c, const Scalar *v) {
   Scalar want, given[3];
   for (int k = 0; k < 3; k++) {
     given[k] = c->d == DT_BOOL ? (Scalar){.u = v[k].u & 1} : v[k];
+    if (c->d == DT_F32) given[k].f = (float)given[k].f;      // what the C function will be given
     dtype_store(store, in, k, given[k]);
   }
   c->fn(out, in);
