@@ -1,4 +1,5 @@
 // test_interp_ir.c: functions built by hand, of forms that the front end does not make but passes may.
+#include "ir/interp_int.h"
 #include "tests/unit/interp_case.h"
 
 typedef struct Hand { Case c; ExprTable *x; Interner *names; } Hand;
@@ -120,8 +121,43 @@ START_TEST(fields_of_a_block_can_be_read) {
   case_end(&c);
 } END_TEST
 
+START_TEST(memory_that_is_not_there_is_refused) {
+  Memory m = {0};
+  ck_assert(memory_zeroed(&m, SIZE_MAX / 2, 8) == NULL && memory_zeroed(&m, INTERP_MEMORY + 1, 1) == NULL);
+  unsigned char *p = memory_zeroed(&m, 100, 3);
+  for (int k = 0; k < 300; k++) ck_assert(p[k] == 0);
+  ck_assert(memory_zeroed(&m, INTERP_MEMORY - 299, 1) == NULL);      // 300 bytes are taken
+  memory_release(&m);
+  ck_assert(m.used == 0);
+} END_TEST
+
+START_TEST(pieces_of_a_stack_keep_their_place_and_content) {
+  Memory m = {0};
+  Stack s = {.m = &m};
+  enum { MOST = 400 };
+  struct { unsigned char *at; size_t n; } piece[MOST];
+  unsigned long long seed = 1;
+  for (int n = 0, step = 0; step < 20000; step++) {
+    if (n < MOST && unit_random(&seed) % 5 < 3) {
+      size_t bytes = unit_random(&seed) % 40 == 0 ? 1 + unit_random(&seed) % 200000 : 1 + unit_random(&seed) % 3000;
+      piece[n].at = stack_push(&s, bytes);
+      ck_assert(piece[n].at != NULL && (uintptr_t)piece[n].at % 16 == 0);
+      memset(piece[n].at, n & 255, piece[n].n = bytes);
+      n++;
+    } else if (n > 0) {
+      int to = n - 1 - (int)(unit_random(&seed) % 4);
+      n = to < 0 ? 0 : to;
+      for (size_t k = 0; k < piece[n].n; k++) ck_assert(piece[n].at[k] == (n & 255));
+      stack_pop(&s, piece[n].at);
+    }
+  }
+  ck_assert(m.used < 100u << 20);                          // chunks are used again
+  memory_release(&m);
+} END_TEST
+
 int main(void) {
   const TTest *tests[] = {a_reduction_inside_another_may_bind_the_same_index, an_expression_may_be_very_deep, a_read_known_to_fail_does,
-                          an_element_that_needs_itself_is_no_endless_loop, fields_of_a_block_can_be_read};
+                          an_element_that_needs_itself_is_no_endless_loop, fields_of_a_block_can_be_read,
+                          memory_that_is_not_there_is_refused, pieces_of_a_stack_keep_their_place_and_content};
   return UNIT_RUN("interp_ir", tests);
 }
