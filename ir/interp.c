@@ -20,11 +20,11 @@ static double tolerance_of(const Tensor *t) {
 // of: by the tensor's id; the equations of a recurrence share what the first of them has.
 typedef struct Coarse { const Vm *vm; double *of; int *first; bool again; } Coarse;
 
-// What unit u reads may be no coarser than what it defines.
+// What a routine reads may be no coarser than what it defines.
 static void lower_reads(Coarse *c, const Store *s) {
   double most = c->of[c->first[s->t->id]];
-  for (int k = 0; k < s->unit->nreads; k++) {
-    int id = s->unit->reads[k];
+  for (int k = 0; k < s->routine->nreads; k++) {
+    int id = s->routine->reads[k];
     double *of = &c->of[c->first[id]];
     const Eqn *q = c->vm->store[id].q;
     if (*of <= most) continue;
@@ -62,7 +62,7 @@ static void set_coarse(Vm *vm) {
   }
   for (int k = 0; k < f->eqns.n; k++) {
     int id = f->eqns.v[k]->def->id;
-    vm->store[id].unit->coarse = c.of[c.first[id]];
+    vm->store[id].routine->coarse = c.of[c.first[id]];
   }
 }
 
@@ -93,7 +93,7 @@ static void set_up(Vm *vm) {
     const Eqn *q = f->eqns.v[k];
     Store *s = &vm->store[q->def->id];
     s->q = q;
-    s->unit = unit_of_eqn(vm, q);
+    s->routine = routine_of_eqn(vm, q);
     add_to_scc(vm, s);
   }
   if (vm->bounds) set_coarse(vm);
@@ -124,8 +124,8 @@ static bool run_result(Vm *vm, Store *s) {
 // ---- updates
 
 // One value of an update, at ix. The value is in vm->ret and where it goes in vm->stored.
-static bool run_unit(Vm *vm, const Store *s, const int64_t *ix) {
-  Frame *f = push_eval(vm, s->unit, NULL, NULL, 0);
+static bool run_routine(Vm *vm, const Store *s, const int64_t *ix) {
+  Frame *f = push_eval(vm, s->routine, NULL, NULL, 0);
   if (!f) return false;
   for (int k = 0; k < s->q->n; k++) set_index(f, k, ix[k]);
   vm->stored = (Stored){0};
@@ -140,7 +140,7 @@ static int64_t store_position(Vm *vm, const Store *s) {
   for (int k = 0; k < s->q->nstore; k++) {
     const Val *sub = &vm->stored.sub[k];
     if (sub->v.i < 0 || sub->v.i >= s->extent[k]) {
-      vm->fatal = vm_trouble(vm, (Trouble){E_data_subscript, s->unit, NULL, k, sub->v.i, s->extent[k]});
+      vm->fatal = vm_trouble(vm, (Trouble){E_data_subscript, s->routine, NULL, k, sub->v.i, s->extent[k]});
       return -1;
     }
     at = at * s->extent[k] + sub->v.i;
@@ -203,7 +203,7 @@ static bool empty_range(const Eqn *q, const int64_t *extent) {
 static bool update_elements(Vm *vm, Store *s, const int64_t *extent) {
   int64_t ix[LIMIT_RANK] = {0};
   do
-    if (!run_unit(vm, s, ix) || !store_one(vm, s)) return false;
+    if (!run_routine(vm, s, ix) || !store_one(vm, s)) return false;
   while (next_tuple(s->q, extent, -1, ix));
   return true;
 }
@@ -233,7 +233,7 @@ static bool update_block(Vm *vm, Store *s, const Store *base, int row, int64_t f
   bool *stored = memset(v + fmt->block, 0, (size_t)fmt->block);
   for (int64_t k = 0; k < fmt->block; k++) {
     ix[row] = first + k;
-    if (!run_unit(vm, s, ix)) return false;
+    if (!run_routine(vm, s, ix)) return false;
     if (vm->bounds && (vm->stored.unsure || (vm->stored.yes && unsure_place(vm, s)))) s->uncertain = true;
     if (!vm->stored.yes) continue;
     int64_t at = store_position(vm, s);

@@ -22,7 +22,7 @@ typedef struct Node {
 
 typedef struct Compiler {
   Vm *vm;
-  Unit *u;
+  Routine *u;
   Arena *a;             // scratch
   Map nodes, indices;   // Expr -> Node; Index -> slot + 1
   bool rebinds;         // two reductions bind one index, maybe one inside the other
@@ -367,7 +367,7 @@ static void emit_shared(Compiler *c) {
   }
 }
 
-// ---- units
+// ---- routines
 
 static const int32_t *free_slots(Compiler *c, const Expr *e, int *n) {
   int32_t *slot = arena_array(c->vm->a, int32_t, e->free->n);
@@ -391,8 +391,8 @@ static void finish_reductions(Compiler *c) {
 #define COPY_VEC(c, T, vec) memcpy(arena_array((c)->vm->a, T, (vec).n), (vec).n ? (const void *)(vec).v : "", (size_t)(vec).n * sizeof(T))
 
 // The controls of shared expressions come after those of branches and loops.
-static Unit *finish(Compiler *c) {
-  Unit *u = c->u;
+static Routine *finish(Compiler *c) {
+  Routine *u = c->u;
   finish_reductions(c);
   for (int k = 0; k < c->shared.n; k++) c->shared.v[k].ix = free_slots(c, c->pending.v[k], &c->shared.v[k].nix);
   for (int k = 0; k < c->ins.n; k++) {
@@ -412,7 +412,7 @@ static Unit *finish(Compiler *c) {
 }
 
 static Compiler start(Vm *vm, const Tensor *def, const Format *fmt) {
-  Compiler c = {.vm = vm, .a = arena_create(), .u = arena_new(vm->a, Unit)};
+  Compiler c = {.vm = vm, .a = arena_create(), .u = arena_new(vm->a, Routine)};
   c.nodes = map_make(c.a);
   c.indices = map_make(c.a);
   c.u->def = def;
@@ -427,7 +427,7 @@ static void emit_return(Compiler *c, const Expr *body, ReturnKind kind) {
   i->n = kind;
 }
 
-static Unit *unit_of_body(Compiler *c, const Expr *body) {
+static Routine *routine_of_body(Compiler *c, const Expr *body) {
   collect(c, body);
   examine_all(c);
   c->u->dtype = (Dtype)body->dtype;
@@ -438,8 +438,8 @@ static Unit *unit_of_body(Compiler *c, const Expr *body) {
 }
 
 // An update: the condition, which guards all else; where to store; what.
-static Unit *unit_of_update(Compiler *c, const Eqn *q) {
-  Unit *u = c->u;
+static Routine *routine_of_update(Compiler *c, const Eqn *q) {
+  Routine *u = c->u;
   if (q->cond) collect(c, q->cond);
   for (int k = 0; k < q->nstore; k++) collect(c, q->store[k]);
   collect(c, q->body);
@@ -463,25 +463,25 @@ static Unit *unit_of_update(Compiler *c, const Eqn *q) {
   return finish(c);
 }
 
-Unit *unit_of_eqn(Vm *vm, const Eqn *q) {
+Routine *routine_of_eqn(Vm *vm, const Eqn *q) {
   Compiler c = start(vm, q->def, NULL);
   for (int k = 0; k < q->n; k++) index_slot(&c, q->ix[k]);
   vm->reduced[q->def->id] |= q->recurrent;
-  return q->base ? unit_of_update(&c, q) : unit_of_body(&c, q->body);
+  return q->base ? routine_of_update(&c, q) : routine_of_body(&c, q->body);
 }
 
-FormatUnits *units_of_format(Vm *vm, const Format *fmt) {
-  FormatUnits *known = map_getp(&vm->formats, fmt);
+FormatRoutines *routines_of_format(Vm *vm, const Format *fmt) {
+  FormatRoutines *known = map_getp(&vm->formats, fmt);
   if (known) return known;
-  FormatUnits *all = arena_new(vm->a, FormatUnits);
+  FormatRoutines *all = arena_new(vm->a, FormatRoutines);
   Compiler c = start(vm, NULL, fmt);
   index_slot(&c, fmt->k);
-  all->value = unit_of_body(&c, fmt->value);
-  all->encode = arena_array(vm->a, Unit *, fmt->nencode);
+  all->value = routine_of_body(&c, fmt->value);
+  all->encode = arena_array(vm->a, Routine *, fmt->nencode);
   for (int k = 0; k < fmt->nencode; k++) {
     c = start(vm, fmt->encode[k].def, fmt);
     if (fmt->encode[k].ix) index_slot(&c, fmt->encode[k].ix);
-    all->encode[k] = unit_of_body(&c, fmt->encode[k].body);
+    all->encode[k] = routine_of_body(&c, fmt->encode[k].body);
   }
   map_putp(&vm->formats, fmt, all);
   return all;

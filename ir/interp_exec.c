@@ -25,14 +25,14 @@ const Trouble *vm_trouble(Vm *vm, Trouble t) {
 // ---- frames
 
 // All parts of a frame in one piece. The indices' slots and the controls start as zeros.
-Frame *push_eval(Vm *vm, const Unit *u, Env *env, Store *s, int64_t cell) {
+Frame *push_eval(Vm *vm, const Routine *u, Env *env, Store *s, int64_t cell) {
   size_t slots = (size_t)u->nslots * sizeof(Val), ctls = (size_t)u->nctl * sizeof(Ctl);
   size_t reds = (size_t)u->nred * sizeof(Red), ixs = (size_t)u->nix * sizeof(uint64_t);
   size_t head = (sizeof(Frame) + 15) & ~(size_t)15, bytes = head + slots + ctls + reds + ixs;
   unsigned char *p = stack_push(&vm->stack, bytes);
   if (!p) return vm_out_of_memory(vm), NULL;
   Frame *f = (Frame *)p;
-  *f = (Frame){.kind = F_EVAL, .up = vm->top, .unit = u, .env = env, .store = s, .cell = cell, .bytes = bytes, .now = 1};
+  *f = (Frame){.kind = F_EVAL, .up = vm->top, .routine = u, .env = env, .store = s, .cell = cell, .bytes = bytes, .now = 1};
   f->val = (Val *)(p + head);
   f->ctl = (Ctl *)(p + head + slots);
   f->red = (Red *)(p + head + slots + ctls);
@@ -69,7 +69,7 @@ bool push_cell(Vm *vm, Store *s, int64_t cell) {
   if (!p) return false;
   p->state[cell & (PAGE_CELLS - 1)] = CELL_BUSY;
   if (s->t->fmt) return push_encode(vm, s, cell, NULL);
-  Frame *f = push_eval(vm, s->unit, NULL, s, cell);
+  Frame *f = push_eval(vm, s->routine, NULL, s, cell);
   if (f) set_element(f, s, cell);
   return f != NULL;
 }
@@ -77,10 +77,10 @@ bool push_cell(Vm *vm, Store *s, int64_t cell) {
 // ---- faults
 
 static void spec_begin(Vm *vm, Frame *f, Ctl *ctl, Red *red, int resume) {
-  Spec *s = stack_push(&vm->stack, sizeof *s + (size_t)f->unit->nix * sizeof s->ix[0]);
+  Spec *s = stack_push(&vm->stack, sizeof *s + (size_t)f->routine->nix * sizeof s->ix[0]);
   if (!s) { vm_out_of_memory(vm); return; }
   *s = (Spec){.up = f->spec, .ctl = ctl, .red = red, .pc = resume};
-  for (int k = 0; k < f->unit->nix; k++) s->ix[k] = f->val[k].v.i;
+  for (int k = 0; k < f->routine->nix; k++) s->ix[k] = f->val[k].v.i;
   f->spec = s;
 }
 
@@ -95,7 +95,7 @@ enum { PHASE_NONE, PHASE_OTHER /* the branch not taken runs */, PHASE_TAKEN /* a
 // The branch not taken has failed: what it changed in the indices is put back.
 static void spec_failed(Vm *vm, Frame *f) {
   Spec *s = f->spec;
-  for (int k = 0; k < f->unit->nix; k++)
+  for (int k = 0; k < f->routine->nix; k++)
     if (f->val[k].v.i != s->ix[k]) set_index(f, k, s->ix[k]);
   s->ctl->phase = PHASE_FAULT;
   if (s->red) s->red->poison = true;
@@ -114,7 +114,7 @@ bool frame_fail(Vm *vm, Frame *f, const Trouble *bad) {
 }
 
 static bool fail_at(Vm *vm, Frame *f, const Ins *i, Code code, int axis, int64_t value, int64_t extent) {
-  return frame_fail(vm, f, vm_trouble(vm, (Trouble){code, f->unit, i->e, axis, value, extent}));
+  return frame_fail(vm, f, vm_trouble(vm, (Trouble){code, f->routine, i->e, axis, value, extent}));
 }
 
 // ---- reads
@@ -122,7 +122,7 @@ static bool fail_at(Vm *vm, Frame *f, const Ins *i, Code code, int axis, int64_t
 static bool unsure(const Vm *vm, const Frame *f, const Ins *i) {
   if (!vm->bounds) return false;
   for (int k = 0; k < i->nargs; k++)
-    if (operand(f, f->unit->refs[i->a[0] + k])->err != 0) return true;
+    if (operand(f, f->routine->refs[i->a[0] + k])->err != 0) return true;
   return false;
 }
 
@@ -137,7 +137,7 @@ static bool give(Vm *vm, Frame *f, const Ins *i, Val z) {
 static int64_t locate(const Frame *f, const Ins *i, const int64_t *extent, int n, int *axis) {
   int64_t at = 0;
   for (int k = 0; k < n; k++) {
-    int64_t s = operand(f, f->unit->refs[i->a[0] + k])->v.i;
+    int64_t s = operand(f, f->routine->refs[i->a[0] + k])->v.i;
     if (s < 0 || s >= extent[k]) return *axis = k, -1;
     at = at * extent[k] + s;
   }
@@ -146,7 +146,7 @@ static int64_t locate(const Frame *f, const Ins *i, const int64_t *extent, int n
 
 static bool out_of_range(Vm *vm, Frame *f, const Ins *i, const int64_t *extent, int axis) {
   if (i->jump) return f->pc = i->jump, true;
-  int64_t value = operand(f, f->unit->refs[i->a[0] + axis])->v.i;
+  int64_t value = operand(f, f->routine->refs[i->a[0] + axis])->v.i;
   return fail_at(vm, f, i, E_data_subscript, axis, value, extent[axis]);
 }
 
@@ -172,7 +172,7 @@ static bool demand(Vm *vm, Store *s, int64_t cell) {
 
 // What a cell that is not DONE means for its reader.
 static bool await(Vm *vm, Frame *f, const Ins *i, Store *s, int64_t cell, uint8_t state) {
-  if (state == CELL_EMPTY && s->unit) return demand(vm, s, cell);
+  if (state == CELL_EMPTY && s->routine) return demand(vm, s, cell);
   if (state < CELL_FAILED) return fail_at(vm, f, i, E_internal, -1, 0, 0);      // it waits for itself, or nothing defines it
   const Page *p = store_peek(s, cell);
   return frame_fail(vm, f, (const Trouble *)(uintptr_t)p->v[cell & (PAGE_CELLS - 1)].u);
@@ -244,7 +244,7 @@ static void do_op(const Vm *vm, Frame *f, const Ins *i) {
   for (int k = 0; k < i->nargs; k++) s[k] = (a[k] = operand(f, i->a[k]))->v;
   Scalar exact = i->fn(s, (Dtype)i->from);
   Val z = {.v = settled(exact, (Dtype)i->to)};
-  if (vm->bounds) bound_op(i, a, exact.f, f->unit->coarse, &z);
+  if (vm->bounds) bound_op(i, a, exact.f, f->routine->coarse, &z);
   f->val[i->dst] = z;
 }
 
@@ -347,7 +347,7 @@ static bool do_guard(const Vm *vm, Frame *f, const Ins *i, Stored *stored) {
 // ---- shared expressions
 
 static void do_call(Frame *f, const Ins *i) {
-  const Shared *s = &f->unit->shared[i->n];
+  const Shared *s = &f->routine->shared[i->n];
   Ctl *ctl = &f->ctl[i->m];
   bool holds = ctl->stamp != 0;
   for (int k = 0; holds && k < s->nix; k++) holds = f->changed[s->ix[k]] <= ctl->stamp;
@@ -410,7 +410,7 @@ static bool do_reduced(Vm *vm, Frame *f, const Ins *i) {
   return true;
 }
 
-// ---- the end of a unit
+// ---- the end of a routine
 
 // The value as stored in `to`.
 static Val as_stored(const Vm *vm, const Val *v, Dtype from, Dtype to, bool declared) {
@@ -421,7 +421,7 @@ static Val as_stored(const Vm *vm, const Val *v, Dtype from, Dtype to, bool decl
 }
 
 static bool do_ret(Vm *vm, Frame *f, const Ins *i) {
-  const Unit *u = f->unit;
+  const Routine *u = f->routine;
   if (i->n != RET_NOTHING) {
     const Val *v = operand(f, i->a[0]);
     vm->ret = u->def ? as_stored(vm, v, u->dtype, u->def->dtype, u->def->stored || u->def->role != ROLE_LOCAL) : *v;
@@ -471,7 +471,7 @@ static bool step(Vm *vm, Frame *f, const Ins *i) {
 }
 
 static void run_eval(Vm *vm, Frame *f) {
-  const Ins *ins = f->unit->ins;
+  const Ins *ins = f->routine->ins;
   while (step(vm, f, &ins[f->pc]) && !vm->fatal) {}
 }
 

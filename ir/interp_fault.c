@@ -45,7 +45,7 @@ static void describe(const Vm *vm, const Trouble *t, Buf *b, Fault *fault) {
   switch (t->code) {
   case E_data_subscript:
     if (t->e) show(b, t->e);
-    else show_store(b, vm->store[t->unit->def->id].q);
+    else show_store(b, vm->store[t->routine->def->id].q);
     show_subscript(b, t, fault->tensor);
     break;
   case E_data_range:
@@ -72,11 +72,11 @@ static void copy_text(const char *from, size_t n, char *to, size_t size) {
 
 void fault_report(const Vm *vm, const Trouble *t, Fault *fault) {
   *fault = (Fault){.code = t->code, .axis = t->axis, .value = t->value, .extent = t->extent};
-  if (t->unit) fault->equation = t->unit->def ? tensor_name(t->unit->def) : t->unit->fmt->name;
+  if (t->routine) fault->equation = t->routine->def ? tensor_name(t->routine->def) : t->routine->fmt->name;
   if (t->e) fault->at = t->e->at;
-  else if (t->unit && t->unit->def) fault->at = vm->store[t->unit->def->id].q->at;
+  else if (t->routine && t->routine->def) fault->at = vm->store[t->routine->def->id].q->at;
   if (t->e && (t->e->op == OP_READ || t->e->op == OP_FIELD)) fault->tensor = tensor_name(t->e->u.t);
-  else if (t->unit && !t->e) fault->tensor = fault->equation;
+  else if (t->routine && !t->e) fault->tensor = fault->equation;
   Arena *a = arena_create();
   Buf b = buf_make(a);
   describe(vm, t, &b, fault);

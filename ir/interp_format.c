@@ -29,7 +29,7 @@ int format_slots(const Format *fmt) { return format_slot(fmt, fmt->nfields); }
 // The frame's value goes to the reader through Vm.ret.
 bool push_decode(Vm *vm, const Store *s, int64_t element) {
   const Format *fmt = s->t->fmt;
-  Frame *f = push_eval(vm, s->units->value, NULL, NULL, 0);
+  Frame *f = push_eval(vm, s->routines->value, NULL, NULL, 0);
   if (!f) return false;
   f->own = (Env){.fmt = fmt};
   f->own.bytes = store_block(s, element / fmt->block, &f->own.err);
@@ -84,11 +84,11 @@ static Val env_value(const Vm *vm, const Env *env, const Ins *i, int64_t k) {
 }
 
 bool do_env(Vm *vm, Frame *f, const Ins *i) {
-  const Val *sub = i->nargs ? operand(f, f->unit->refs[i->a[0]]) : NULL;
+  const Val *sub = i->nargs ? operand(f, f->routine->refs[i->a[0]]) : NULL;
   int64_t k = sub ? sub->v.i : 0, n = env_count(f->env, i);
   if (k < 0 || k >= n) {
     if (i->jump) return f->pc = i->jump, true;
-    return frame_fail(vm, f, vm_trouble(vm, (Trouble){E_data_subscript, f->unit, i->e, 0, k, n}));
+    return frame_fail(vm, f, vm_trouble(vm, (Trouble){E_data_subscript, f->routine, i->e, 0, k, n}));
   }
   if (i->n == ENV_LOCAL && f->env->local_bad[i->m][k]) return frame_fail(vm, f, f->env->local_bad[i->m][k]);
   f->val[i->dst] = env_value(vm, f->env, i, k);
@@ -160,7 +160,7 @@ static int64_t phase_count(const Frame *f) {
 // The value of the block's element k: its row's subscripts, then the position in the row.
 static void push_value(Vm *vm, const Frame *e) {
   const Store *s = e->store;
-  Frame *f = push_eval(vm, s->unit, NULL, NULL, 0);
+  Frame *f = push_eval(vm, s->routine, NULL, NULL, 0);
   int64_t element = e->cell * s->t->fmt->block + e->k;
   for (int d = s->t->rank - 1; f && d >= 0; d--) {
     set_index(f, d, element % s->extent[d]);
@@ -170,7 +170,7 @@ static void push_value(Vm *vm, const Frame *e) {
 
 static void push_equation(Vm *vm, Frame *e) {
   const FormatEqn *q = &e->own.fmt->encode[e->phase];
-  Frame *f = push_eval(vm, e->store->units->encode[e->phase], &e->own, NULL, 0);
+  Frame *f = push_eval(vm, e->store->routines->encode[e->phase], &e->own, NULL, 0);
   if (f && q->ix) set_index(f, 0, e->k);
 }
 

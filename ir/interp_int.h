@@ -1,6 +1,6 @@
 // interp_int.h: inside the interpreter: values, equations as instructions, frames and stores.
 //
-// An equation becomes a Unit: the instructions that compute one element. A Frame is a unit being run for one element.
+// An equation becomes a Routine: the instructions that compute one element. A Frame is a routine being run for one element.
 // Frames lie on a stack of our own, so that a chain of tens of thousands of equations needs heap, not C stack.
 // Elements already computed are kept in Stores. See Note [How the interpreter runs] in interp.c.
 #ifndef PLAIT_IR_INTERP_INT_H
@@ -27,7 +27,7 @@ typedef struct Stack { struct StackChunk *top; Memory *m; } Stack;
 void *stack_push(Stack *s, size_t bytes);                  // not zeroed; NULL when out of memory
 void stack_pop(Stack *s, void *piece);
 
-// ---- units
+// ---- routines
 
 typedef enum InsKind {
   I_OP,         // dst = fn(a…)
@@ -72,9 +72,9 @@ typedef enum EnvSource { ENV_BLOCK, ENV_LOCAL, ENV_FIELD, ENV_TABLE } EnvSource;
 
 typedef struct Shared { int32_t entry, ref; int nix; const int32_t *ix; } Shared;   // ix: slots of the indices that it depends on
 
-typedef struct Unit {
+typedef struct Routine {
   const Tensor *def;    // whose element it computes (faults name it); a format's: the field or local, NULL for `value`
-  const Format *fmt;    // a format's unit
+  const Format *fmt;    // a format's routine
   Ins *ins; int nins;
   const int32_t *refs;
   const Val *konst;
@@ -85,7 +85,7 @@ typedef struct Unit {
   int nstore; int32_t store[LIMIT_RANK];   // update: its subscripts
   Dtype dtype;          // of the value before it is stored
   double coarse;        // relative error that functions may have because of the results that depend on them
-} Unit;
+} Routine;
 
 // ---- stores
 
@@ -105,13 +105,13 @@ typedef struct Page {
 } Page;
 typedef struct PageTable { const struct Store *owner; Page *page[]; } PageTable;
 
-typedef struct FormatUnits { Unit *value; Unit **encode; } FormatUnits;
+typedef struct FormatRoutines { Routine *value; Routine **encode; } FormatRoutines;
 
 typedef struct Store {
   const Tensor *t;
-  FormatUnits *units;   // formats
+  FormatRoutines *routines;   // formats
   const Eqn *q;         // NULL: a parameter or a table
-  Unit *unit;
+  Routine *routine;
   int64_t extent[LIMIT_RANK];
   int64_t n, ncells;    // elements, cells
   unsigned char *data;  // parameters, and versions of them: the caller's memory; else NULL
@@ -124,8 +124,8 @@ typedef struct Store {
 // Why an element has no value. Made into a Fault when it is reported.
 typedef struct Trouble {
   Code code;
-  const Unit *unit;
-  const Expr *e;        // the read, field or reduction; NULL: a store of unit->def
+  const Routine *routine;
+  const Expr *e;        // the read, field or reduction; NULL: a store of routine->def
   int axis;
   int64_t value, extent;
 } Trouble;
@@ -151,7 +151,7 @@ typedef struct Red {
 // A branch evaluated only because the compiled code may take it; a fault in it resumes at pc.
 typedef struct Spec { struct Spec *up; Ctl *ctl; Red *red; int pc; int64_t ix[]; } Spec;
 
-// The block that a format's unit works on.
+// The block that a format's routine works on.
 typedef struct Env {
   const Format *fmt;
   unsigned char *bytes;
@@ -169,7 +169,7 @@ typedef struct Frame {
   Store *store; int64_t cell;     // where the value goes; NULL: only to Vm.ret
   size_t bytes;
   // F_EVAL
-  const Unit *unit;
+  const Routine *routine;
   int pc;
   uint64_t now;
   Val *val; uint64_t *changed; Ctl *ctl; Red *red;
@@ -184,19 +184,19 @@ typedef struct Frame {
 // A recurrence: its equations, and up to which value of the ordering index all elements are known.
 typedef struct Scc { VEC(Store *) stores; int64_t swept; } Scc;
 
-// What an update's unit leaves besides Vm.ret.
+// What an update's routine leaves besides Vm.ret.
 typedef struct Stored { bool yes, unsure; Val sub[LIMIT_RANK]; } Stored;
 
 typedef struct Vm {
   const Fn *f;
-  Arena *a;             // units
+  Arena *a;             // routines
   Memory mem;
   Stack stack;
   const View *params;
   const int64_t *dims;
   bool bounds;
   Store *store;         // by Tensor.id
-  Map formats;          // Format -> FormatUnits
+  Map formats;          // Format -> FormatRoutines
   Scc *scc; int nscc;
   bool *reduced;        // by Tensor.id: its value comes from a reduction
   Frame *top;
@@ -207,8 +207,8 @@ typedef struct Vm {
 } Vm;
 
 // interp_compile.c
-Unit *unit_of_eqn(Vm *vm, const Eqn *q);
-FormatUnits *units_of_format(Vm *vm, const Format *fmt);
+Routine *routine_of_eqn(Vm *vm, const Eqn *q);
+FormatRoutines *routines_of_format(Vm *vm, const Format *fmt);
 int format_slot(const Format *fmt, int field);             // where a field's errors start in Page.err
 int format_slots(const Format *fmt);
 
@@ -230,17 +230,17 @@ void store_write_out(const Store *s, void *data);
 void vm_run(Vm *vm);                                       // until no frame is left
 bool vm_out_of_memory(Vm *vm);                             // sets fatal; false
 const Trouble *vm_trouble(Vm *vm, Trouble t);
-Frame *push_eval(Vm *vm, const Unit *u, Env *env, Store *s, int64_t cell);   // caller sets the indices; NULL: fatal
+Frame *push_eval(Vm *vm, const Routine *u, Env *env, Store *s, int64_t cell);   // caller sets the indices; NULL: fatal
 bool push_cell(Vm *vm, Store *s, int64_t cell);            // computes a cell
 void set_index(Frame *f, int slot, int64_t v);
 void frame_pop(Vm *vm);
 bool frame_fail(Vm *vm, Frame *f, const Trouble *bad);     // true: the frame goes on elsewhere
 bool do_read(Vm *vm, Frame *f, const Ins *i);
 bool do_field(Vm *vm, Frame *f, const Ins *i);
-static inline const Val *operand(const Frame *f, int32_t ref) { return ref >= 0 ? &f->val[ref] : &f->unit->konst[~ref]; }
+static inline const Val *operand(const Frame *f, int32_t ref) { return ref >= 0 ? &f->val[ref] : &f->routine->konst[~ref]; }
 
 // interp_format.c
-bool push_encode(Vm *vm, Store *s, int64_t block, const Val *values);   // values NULL: computed by s->unit
+bool push_encode(Vm *vm, Store *s, int64_t block, const Val *values);   // values NULL: computed by s->routine
 void encode_step(Vm *vm, Frame *f);
 bool do_env(Vm *vm, Frame *f, const Ins *i);
 bool push_decode(Vm *vm, const Store *s, int64_t element);

@@ -25,7 +25,7 @@ void store_init(Vm *vm, const Tensor *t) {
   s->n = 1;
   for (int k = 0; k < t->rank; k++) s->n *= s->extent[k];
   s->ncells = t->fmt ? s->n / t->fmt->block : s->n;
-  s->units = t->fmt ? units_of_format(vm, t->fmt) : NULL;
+  s->routines = t->fmt ? routines_of_format(vm, t->fmt) : NULL;
   s->ntables = (s->ncells >> (2 * PAGE_BITS)) + 1;
 }
 

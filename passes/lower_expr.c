@@ -324,12 +324,38 @@ static void add_condition(Lower *l, Expr *cond, Site *site) {
   vec_push(l->p->a, &l->plan->cond_sites, site);
 }
 
+enum { MAX_COEFFICIENT = 1 << 20 };     // times LIMIT_EXTENT and a few of those: far from 2^63
+
+// The ends of an affine subscript over the loops here, also where a scalar argument in it may be any 64-bit number: with both
+// ends inside an extent nothing between them has wrapped, since the distance of the ends is below 2^62.
+static bool box_extremes(Lower *l, Expr *s, Expr **lo, Expr **hi) {
+  Index *ix[8];
+  Expr *coef[8], *rest, *from, *to, *one = expr_int(l->x, DT_I64, 1, s->at);
+  int n = 0;
+  for (Scope *c = l->scope; c; c = c->up)
+    if (c->ix && expr_uses_index(s, c->ix)) {
+      if (n == 8) return false;
+      ix[n++] = c->ix;
+    }
+  if (!affine_split(l->x, s, n, ix, coef, &rest)) return false;
+  *lo = *hi = rest;
+  for (int k = 0; k < n; k++) {
+    if (!expr_is_const(coef[k]) || coef[k]->u.v.i > MAX_COEFFICIENT || coef[k]->u.v.i < -MAX_COEFFICIENT) return false;
+    if (!ranges_of(l->facts, ix[k], &from, &to) || !expr_is_int(from, 0)) return false;
+    Expr *most = expr_op2(l->x, OP_SUB, to, one, s->at);
+    if (coef[k]->u.v.i != 1) most = expr_op2(l->x, OP_MUL, coef[k], most, s->at);
+    Expr **end = coef[k]->u.v.i > 0 ? hi : lo;
+    *end = expr_op2(l->x, OP_ADD, *end, most, s->at);
+  }
+  return true;
+}
+
 // A subscript over dimensions and loops whose ranges depend on nothing else is checked once at the call, at its extremes.
 static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
   Expr *s = read->arg[d];
   if (l->inline_guard || !independent_loops(l, s)) return false;
   Expr *lo, *hi;
-  if (!range_extremes(l->facts, l->x, s, &lo, &hi)) return false;
+  if (!range_extremes(l->facts, l->x, s, &lo, &hi) && !box_extremes(l, s, &lo, &hi)) return false;
   Expr *extent = read->u.t->extent[d], *ok = in_range(l, lo, extent, read->at);
   ok = conjunction(l, ok, in_range(l, hi, extent, read->at));
   for (Scope *c = l->scope; c; c = c->up) {
