@@ -103,7 +103,8 @@ static void put_lesson(Cli *c, const plait_cost *k) {
   const char *saved = k->bytes_unfused > 1.005 * k->bytes_fused
     ? cli_printf(c, "Fusion leaves %.0f %% of the bytes, which raises the intensity from %.2f to %.2f flop per byte. ",
                  100 * k->bytes_fused / k->bytes_unfused, before, now)
-    : cli_printf(c, "Fusion has nothing to save here; the intensity is %.2f flop per byte. ", now);
+    : cli_printf(c, "Fusion saves nothing %s; the intensity is %.2f flop per byte. ",
+                 k->bytes_fused > 1.005 * k->bytes_minimum ? "yet" : "here, nor could it", now);
   const char *verdict = launches > memory && launches > compute
     ? cli_printf(c, "With so little data the start of %zu kernel%s (%.1f us) takes longest; larger tensors would hide it.", k->nkernels,
                  k->nkernels > 1 ? "s" : "", launches)

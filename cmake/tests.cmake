@@ -11,7 +11,7 @@ foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
   add_test(NAME unit_${name} COMMAND test_${name})
-  set_tests_properties(unit_${name} PROPERTIES ENVIRONMENT "CK_DEFAULT_TIMEOUT=900" TIMEOUT 3000)
+  set_tests_properties(unit_${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} ENVIRONMENT "CK_DEFAULT_TIMEOUT=900" TIMEOUT 3000)
 endforeach()
 if(PLAIT_CLANG)
   foreach(name jit search)    # which then insist on it

@@ -135,12 +135,34 @@ static inline void make_results(Case *c) {
     if (c->f->params.v[k]->role == ROLE_MUT) c->bounds[n++] = calloc((size_t)view_elements(&c->params[k]) + 1, sizeof(double));
 }
 
+// The same call with bounds, on copies: bounds change neither values nor faults.
+static inline void check_with_bounds(const Case *c, void *const *before) {
+  Case d = *c;
+  for (int k = 0; k < c->f->params.n; k++)
+    if (before[k]) d.params[k].data = before[k];
+  for (int k = 0; k < c->f->results.n; k++) d.results[k].data = calloc(1, view_bytes(c->f->results.v[k], &c->results[k]) + 1);
+  ck_assert(fn_interpret(c->f, d.params, d.results, d.bounds, &d.fault) == c->ok);
+  if (!c->ok) ck_assert_str_eq(d.fault.text, c->fault.text);
+  for (int k = 0; c->ok && k < c->f->results.n; k++)
+    ck_assert(memcmp(d.results[k].data, c->results[k].data, view_bytes(c->f->results.v[k], &c->results[k])) == 0);
+  for (int k = 0; c->ok && k < c->f->params.n; k++)
+    if (before[k]) ck_assert(memcmp(before[k], c->params[k].data, view_bytes(c->f->params.v[k], &c->params[k])) == 0);
+  for (int k = 0; k < c->f->results.n; k++) free(d.results[k].data);
+}
+
 static inline bool run(Case *c) {
+  void *before[LIMIT_PARAMS] = {0};
   c->dims = arena_array(c->a, int64_t, c->f->x->next_dim + 1);
   c->ok = fn_bind(c->f, c->params, c->dims, &c->fault);
   if (!c->ok) return false;
   make_results(c);
+  for (int k = 0; k < c->f->params.n; k++) {
+    size_t n = view_bytes(c->f->params.v[k], &c->params[k]);
+    if (c->f->params.v[k]->role == ROLE_MUT) before[k] = memcpy(malloc(n + 1), c->params[k].data, n);
+  }
   c->ok = fn_interpret(c->f, c->params, c->results, c->with_bounds ? c->bounds : NULL, &c->fault);
+  if (!c->with_bounds) check_with_bounds(c, before);
+  for (int k = 0; k < c->f->params.n; k++) free(before[k]);
   return c->ok;
 }
 

@@ -146,6 +146,24 @@ START_TEST(a_chain_of_encoded_tensors_needs_no_deep_stack) {
   arena_destroy(a);
 } END_TEST
 
+START_TEST(a_recurrence_in_a_format_needs_no_deep_stack) {
+  enum { T = 6000 };
+  Case c = case_of(Q8_0 "fn f(x: f32[T, K]) -> y: f32[K] { h: q8_0[t, k] = (h[t - 1, K - 1 - k] ?? 0) + x[t, k]  y[k] = h[T - 1, k] }");
+  double *x = calloc(T * 32, sizeof *x), h[32] = {0};
+  for (int k = 0; k < 32; k++) x[k] = 4 * k - 127 + (k == 31 ? 3 : 0);       // 127 is the largest: d stays 1
+  x[32 * 3000 + 5] = 1;
+  put_doubles(&c, "x", DIMS(T, 32), x, T * 32);
+  RUN(&c);
+  for (int t = 0; t < T; t++) {
+    double before[32];
+    memcpy(before, h, sizeof h);
+    for (int k = 0; k < 32; k++) h[k] = before[31 - k] + x[32 * t + k];
+  }
+  for (int k = 0; k < 32; k++) ck_assert(get(&c, "y", k) == h[k]);
+  free(x);
+  case_end(&c);
+} END_TEST
+
 // ---- packed integers and bits
 
 START_TEST(four_bit_integers_lie_two_to_a_byte_low_nibble_first) {
@@ -223,7 +241,8 @@ int main(void) {
     a_block_format_is_read_as_its_value_says, a_block_format_is_written_as_its_encode_says,
     an_intermediate_in_a_format_is_rounded_to_it, a_block_fails_when_one_of_its_values_does,
     an_update_of_a_format_stores_whole_rows, helpers_and_local_equations_of_a_format_work, a_format_may_read_a_table,
-    a_chain_of_encoded_tensors_needs_no_deep_stack, four_bit_integers_lie_two_to_a_byte_low_nibble_first,
+    a_chain_of_encoded_tensors_needs_no_deep_stack,
+    a_recurrence_in_a_format_needs_no_deep_stack, four_bit_integers_lie_two_to_a_byte_low_nibble_first,
     any_byte_but_zero_is_true, bitcast_gives_the_bits_in_memory, popcount_counts_the_widened_value,
     uniform_gives_the_published_words, uniform_takes_both_halves_of_seed_and_counter};
   return UNIT_RUN("interp_format", tests);
