@@ -183,15 +183,6 @@ static Expr *equation_flops(Count *c, const Eqn *q) {
   return sum ? sum : num(c->x, 0);
 }
 
-Expr *cost_flops(ExprTable *x, const Eqn *q) {
-  Arena *a = arena_create();
-  Count c = { .x = x, .a = a, .range = map_make(a), .facts = ranges_create(a, x) };
-  enter(&c, (Eqn *)q);
-  Expr *r = equation_flops(&c, q);
-  arena_destroy(a);
-  return r;
-}
-
 // ---- sets of equations -------------------------------------------------------------------------
 
 static Expr *written_bytes(Count *c, const Eqn *q) {

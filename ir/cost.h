@@ -15,7 +15,6 @@ void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Te
 Expr *cost_bytes(ExprTable *x, const Cost *c);          // sum of the traffic
 Expr *cost_unfused(Fn *f);      // each equation a kernel of its own
 Expr *cost_minimum(Fn *f);      // parameters read once as far as used, results written once
-Expr *cost_flops(ExprTable *x, const Eqn *q);
 
 // The number of an expression for given dimensions (data-free part; scalar arguments unknown count as 0). Saturates.
 double cost_value(const Expr *e, const int64_t *dims);
