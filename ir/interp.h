@@ -1,7 +1,8 @@
 // interp.h: the meaning of the language: evaluates a Fn directly, one element at a time, no optimisation.
 //
 // Elements of locals are computed when something reads them, once. f32 arithmetic is double rounded to float after each
-// operation; f64 is double; integers wrap. Every subscript is checked.
+// operation; f64 is double; integers wrap. Every subscript is checked. Chains and recurrences of any length need no C
+// stack. Reentrant; a call that would need more than 32 GiB ends in a fault.
 #ifndef PLAIT_IR_INTERP_H
 #define PLAIT_IR_INTERP_H
 #include "ir/fn.h"

@@ -119,13 +119,15 @@ Expr *lower_named(Lower *l, Expr *e, const char *hint) {
   return expr_var(l->x, v);
 }
 
+static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d);
+
 Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
   const Tensor *t = q->def;
   Expr *all = NULL;
   Expr *as_read = expr_read(l->x, q->base, t->rank, sub, NULL, q->at);
   for (int d = 0; d < t->rank; d++) {
     if (t->fmt && d == t->rank - 1) continue;       // whole blocks over the whole last dimension
-    if (safe_subscript(l->facts, l->x, as_read, d)) continue;
+    if (safe_subscript(l->facts, l->x, as_read, d) || checked_at_call(l, q, as_read, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, sub[d]), "at");
     Expr *ok = in_range(l, s, t->extent[d], q->at);
     lower_fault_unless(l, ok, lower_site(l, E_data_subscript, q->at, q, t, d, t->extent[d]), s);

@@ -37,7 +37,7 @@ static void judge(Sweep *s, float x, float y, float got) {
   double want = exact(s->op, x, y);
   float rounded = (float)want;
   bool tiny = fabs(want) < 0x1p-126 && fabsf(got) <= 0x1p-126f && (want != 0 || got == 0);      // may be flushed
-  if (tiny && (want != 0 || signbit(want) == signbit(got))) return;
+  if (tiny && (want != 0 || !signbit(want) == !signbit(got))) return;
   if (isnan(rounded) && isnan(got)) return;
   if (tiny || isnan(rounded) || isnan(got) || ((isinf(rounded) || isinf(got)) && rounded != got)) {
     if (!s->worst.wrong++) printf("wrong: %s(%a, %a) gives %a, not %a\n", ops[s->op].name, (double)x, (double)y, (double)got, (double)rounded);
