@@ -548,6 +548,25 @@ START_TEST(the_typed_entry_returns_the_number_of_the_check_that_failed) {
   arena_destroy(m.a);
 } END_TEST
 
+START_TEST(line_directives_lead_back_to_the_source) {
+  Make m = make_plan("back");
+  static const char source[] = "fn back(x: f32[N]) -> y: f32[N] {\n  y[i] = x[i]\n}\n";
+  m.f->d = diags_create(m.a);
+  uint32_t file = diags_add_file(m.f->d, "a \"b\".plait", source, sizeof source - 1);
+  Expr *n = make_dim(&m, "N");
+  Tensor *x = make_param(&m, "x", DT_F32, 1, &n), *y = make_result(&m, "y", DT_F32, 1, &n);
+  make_kernel(&m, "back_y");
+  Expr *i = make_for(&m, "i", n, HOW_SEQ);
+  make_store(&m, y, &i, make_read(&m, x, &i));
+  m.last->at = (Span){file, 36, 47};       // the second line
+  make_end(&m);
+  Buf text = buf_make(m.a);
+  emit_plan(m.p, &(EmitOptions){.target = &target_c, .line = true}, &text, NULL);
+  must_contain(text.s, "#line 2 \"a \\\"b\\\".plait\"\n    y[i] = x[i];\n");
+  must_lack(built_text(&m, false), "#line");
+  arena_destroy(m.a);
+} END_TEST
+
 START_TEST(the_null_target_prints_plain_loops) {
   Make m = make_softmax();
   Buf text = buf_make(m.a);
@@ -594,7 +613,7 @@ int main(void) {
     words_of_c_and_of_the_text_itself_can_be_names, sibling_loops_share_a_name_and_nested_ones_do_not,
     the_same_plan_prints_the_same_text, only_helpers_that_are_used_are_printed, the_typed_file_compiles_alone_under_every_flag,
     the_header_declares_what_the_file_defines_in_c_and_cpp, the_typed_entry_returns_the_number_of_the_check_that_failed,
-    the_null_target_prints_plain_loops, the_lanes_of_a_maximum_are_compared_in_whole_vectors,
+    line_directives_lead_back_to_the_source, the_null_target_prints_plain_loops, the_lanes_of_a_maximum_are_compared_in_whole_vectors,
   };
   return UNIT_RUN("emit", tests);
 }

@@ -426,7 +426,7 @@ static void check_wood(unsigned long long seed) {
   Make m = make_plan("wood");
   Wood w = {.m = &m, .seed = seed};
   const Dtype types[] = {DT_I32, DT_I64, DT_U32, DT_U64, DT_F32, DT_BOOL};
-  unsigned char stored[LEAVES][8];
+  _Alignas(8) unsigned char stored[LEAVES][8];
   View params[LEAVES], results[TREES];
   for (int k = 0; k < LEAVES; k++) {
     w.leaf[k] = make_param(&m, "leaf", leaf_types[k], 0, NULL);
@@ -437,7 +437,7 @@ static void check_wood(unsigned long long seed) {
   }
   make_kernel(&m, "wood_all");
   Expr *tree[TREES];
-  unsigned char out[TREES][8];
+  _Alignas(8) unsigned char out[TREES][8];
   for (int k = 0; k < TREES; k++) {
     tree[k] = grow(&w, types[k % 6], 1 + k % 5);
     make_store(&m, make_result(&m, "y", types[k % 6], 0, NULL), NULL, tree[k]);
