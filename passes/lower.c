@@ -176,7 +176,7 @@ Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype 
   *index = NULL;
   if (reducers[r].arg) {
     *index = lower_var(l, hint, DT_I64);
-    lower_decl(l, ST_VAR, *index, expr_int(l->x, DT_I64, -1, at));
+    lower_decl(l, ST_VAR, *index, expr_int(l->x, DT_I64, LOWER_NO_INDEX, at));
   }
   return v;
 }
@@ -214,7 +214,7 @@ Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *
   if (!v2) return expr_var(l->x, v);
   Expr *at = expr_var(l->x, v2), *zero = expr_int(l->x, DT_I64, 0, reduce->at);
   if (!lower_nonempty(l, reduce))
-    lower_fault_unless(l, expr_op2(l->x, OP_GE, at, zero, reduce->at), lower_site(l, E_data_argmax_empty, reduce->at, q, NULL, -1, NULL), zero);
+    lower_fault_unless(l, expr_op2(l->x, OP_NE, at, expr_int(l->x, DT_I64, LOWER_NO_INDEX, reduce->at), reduce->at), lower_site(l, E_data_argmax_empty, reduce->at, q, NULL, -1, NULL), zero);
   return expr_cast(l->x, (Dtype)reduce->dtype, at, reduce->at);
 }
 

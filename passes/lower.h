@@ -11,6 +11,9 @@ enum {
   LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
 };
 
+// The index of an argmax or argmin that has met no term yet; no range reaches it.
+#define LOWER_NO_INDEX (-INT64_MAX)
+
 // A block of statements being built, and what may be used in it.
 typedef struct Scope Scope;
 struct Scope {

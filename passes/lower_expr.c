@@ -74,6 +74,13 @@ Site *lower_site(Lower *l, Code code, Span at, const Eqn *q, const Tensor *t, in
   return s;
 }
 
+// Of subscript d of a read, which the message shows.
+static Site *read_site(Lower *l, Code code, const Eqn *q, const Expr *read, int d) {
+  Site *s = lower_site(l, code, read->at, q, read->u.t, d, read->u.t->extent[d]);
+  s->e = read;
+  return s;
+}
+
 Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact) {
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = lowered;
@@ -366,7 +373,7 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
     ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, to, from, read->at), ok, read->at);
   }
   if (l->needed) ok = expr_op2(l->x, OP_OR, expr_op1(l->x, OP_NOT, l->needed, read->at), ok, read->at);
-  add_condition(l, ok, lower_site(l, E_call_bounds, read->at, q, read->u.t, d, extent));
+  add_condition(l, ok, read_site(l, E_call_bounds, q, read, d));
   return true;
 }
 
@@ -404,7 +411,7 @@ static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
   scope_open(l, NULL, true);
   for (int d = 0; d < e->u.t->rank; d++) {
     if (!each[d]) continue;
-    Site *site = lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]);
+    Site *site = read_site(l, E_data_subscript, q, e, d);
     if (unknown == 1) lower_emit(l, fault(l, site, sub[d]));       // it is this one
     else lower_fault_unless(l, each[d], site, sub[d]);
   }
@@ -455,7 +462,7 @@ static Expr *check_before_loops(Lower *l, Expr *e, Expr **sub, const bool *known
     sub[d] = lower_named(l, lower_expr(l, e->arg[d]), "at");
     Expr *ok = in_range(l, sub[d], e->u.t->extent[d], e->at);
     Expr *pass = none ? expr_op2(l->x, OP_OR, ok, none, e->at) : ok;
-    lower_fault_unless(l, pass, lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), sub[d]);
+    lower_fault_unless(l, pass, read_site(l, E_data_subscript, q, e, d), sub[d]);
     all = conjunction(l, all, ok);
   }
   all = lower_named(l, all, "ok");
@@ -469,7 +476,7 @@ static Expr *failing_read(Lower *l, Expr *e) {
   for (int d = 0; d < e->u.t->rank; d++) {
     if (range_known(l, e, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, e->arg[d]), "at");
-    lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), lower_site(l, E_data_subscript, e->at, q, e->u.t, d, e->u.t->extent[d]), s);
+    lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), read_site(l, E_data_subscript, q, e, d), s);
   }
   return expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at);
 }

@@ -72,7 +72,7 @@ Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count)
   Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *loop = loop_open(l, c, zero, count, HOW_SEQ);
   // A chunk without terms has no index: it takes no part.
-  Stmt *some = v2 ? lower_if_open(l, expr_op2(l->x, OP_GE, read_at(l, part[1], c), zero, q->at), NULL) : NULL;
+  Stmt *some = v2 ? lower_if_open(l, expr_op2(l->x, OP_NE, read_at(l, part[1], c), expr_int(l->x, DT_I64, LOWER_NO_INDEX, q->at), q->at), NULL) : NULL;
   Stmt *s = stmt_new(l->p->a, ST_ACC);
   s->reducer = r;
   s->var = v;
