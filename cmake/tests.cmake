@@ -5,7 +5,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
   affine api arena bind call codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
-  interp_ir interp_order interp_programs jit json kernel map npy ops parse passes pool proc rules search sema std
+  interp_ir interp_order interp_programs jit json kernel map math npy ops parse passes pool proc rules search sema std
   str vec)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
