@@ -71,7 +71,8 @@ static const char *loop_end(Emit *e, const Stmt *s) {
 
 static void loop_head(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   const char *i = emit_index(e, s);
-  emit_line(e, "for (long long %s = %s; %s < %s; %s++) {", i, lo, i, hi, i);
+  const char *next = s->step ? arena_printf(e->a, "%s += %lld", i, (long long)s->step) : arena_printf(e->a, "%s++", i);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s) {", i, lo, i, hi, next);
   e->indent++;
 }
 

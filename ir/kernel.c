@@ -63,6 +63,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   print_value(s->lo, out);
   buf_puts(out, " .. ");
   print_value(s->hi, out);
+  if (s->step) buf_printf(out, " by %" PRId64, s->step);
   if (s->parallel_if) {
     buf_puts(out, " if ");
     print_value(s->parallel_if, out);
