@@ -225,7 +225,8 @@ static int64_t elements_of(const Tensor *t) {
 static void print_alloc(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
   int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
-  emit_line(e, "%s %s[%lld];", emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
+  const char *aligned = size >= 64 ? e->t->aligned_words : "";
+  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
 }
 
 static void print_fault(Emit *e, const Stmt *s) {

@@ -228,7 +228,7 @@ static void loop(Emit *e, const Stmt *s) {
 static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
 
 const Target target_c = {
-  .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ",
+  .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .fault = fault, .entry = c_entry,
 };

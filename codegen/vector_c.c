@@ -92,7 +92,7 @@ static Streams streams_of(Emit *e, const Stmt *loop, const char *block) {
 static void open_arrays(Emit *e, const Stmt *s, const Streams *all) {
   for (int i = 0; i < all->v.n; i++) {
     const Stream *w = &all->v.v[i];
-    emit_line(e, "%s %s[%d] ALIGNED;", emit_storage(w->s->t), w->array, s->lanes);
+    emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_storage(w->s->t), w->array, s->lanes);
     vec_push(e->a, &e->staged, (Staged){ w->s, w->array });
   }
 }
@@ -109,7 +109,6 @@ void c_vector_prologue(Emit *e) {
   if (!e->uses_streams) return;
   buf_puts(e->out,
     "// 64 bytes past the caches, to a line that is written whole.\n"
-    "#define ALIGNED __attribute__((aligned(64)))\n"
     "#if defined __AVX512F__\n"
     "#define WIDE 64\n"
     "#elif defined __AVX__\n"

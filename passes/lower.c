@@ -212,7 +212,26 @@ static void run_only_when_needed(Lower *l) {
   l->k->body = s;
 }
 
+Tensor *lower_row_local(const Lower *l, const Tensor *t) {
+  for (int i = 0; i < l->nrows; i++) if (l->row_tensor[i] == t) return l->row_local[i];
+  return NULL;
+}
+
+// The arrays on the stack that keep rows.
+static void alloc_rows(Lower *l) {
+  Expr *extent = l->nrows ? expr_int(l->x, DT_I64, LOWER_ROW_VALUES / l->nrows, NO_SPAN) : NULL;
+  for (int i = 0; i < l->nrows; i++) {
+    Tensor *t = l->row_tensor[i];
+    l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
+    Stmt *s = stmt_new(l->p->a, ST_ALLOC);
+    s->t = l->row_local[i];
+    lower_emit(l, s);
+  }
+}
+
 static void forget(Lower *l) {
+  l->reads = map_make(l->p->scratch);
+  l->ntensors = l->f->tensors.n;
   l->index_scope = map_make(l->p->scratch);
   l->names = map_make(l->p->scratch);
   l->depths = map_make(l->p->scratch);
@@ -236,6 +255,7 @@ static Stmt *lower_variant(Lower *l, bool online) {
     loop[g] = loop_open(l, grid[g], zero, u->extent[g], HOW_PAR);
     loop[g]->parallel_if = g ? NULL : work;
   }
+  alloc_rows(l);
   Item *items = arena_array(l->p->scratch, Item, u->m.n);
   start_items(l, items, grid);
   l->grid_depth = u->ngrid - (u->ngrid > 1 && all_leaves(l, items));
@@ -244,24 +264,45 @@ static Stmt *lower_variant(Lower *l, bool online) {
   return scope_close(l);
 }
 
-// Where rows fit a core's cache, each loop over a row finds it there; longer ones are read once, by tiles.
-static Stmt *lower_rows(Lower *l) {
-  Stmt *direct = lower_variant(l, false);
-  if (!l->row) return direct;
-  int64_t most = l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4);
-  Scalar steps;
-  if (expr_fold(l->row, &steps)) return steps.i <= most ? direct : lower_variant(l, true);
+// With what loops of a row share kept on the stack; NULL when they share nothing. *steps: of the row.
+static Stmt *lower_shared(Lower *l, Expr **steps) {
+  Group *plain = l->u, *shared = lower_share(l, steps);
+  if (shared) l->u = shared;
+  Stmt *body = shared ? lower_variant(l, false) : NULL;
+  l->u = plain;
+  return body;
+}
+
+// `body` for rows of at most so many steps, else what `otherwise` makes.
+static Stmt *for_short_rows(Lower *l, Expr *steps, int64_t most, Stmt *body, Stmt *otherwise) {
   Stmt *s = stmt_new(l->p->a, ST_IF);
-  s->a = expr_op2(l->x, OP_LE, l->row, expr_int(l->x, DT_I64, most, NO_SPAN), NO_SPAN);
-  s->body = direct;
-  s->els = lower_variant(l, true);
+  s->a = expr_op2(l->x, OP_LE, steps, expr_int(l->x, DT_I64, most, NO_SPAN), NO_SPAN);
+  s->body = body;
+  s->els = otherwise;
   return s;
+}
+
+// Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles.
+static Stmt *lower_rows(Lower *l) {
+  Expr *steps = NULL;
+  Scalar known;
+  Stmt *shared = lower_shared(l, &steps);
+  int64_t most = shared ? LOWER_ROW_VALUES / l->nrows : 0;
+  if (shared && expr_fold(steps, &known) && known.i <= most) return shared;
+  l->nrows = 0;
+  Stmt *direct = lower_variant(l, false);
+  int64_t cached = l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4);
+  bool is_known = l->row && expr_fold(l->row, &known);
+  if (l->row && is_known && known.i > cached) return lower_variant(l, true);
+  if (shared && expr_fold(steps, &known)) return direct;
+  if (l->row && shared) return for_short_rows(l, steps, most < cached ? most : cached, shared, lower_variant(l, true));
+  if (shared) return for_short_rows(l, steps, most, shared, direct);
+  return l->row && !is_known ? for_short_rows(l, l->row, cached, direct, lower_variant(l, true)) : direct;
 }
 
 static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .read_elsewhere = read_elsewhere };
   l.reads = map_make(p->scratch);
-  l.ntensors = p->fn->tensors.n;
   l.facts = safe_ranges(p->fn, p->scratch);
   Kernel *k = l.k = arena_new(p->a, Kernel);
   k->id = p->plan->kernels.n;

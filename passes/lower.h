@@ -7,6 +7,7 @@
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
   LOWER_CHUNK_ALIGN = 16,       // and their alignment: whole lane groups
+  LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
   LOWER_MAX_STMTS = 50000,      // of one kernel
@@ -64,6 +65,8 @@ typedef struct Lower {
   bool online;          // cascades run in one pass
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
   int row_bytes;
+  Tensor *row_tensor[4]; int nrows;     // members whose elements live only while their grid point is computed …
+  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the indices that are not the grid's
   int nstmts;
   bool reported;
 } Lower;
@@ -99,6 +102,10 @@ void lower_note(Lower *l, Stmt *s, const Eqn *q);                  // the equati
 bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in);
 bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes);
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
+
+// What loops of a row share (lower_share.c).
+Group *lower_share(Lower *l, Expr **steps);
+Tensor *lower_row_local(const Lower *l, const Tensor *t);          // the array that stands for t; NULL: none does
 
 // Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
 Expr *lower_expr(Lower *l, Expr *e);

@@ -155,11 +155,11 @@ Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *
 static void store_value(Lower *l, Item *it, Expr *value) {
   Eqn *q = it->q;
   Stmt *s = stmt_new(l->p->a, ST_STORE);
-  s->t = q->def->root;
-  s->field = -1;
+  Tensor *row = lower_row_local(l, q->def);
+  s->t = row ? row : q->def->root;
   s->a = value;
-  s->nsub = q->n;
-  for (int k = 0; k < q->n; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[k]));
+  s->nsub = row ? 1 : q->n;
+  for (int k = 0; k < s->nsub; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[row ? q->n - 1 : k]));
   s->at = q->at;
   lower_emit(l, s);
 }

@@ -177,7 +177,7 @@ enum { AHEAD = 2048 };
 static bool walks(const Expr *read, const Index *ix) {
   int n = read->u.t->rank;
   if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !is_index(read->arg[n - 1], ix)) return false;
-  for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix)) return false;
+  for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix) || expr_has(read->arg[k], OP_VAR) || expr_has(read->arg[k], OP_READ)) return false;
   return true;
 }
 
