@@ -140,6 +140,10 @@ static void print_arg(Emit *e, const Stmt *s) {
 }
 
 static void print_acc(Emit *e, const Stmt *s) {
+  if (s == e->scan.acc) {
+    if (e->scan.first) emit_line(e, "%s[%s] = %s;", e->scan.sums, e->lane, emit_expr(e, s->a, LEVEL_COND));
+    return;
+  }
   if (reducers[s->reducer].arg) {
     print_arg(e, s);
     return;
@@ -252,7 +256,10 @@ static void print_statement(Emit *e, const Stmt *s) {
 }
 
 void emit_block(Emit *e, const Stmt *s) {
-  for (; s; s = s->next) print_statement(e, s);
+  for (; s; s = s->next) {
+    print_statement(e, s);
+    if (e->scan.first && s == e->scan.acc) return;      // what follows needs the sums
+  }
 }
 
 // ---- the file ----------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: t
 
 typedef struct Staged { const Stmt *store; const char *array; } Staged;
 
+// A running sum that is printed in blocks: of its ACC, the array of the block's values, and whether these are its terms (first) or
+// already sums.
+typedef struct Scan { const Stmt *acc; const char *sums; bool first; } Scan;
+
 struct Emit {
   const Plan *p;
   const Target *t;
@@ -44,7 +48,8 @@ struct Emit {
   bool *math_used;        // [MATH_COUNT]
   Map table_used;         // Tensor
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
-  bool uses_parallel, uses_simd, uses_streams;    // in the file
+  Scan scan;
+  bool uses_parallel, uses_simd, uses_streams, uses_scans;      // in the file
   const char *entry;      // name of the typed entry
 };
 

@@ -213,6 +213,10 @@ static void vector_loop(Emit *e, const Stmt *s) {
 static void loop(Emit *e, const Stmt *s) {
   switch (s->how) {
   case HOW_LANES: case HOW_VEC: vector_loop(e, s); return;
+  case HOW_SCAN:
+    if (s->lanes > 1) vector_loop(e, s);
+    else plain_loop(e, s);
+    return;
   case HOW_PAR_VEC:
     if (e->parallel) vector_loop(e, s);
     else parallel_loop(e, s);

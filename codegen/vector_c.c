@@ -105,7 +105,34 @@ static void close_arrays(Emit *e, const Stmt *s, const Streams *all, const char 
   }
 }
 
+static void scan_prologue(Emit *e) {
+  if (!e->uses_scans) return;
+  buf_puts(e->out,
+    "// v[k] becomes start + v[0] + ... + v[k], for 64 values: within 16 by doubling distances, then 16 by 16.\n"
+    "typedef float f32x16 __attribute__((vector_size(64), may_alias));\n"
+    "#define SHIFTED(v, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) __builtin_shufflevector(v, zero, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)\n"
+    "static inline void scan_block(float *v, float start) {\n"
+    "  const f32x16 zero = {0};\n"
+    "  f32x16 *block = (f32x16 *)v;\n"
+    "  for (int k = 0; k < 4; k++) {\n"
+    "    f32x16 s = block[k];\n"
+    "    s += SHIFTED(s, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);\n"
+    "    s += SHIFTED(s, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13);\n"
+    "    s += SHIFTED(s, 16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);\n"
+    "    s += SHIFTED(s, 16, 16, 16, 16, 16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7);\n"
+    "    block[k] = s;\n"
+    "  }\n"
+    "  float before = 0;\n"
+    "  for (int k = 0; k < 4; k++) {\n"
+    "    const float sum = before + v[16 * k + 15];\n"
+    "    block[k] += before + start;\n"
+    "    before = sum;\n"
+    "  }\n"
+    "}\n\n");
+}
+
 void c_vector_prologue(Emit *e) {
+  scan_prologue(e);
   if (!e->uses_streams) return;
   buf_puts(e->out,
     "// 64 bytes past the caches, to a line that is written whole.\n"
@@ -146,18 +173,47 @@ static bool is_multiple(const Stmt *s) {
   return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i && (s->hi->u.v.i - s->lo->u.v.i) % s->lanes == 0;
 }
 
+// The block's terms are summed up by themselves, then the sum of all before is added: see scan_block.
+static void scan_pass(Emit *e, const Stmt *s, const char *block) {
+  const Stmt *acc = s->body;
+  while (acc->kind != ST_ACC) acc = acc->next;
+  const char *sums = names_fresh(&e->names, arena_printf(e->a, "%s_sums", acc->var->name)), *carry = names_of(&e->names, acc->var);
+  emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_type(acc->var->dtype), sums, s->lanes);
+  e->scan = (Scan){ acc, sums, true };
+  lane_pass(e, s, block, s->lanes, NULL);
+  emit_line(e, "scan_block(%s, %s);", sums, carry);
+  e->scan.first = false;
+  lane_pass(e, s, block, s->lanes, NULL);
+  e->scan = (Scan){ 0 };
+  emit_line(e, "%s = %s[%d];", carry, sums, s->lanes - 1);
+  e->uses_scans = true;
+}
+
 static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *big) {
   prefetches(e, s, block);
   open_arrays(e, s, all);
-  lane_pass(e, s, block, s->lanes, NULL);
+  if (s->how == HOW_SCAN) scan_pass(e, s, block);
+  else lane_pass(e, s, block, s->lanes, NULL);
   close_arrays(e, s, all, big);
+}
+
+static void steps_in_order(Emit *e, const Stmt *s, const char *block, const char *rest) {
+  const char *step = names_fresh(&e->names, "step");
+  emit_line(e, "for (int %s = 0; %s < %s; %s++) {", step, step, rest, step);
+  emit_open(e);
+  const char *i = emit_index(e, s);
+  emit_line(e, "const long long %s = %s + %s;", i, block, step);
+  emit_block(e, s->body);
+  emit_close(e);
+  emit_line(e, "}");
 }
 
 // The first steps of a block.
 static void part_of_block(Emit *e, const Stmt *s, const char *block, const char *to) {
   const char *rest = names_fresh(&e->names, "rest");
   emit_line(e, "const int %s = (int)(%s - %s);", rest, to, block);
-  lane_pass(e, s, block, s->lanes, rest);
+  if (s->how == HOW_SCAN) steps_in_order(e, s, block, rest);
+  else lane_pass(e, s, block, s->lanes, rest);
 }
 
 static void plain_blocks(Emit *e, const Stmt *s, const Streams *none, const char *block, const char *hi) {

@@ -36,7 +36,7 @@ Place tensor_place(const Plan *p, const Tensor *t) {
 }
 
 static const char *how_words[] = {
-  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_UNROLL] = "unroll",
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll",
 };
 
 static void indent(Buf *out, int depth) {
@@ -58,7 +58,7 @@ static void print_list(Buf *out, int n, Expr *const *e) {
 
 static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
-  if (s->how == HOW_LANES) buf_printf(out, "(%d)", s->lanes);
+  if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
   buf_printf(out, " %s in ", s->ix->name);
   print_value(s->lo, out);
   buf_puts(out, " .. ");

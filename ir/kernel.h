@@ -29,6 +29,7 @@ typedef enum LoopHow {
   HOW_VEC,      // iterations are independent: blocks of `lanes` vector lanes; no accumulators
   HOW_PAR_VEC,  // the same, split over cores too: the innermost of a nest of PAR loops, or a loop alone
   HOW_LANES,    // a reduction in `lanes` interleaved partial results: iteration lo + n goes to lane n % lanes
+  HOW_SCAN,     // in order, with the value of an accumulator used at each step; with lanes > 1 in blocks of so many
   HOW_UNROLL    // constant trip count, to be unrolled
 } LoopHow;
 

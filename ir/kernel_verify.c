@@ -105,7 +105,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   const Stmt *lanes = v->lanes;
   bool vector = v->vector;
   if (s->how == HOW_LANES) v->lanes = s;
-  v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC || (s->how == HOW_SCAN && s->lanes > 1);
   show(v, (Seen){.object = s->ix});
   check_block(v, s->body);
   v->visible.n = mark;

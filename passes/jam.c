@@ -98,7 +98,7 @@ static bool packed(const Tensor *t) { return dtypes[t->dtype].bits < 8; }
 
 static bool can_move(Jam *j, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_LOOP && (s->how != HOW_SEQ || varies(j, s->lo) || varies(j, s->hi))) return false;
+    if (s->kind == ST_LOOP && ((s->how != HOW_SEQ && s->how != HOW_SCAN) || varies(j, s->lo) || varies(j, s->hi))) return false;
     if (s->kind == ST_IF && varies(j, s->a) && (has_loop(s->body) || has_loop(s->els))) return false;
     if (s->kind == ST_ALLOC || s->field >= 0 || (s->kind == ST_STORE && packed(s->t))) return false;
     if (!can_move(j, s->body) || !can_move(j, s->els)) return false;
@@ -272,6 +272,7 @@ static Stmt *distribute(Jam *j, Stmt *s, Expr *to) {
     if (stands_alone(j, s)) {
       segment = NULL;
       s->next = NULL;
+      if (s->how == HOW_SCAN) s->how = HOW_SEQ;         // now each grid point has an accumulator
       s->body = distribute(j, s->body, to);
       s->els = distribute(j, s->els, to);
       tail = append(tail, s);

@@ -47,6 +47,7 @@ typedef struct Item {
   int reduced;          // how many indices of its reduction are bound
   Index *inner;         // the loop of the last of them
   Var *acc, *acc2;      // its accumulator, once the first is bound
+  bool scans;           // a prefix (rewrite.h) whose last loop is open: each step adds a term, and has a value
 } Item;
 
 typedef struct Lower {

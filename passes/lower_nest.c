@@ -31,6 +31,7 @@ bool lower_next_loop(Lower *l, const Item *it, NextLoop *n) {
     *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false };
     return true;
   }
+  if (it->scans) return false;
   if (!lower_is_reduce(it) || it->reduced == q->body->u.bind->n) return false;
   int k = it->reduced;
   *n = (NextLoop){ q->body->u.bind->ix[k], lower_at_item(l, it, reduce_lo(q->body, k)), lower_at_item(l, it, reduce_hi(q->body, k)), k, true };
@@ -223,6 +224,19 @@ static void store_update(Lower *l, Item *it) {
   if (*first) lower_note(l, *first, q);
 }
 
+// Index and index of a prefix's term are one.
+static void scan_step(Lower *l, Item *it) {
+  Expr *e = it->q->body;
+  int pos = eqn_scan_pos(it->q);
+  Item at = *it;
+  at.from[at.nbound] = e->u.bind->ix[0];
+  at.to[at.nbound++] = lower_at_item(l, it, expr_index(l->x, it->q->ix[pos]));
+  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, lower_at_item(l, &at, reduce_cond(e)), lower_at_item(l, &at, reduce_term(e)), at.to[at.nbound - 1]->u.ix);
+  Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
+  lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
+  lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q) : expr_var(l->x, v));
+}
+
 // One step of a reduction: its term goes to the accumulator.
 static void accumulate_item(Lower *l, Item *it) {
   Expr *e = it->q->body, *term = lower_at_item(l, it, reduce_term(e));
@@ -243,20 +257,32 @@ void lower_bind(Lower *l, Item *it, const NextLoop *n, Index *loop) {
   else it->has_pos[n->pos] = true;
 }
 
+// The loop that opens now is the last of a prefix.
+static bool begins_scan(const Item *it, const NextLoop *next) {
+  if (next->reduce || eqn_scan_pos(it->q) != next->pos) return false;
+  for (int pos = 0; pos < it->q->n; pos++) if (pos != next->pos && !it->has_pos[pos]) return false;
+  return true;
+}
+
 // A loop that several items share; each goes on inside with the loop's index bound.
 static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
-  for (int i = 0; i < n; i++)
-    if (next[i].reduce && !items[i]->acc) lower_open_accumulator(l, items[i]);
+  bool scans = false;
+  for (int i = 0; i < n; i++) {
+    bool scan = begins_scan(items[i], &next[i]);
+    if ((next[i].reduce && !items[i]->acc) || scan) lower_open_accumulator(l, items[i]);
+    scans |= scan;
+  }
   Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
   bool data = lower_from_data(next[0].lo) || lower_from_data(next[0].hi);
   if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, true);
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
-  Stmt *s = loop_open(l, ix, lo, hi, HOW_SEQ);
+  Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : HOW_SEQ);
   s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
   if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
   Item *inside = arena_array(l->p->scratch, Item, n);
   for (int i = 0; i < n; i++) {
     inside[i] = *items[i];
+    inside[i].scans = begins_scan(items[i], &next[i]);
     lower_bind(l, &inside[i], &next[i], ix);
     if (next[i].reduce && items[i]->reduced == 0) lower_note(l, s, items[i]->q);
   }
@@ -321,10 +347,12 @@ static void lower_cluster(Lower *l, int n, Item **items, NextLoop *next) {
 // Uses are counted over all equations of a block before any is lowered: what two of them read is loaded once.
 static void count_leaf(Lower *l, const Item *it) {
   if (it->q->def->fmt) return;
+  if (it->scans) return;
   lower_count(l, lower_at_item(l, it, lower_is_reduce(it) ? reduce_term(it->q->body) : it->q->body));
 }
 
 static void lower_leaf(Lower *l, Item *it) {
+  if (it->scans) { scan_step(l, it); return; }
   if (it->q->base) store_update(l, it);
   else if (it->q->def->fmt) lower_format_block(l, it);
   else if (lower_is_reduce(it)) accumulate_item(l, it);

@@ -82,12 +82,14 @@ static void look_along(Share *s, int i) {
 
 // ---- what is worth keeping ---------------------------------------------------------------------
 
-static void add_flops(void *cx, Expr *e) { *(int *)cx += ops[e->op].flops; }
+typedef struct Work { const Index *row; int flops; } Work;
+static void add_flops(void *cx, Expr *e) { if (expr_uses_index(e, ((Work *)cx)->row)) ((Work *)cx)->flops += ops[e->op].flops; }
 
+// Of a step: what does not change along the row is computed once.
 static int flops_of(Share *s, Expr *e) {
-  int n = 0;
-  expr_visit(s->l->p->scratch, e, add_flops, &n);
-  return n;
+  Work w = { s->row, 0 };
+  expr_visit(s->l->p->scratch, e, add_flops, &w);
+  return w.flops;
 }
 
 typedef struct Holds { const Expr *e; bool found; } Holds;
@@ -130,7 +132,7 @@ static bool worth_a_buffer(Share *s, Expr *e) {
 
 // The outermost parts of e that are.
 static void find(Share *s, Expr *e, Map *seen) {
-  if (s->found.n == MAX_ROWS || map_get(seen, (uint64_t)e->id + 1)) return;
+  if (s->found.n + s->l->nrows == 2 * MAX_ROWS || map_get(seen, (uint64_t)e->id + 1)) return;
   map_put(seen, (uint64_t)e->id + 1, e);
   if (worth_a_buffer(s, e)) {
     for (int i = 0; i < s->found.n; i++) if (s->found.v[i] == e) return;
@@ -225,15 +227,32 @@ static Group *regroup(Share *s) {
   return u;
 }
 
+// A tensor of this kernel alone that has one row for each grid point: it need not be a whole tensor in memory.
+static bool is_row(Share *s, int i) {
+  const Member *m = &s->l->u->m.v[i];
+  const Tensor *t = m->q->def;
+  if (t->role != ROLE_LOCAL || t->fmt || m->q->scc || dtypes[t->dtype].bits < 8 || m->q->n != s->l->u->ngrid + 1 || s->l->read_elsewhere[t->id]) return false;
+  int row = m->q->n - 1;        // the last, so that elements lie in its order
+  for (int g = 0; g < s->l->u->ngrid; g++) if (m->pos[g] == row) return false;
+  if (!s->steps) s->steps = m->q->extent[row];
+  return m->q->extent[row] == s->steps;
+}
+
+static void find_rows(Share *s) {
+  for (int i = 0; i < s->n && s->l->nrows < MAX_ROWS; i++)
+    if (is_row(s, i)) s->l->row_tensor[s->l->nrows++] = s->l->u->m.v[i].q->def;
+}
+
 // The group with its shared parts as rows of their own, l->row_tensor; NULL when there are none. *steps: of a row.
 Group *lower_share(Lower *l, Expr **steps) {
   if (!l->u->ngrid || l->u->m.n > 64) return NULL;
   Share s = { .l = l, .n = l->u->m.n, .m = arena_array(l->p->scratch, Along, l->u->m.n + 1) };
   s.row = index_new(l->x, intern(l->f->names, "j"), NO_SPAN);
   for (int i = 0; i < s.n; i++) look_along(&s, i);
-  if (!s.steps || !lower_dims_only(s.steps)) return NULL;
+  find_rows(&s);
+  if (!s.steps || !lower_dims_only(s.steps)) { l->nrows = 0; return NULL; }
   Map seen = map_make(l->p->scratch);
   for (int i = 0; i < s.n; i++) if (s.m[i].e) find(&s, s.m[i].e, &seen);
   *steps = s.steps;
-  return s.found.n ? regroup(&s) : NULL;
+  return s.found.n ? regroup(&s) : l->nrows ? l->u : NULL;
 }

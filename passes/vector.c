@@ -101,6 +101,16 @@ static void stream_stores(Vector *v, Stmt *loop) {
 
 // ---- the choice of each loop -------------------------------------------------------------------
 
+// One running sum of f32, and nothing else that must run in order: blocks can be summed by themselves.
+static bool scans_in_blocks(const Stmt *loop) {
+  int sums = 0;
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    if (s->kind == ST_ACC && (s->reducer != RED_SUM || s->var->dtype != DT_F32)) return false;
+    sums += s->kind == ST_ACC;
+  }
+  return sums == 1 && straight(loop->body, true) && !loop->ordered && !short_loop(loop);
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
@@ -114,7 +124,9 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   } else if (loop->how == HOW_SEQ && stores(loop->body) && straight(loop->body, false) && !loop->ordered) {
     loop->how = HOW_VEC;
   }
-  if (loop->how != HOW_VEC && loop->how != HOW_PAR_VEC) return;
+  if (loop->how == HOW_SCAN && scans_in_blocks(loop)) loop->lanes = LANES;
+  bool map = loop->how == HOW_VEC || loop->how == HOW_PAR_VEC;
+  if (!map && (loop->how != HOW_SCAN || loop->lanes == 1)) return;
   loop->lanes = LANES;
   stream_stores(v, loop);
 }
@@ -217,7 +229,7 @@ static void add_prefetch(Vector *v, Stmt *loop, Expr *read, const Index *row, in
   loop->body = f;
 }
 
-static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
+static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
 static bool same_range(const Stmt *a, const Stmt *b) { return is_vector_loop(b) && a->lo == b->lo && a->hi == b->hi; }
 
 // Loops behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
