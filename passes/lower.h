@@ -64,6 +64,7 @@ typedef struct Lower {
   Member_state *state; int ntensors;    // by tensor id; how many there are
   const bool *read_elsewhere;   // by tensor id: read by other kernels
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
+  const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
   Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
   bool online;          // cascades run in one pass

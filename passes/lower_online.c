@@ -585,6 +585,7 @@ static void merge_runner(Online *o, Runner *r, Parts *p) {
   if (r->follows) add_following_part(o, r, p, usable);
   else add_part(o, r, p);
   loop_close(l, loop);
+  if (!r->follows) lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
   if (r->follows && r->any) set(l, r->run[0], expr_select(x, expr_var(x, r->any), expr_var(x, r->run[0]), expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN));
   lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(x, r->run[0]));
 }
