@@ -147,10 +147,10 @@ static void merge_environment(plait_context *cx, plait_messages *m) {
   merge_compiler(o, m);
   if (!o->cc) o->cc = setting("PLAIT_CC");
   if (!o->march) o->march = setting("PLAIT_MARCH");
-  const char *virtual_env = setting("VIRTUAL_ENV"), *cuda_home = setting("CUDA_HOME");
+  const char *cuda_home = setting("CUDA_HOME");
   cx->paths = (SearchPaths){
-    .path = setting("PATH"), .home = setting("HOME"), .extra = setting("PLAIT_CLANG_DIR"),
-    .virtual_env = virtual_env ? virtual_env : setting("CONDA_PREFIX"), .cuda_home = cuda_home ? cuda_home : setting("CUDA_PATH"),
+    .path = setting("PATH"), .home = setting("HOME"), .extra = setting("PLAIT_CLANG_DIR"), .virtual_env = setting("VIRTUAL_ENV"),
+    .conda = setting("CONDA_PREFIX"), .cuda_home = cuda_home ? cuda_home : setting("CUDA_PATH"),
   };
 }
 
@@ -163,7 +163,10 @@ static void keep_strings(plait_context *cx) {
   SearchPaths *p = &cx->paths;
   o->cc = kept(cx->a, o->cc);
   o->march = kept(cx->a, o->march);
-  *p = (SearchPaths){kept(cx->a, p->path), kept(cx->a, p->home), kept(cx->a, p->virtual_env), kept(cx->a, p->cuda_home), kept(cx->a, p->extra)};
+  *p = (SearchPaths){
+    .path = kept(cx->a, p->path), .home = kept(cx->a, p->home), .virtual_env = kept(cx->a, p->virtual_env), .conda = kept(cx->a, p->conda),
+    .cuda_home = kept(cx->a, p->cuda_home), .extra = kept(cx->a, p->extra),
+  };
 }
 
 static bool check_options(const plait_context_options *o, plait_messages *m) {
