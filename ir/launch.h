@@ -22,6 +22,8 @@ typedef struct Launch {
   int threads;                  // of a block: 1 to 1024
   Expr *shared_bytes;           // i64, dynamic shared memory of a block; NULL: none
   Expr *when;                   // bool: this launch is left out when it is false; NULL: always made
+  int aligned;                  // n > 0: left out unless all its tensors' addresses are multiples of n; n < 0: left out if all are
+                                // multiples of -n; 0: made for any (a caller's tensors are aligned to their elements)
   int cluster;                  // blocks of a cluster, a divisor of `blocks`; 0: no clusters
   bool cooperative;             // all blocks run at once: the kernel has grid-wide barriers
   bool dependent;               // programmatic dependent launch: may start while the launch before it ends; the kernel waits

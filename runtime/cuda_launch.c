@@ -177,6 +177,15 @@ static void *argument(const Running *x, const Slot *s) {
 }
 _Static_assert(sizeof(void *) == sizeof(CuPointer) && sizeof(int64_t) == sizeof(long long), "kernels take 8-byte pointers and numbers");
 
+// Whether the tensors' addresses are as the launch wants them.
+static bool suits(const Running *x, const Step *s) {
+  int n = s->launch->aligned < 0 ? -s->launch->aligned : s->launch->aligned;
+  bool all = true;
+  for (int k = 0; k < s->launch->nargs && n; k++)
+    if (s->slot[k].kind >= SLOT_PARAM && s->slot[k].kind <= SLOT_TEMP) all &= *(const CuPointer *)argument(x, &s->slot[k]) % (CuPointer)n == 0;
+  return !n || all == (s->launch->aligned > 0);
+}
+
 static bool place_temps(Running *x) {
   const Plan *p = x->c->plan;
   for (int i = 0; i < p->temps.n; i++) {
@@ -212,7 +221,7 @@ static CuResult start(const Running *x, const Step *s, const Geometry *g) {
 }
 
 static bool launch(const Running *x, const Step *s, const Geometry *g) {
-  if (!g->blocks) return true;
+  if (!g->blocks || !suits(x, s)) return true;
   for (int k = 0; k < s->launch->nargs; k++) x->f.arg[k] = argument(x, &s->slot[k]);
   CuResult r = start(x, s, g);
   bool good = cuda_check(x->c->d->f, r, x->e, "launching `%s` with %u blocks of %d threads and %u bytes of shared memory", s->launch->function, g->blocks,

@@ -217,6 +217,31 @@ START_TEST(clusters_cooperation_and_dependence_are_asked_for) {
   close_case(&c);
 } END_TEST
 
+static int launched_of(Case *c, const View *params) {
+  Fault fault;
+  CudaRun r = run_of(c);
+  r.params = params;
+  c->f->launches = 0;
+  ck_assert_int_eq(cuda_plan_run(c->plan, &r, &fault, &c->e), CALL_OK);
+  ck_assert_int_eq(c->f->launches, 1);
+  return strcmp(c->f->launch[0].function, "wide") == 0;
+}
+
+START_TEST(a_launch_for_aligned_tensors_gives_way_to_its_other_form) {
+  Case c;
+  open_empty(&c);
+  c.m.p->temps.n = 0;
+  add_launch(&c, (Launch){.function = "wide", .aligned = 16}, 2, (LaunchArg[]){dim_arg(c.n), tensor_arg(c.x)});
+  add_launch(&c, (Launch){.function = "narrow", .aligned = -16}, 2, (LaunchArg[]){dim_arg(c.n), tensor_arg(c.x)});
+  make_run(&c);
+  View params[3];
+  memcpy(params, c.params, sizeof params);
+  ck_assert(launched_of(&c, params));
+  params[0].data = (char *)params[0].data + 8;
+  ck_assert(!launched_of(&c, params));
+  close_case(&c);
+} END_TEST
+
 START_TEST(a_device_before_sm_90_gets_no_dependent_launches) {
   Case c;
   Fault fault;
@@ -529,7 +554,7 @@ int main(void) {
   const TTest *tests[] = {
     kernels_get_dimensions_scalars_tensors_and_temporaries, blocks_threads_and_shared_memory_are_those_of_the_launch,
     a_launch_with_no_blocks_or_a_false_condition_is_left_out, clusters_cooperation_and_dependence_are_asked_for,
-    a_device_before_sm_90_gets_no_dependent_launches, what_the_device_cannot_do_is_refused_when_the_plan_is_loaded,
+    a_launch_for_aligned_tensors_gives_way_to_its_other_form, a_device_before_sm_90_gets_no_dependent_launches, what_the_device_cannot_do_is_refused_when_the_plan_is_loaded,
     a_kernel_that_the_module_lacks_is_an_error, geometry_beyond_the_device_is_refused_before_anything_is_launched,
     a_launch_that_fails_is_named_with_its_geometry, scratch_memory_of_the_caller_is_used_and_nothing_is_allocated,
     scratch_memory_too_small_or_misaligned_is_refused, without_device_memory_for_scratch_nothing_is_launched_or_lost,
