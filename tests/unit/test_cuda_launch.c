@@ -30,7 +30,8 @@ static LaunchArg tensor_arg(const Tensor *t) { return (LaunchArg){.t = t}; }
 
 static void add_launch(Case *c, Launch l, int n, const LaunchArg *arg) {
   l.nargs = n;
-  l.arg = memcpy(arena_array(c->m.a, LaunchArg, n), arg, (size_t)n * sizeof *arg);
+  l.arg = arena_array(c->m.a, LaunchArg, n);
+  if (n) memcpy(l.arg, arg, (size_t)n * sizeof *arg);
   if (!l.blocks) l.blocks = make_int(&c->m, 1);
   if (!l.threads) l.threads = 128;
   vec_push(c->m.a, &c->launches, l);
