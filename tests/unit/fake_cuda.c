@@ -139,7 +139,7 @@ static void attributes(FakeLaunch *l, const CuAttribute *a, unsigned n) {
 }
 
 static CuResult note(const FakeLaunch *l, CuFunction f, void **arg) {
-  FakeLaunch *x = &fake.launch[fake.launches++ % FAKE_LAUNCHES];
+  FakeLaunch *x = &fake.launch[__atomic_fetch_add(&fake.launches, 1, __ATOMIC_RELAXED) % FAKE_LAUNCHES];
   *x = *l;
   strcpy(x->function, ((Function *)f)->name);
   if (fake.kernel) fake.kernel(x->function, l->blocks, l->threads, arg);
