@@ -385,6 +385,9 @@ typedef struct plait_launch_options {
   int wait;                     /* "cuda": 1: return when it is done, as the other targets do */
   double *ms;                   /* NULL, or gets the time that it took in ms, on the device for "cuda", which then waits */
   int trust_pointers;           /* "cuda": 1: do not ask the driver whether it knows the tensors' addresses */
+  int replay;                   /* "cuda": 1: the same arguments will come again: a program of several kernels is kept as a
+                                   CUDA graph from the second time on, for the last 4 sets of arguments. Of no effect with
+                                   `wait` or `ms`; not while the stream is captured */
 } plait_launch_options;
 
 /* Runs it and returns when it is done. params and results in the order of the signature; results' memory is the

@@ -248,7 +248,7 @@ static CallStatus run_cuda(Call *c, const plait_launch_options *o, Fault *fault)
   CudaError e = {0};
   CudaRun r = {
     .params = c->b.params, .results = c->result, .dims = c->plan_dims, .scratch = o->scratch, .scratch_bytes = o->scratch_bytes,
-    .stream = o->stream, .wait = o->wait, .ms = o->ms,
+    .stream = o->stream, .wait = o->wait, .ms = o->ms, .replay = o->replay,
   };
   CallStatus s = cuda_plan_run(c->variant->run, &r, fault, &e);
   if (s == CALL_DEVICE) report_cuda(trouble(&c->why), &e);

@@ -16,6 +16,8 @@ typedef struct CuModuleObject *CuModule;
 typedef struct CuFunctionObject *CuFunction;
 typedef struct CuStreamObject *CuStream;        // NULL: the default stream
 typedef struct CuEventObject *CuEvent;
+typedef struct CuGraphObject *CuGraph;
+typedef struct CuGraphExecObject *CuGraphExec;
 typedef unsigned long long CuPointer;           // an address in device memory
 
 enum {                       // CUresult
@@ -34,6 +36,7 @@ enum {                       // CUfunction_attribute
 enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };               // CUjit_option
 enum { CU_POINTER_MEMORY_TYPE = 2 };                                     // CUpointer_attribute
 enum { CU_CAPTURE_RELAXED = 2 };                                         // CUstreamCaptureMode
+enum { CU_NON_BLOCKING = 1 };                                            // CUstream_flags
 enum { CU_ATTRIBUTE_COOPERATIVE = 2, CU_ATTRIBUTE_CLUSTER = 4, CU_ATTRIBUTE_DEPENDENT = 6 };   // CUlaunchAttributeID
 
 typedef struct CuAttribute {           // CUlaunchAttribute

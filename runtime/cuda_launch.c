@@ -1,5 +1,6 @@
 // cuda_launch.c: running a plan on a device. See cuda_launch.h.
 #include "runtime/cuda_launch.h"
+#include "runtime/cuda_graph.h"
 #include <assert.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,7 +15,7 @@ typedef struct Slot { SlotKind kind; int at; } Slot;       // where an argument 
 typedef struct Step { const Launch *launch; CudaKernel kernel; Slot *slot; } Step;
 
 // See Note [Fault records].
-enum { RECORDS = 64 };
+enum { RING = 64, WAITING = 64, UNREAD = RING + CUDA_GRAPHS, RECORDS = UNREAD + WAITING };
 typedef struct Record { long long site, value; } Record;
 typedef struct Remembered { _Atomic uint64_t run; _Atomic int64_t *dim; _Atomic uint64_t *scalar; } Remembered;
 
@@ -25,11 +26,12 @@ struct CudaPlan {
   CudaModule *module;
   int nsteps, most_args; Step *step;
   int room;                            // 1 + the greatest Dim.id
-  CuPointer records;                   // RECORDS of runs that nobody waits for yet, then RECORDS of runs that wait; 0: no faults
-  Remembered of_run[RECORDS];
+  CuPointer records;                   // UNREAD of runs that nobody waits for yet, then WAITING of runs that wait; 0: no faults
+  Remembered of_run[UNREAD];
   _Atomic uint64_t runs;               // without wait, so far
-  _Atomic uint64_t waiting;            // bit k: record RECORDS + k is in use
-  pthread_mutex_t lock;                // of reading and clearing the first half
+  _Atomic uint64_t waiting;            // bit k: record UNREAD + k is in use
+  pthread_mutex_t lock;                // of reading and clearing the first part
+  CudaGraphs *graphs;                  // NULL: one kernel, or a driver without graphs
 };
 
 // ---- making ------------------------------------------------------------------------------------------------------
@@ -81,12 +83,19 @@ static bool any_faults(const Launches *l) {
 }
 
 static bool make_records(CudaPlan *c, CudaError *e) {
-  size_t bytes = 2 * RECORDS * sizeof(Record);
-  for (int i = 0; i < RECORDS; i++) {
+  size_t bytes = RECORDS * sizeof(Record);
+  for (int i = 0; i < UNREAD; i++) {
     c->of_run[i].dim = arena_alloc_array(c->a, (size_t)c->room, sizeof *c->of_run[i].dim);
     c->of_run[i].scalar = arena_alloc_array(c->a, (size_t)c->plan->fn->params.n, sizeof *c->of_run[i].scalar);
   }
   return cuda_alloc(c->d, bytes, &c->records, e) && cuda_clear(c->d, NULL, c->records, bytes, e) && cuda_wait(c->d, NULL, e);
+}
+
+// What tells a run from another: blocks and shared memory of each launch, and its arguments.
+static size_t key_bytes(const Launches *l) {
+  size_t n = 0;
+  for (int i = 0; i < l->n; i++) n += 1 + (size_t)l->v[i].nargs;
+  return n * sizeof(uint64_t);
 }
 
 static bool make(CudaPlan *c, const Launches *launches, CudaError *e) {
@@ -94,6 +103,7 @@ static bool make(CudaPlan *c, const Launches *launches, CudaError *e) {
   c->step = arena_array(c->a, Step, launches->n);
   for (int i = 0; i < launches->n; i++)
     if (!make_step(c, &launches->v[i], &c->step[i], e)) return false;
+  if (launches->n > 1) c->graphs = cuda_graphs_create(c->d, key_bytes(launches));
   return !any_faults(launches) || make_records(c, e);
 }
 
@@ -111,7 +121,8 @@ CudaPlan *cuda_plan_create(const CudaDevice *d, const Plan *p, const Launches *l
 
 void cuda_plan_free(CudaPlan *c) {
   if (!c) return;
-  cuda_unload(c->module);                        // waits, so the records are not in use either
+  cuda_unload(c->module);                        // waits, so that nothing else of it is in use
+  cuda_graphs_free(c->graphs);
   cuda_release(c->d, c->records);
   pthread_mutex_destroy(&c->lock);
   arena_destroy(c->a);
@@ -236,15 +247,45 @@ static bool launch_all(const Running *x) {
   return true;
 }
 
+// ---- graphs ------------------------------------------------------------------------------------------------------
+
+static int scalar_bytes(const CudaPlan *c, int i) { return dtypes[c->plan->fn->params.v[i]->dtype].bits / 8; }
+
+// The record is left out: a graph has its own.
+static void write_key(const Running *x, uint64_t *key) {
+  for (int i = 0; i < x->c->nsteps; i++) {
+    const Step *s = &x->c->step[i];
+    *key++ = (uint64_t)x->f.geometry[i].blocks << 32 | x->f.geometry[i].shared;
+    for (int k = 0; k < s->launch->nargs; k++, key++) {
+      bool scalar = s->slot[k].kind == SLOT_SCALAR;
+      *key = 0;
+      if (s->slot[k].kind != SLOT_FAULT) memcpy(key, argument(x, &s->slot[k]), scalar ? (size_t)scalar_bytes(x->c, s->slot[k].at) : sizeof *key);
+    }
+  }
+}
+
+static bool launch_captured(void *cx, CuStream s) {
+  Running x = *(const Running *)cx;
+  CudaRun r = *x.r;
+  CudaError ignored = {0};             // the run goes the plain way then, which will tell
+  r.stream = s;
+  x.r = &r;
+  x.e = &ignored;
+  bool good = launch_all(&x);
+  cuda_error_clear(&ignored);
+  return good;
+}
+
 // ---- fault records -----------------------------------------------------------------------------------------------
 
 static CuPointer record_at(const CudaPlan *c, int i) { return c->records + (CuPointer)i * sizeof(Record); }
 
 // The record of a run that nobody waits for yet, and what its fault will need to be told.
-static int take_record(CudaPlan *c, const CudaRun *r) {
+static int take_record(CudaPlan *c, const CudaRun *r, int graph) {
   const Fn *f = c->plan->fn;
   uint64_t run = atomic_fetch_add(&c->runs, 1);
-  Remembered *m = &c->of_run[run % RECORDS];
+  int record = graph >= 0 ? RING + graph : (int)(run % RING);
+  Remembered *m = &c->of_run[record];
   atomic_store_explicit(&m->run, run, memory_order_relaxed);
   for (int i = 0; i < f->dims.n; i++) {
     int id = f->dims.v[i]->id;
@@ -253,23 +294,23 @@ static int take_record(CudaPlan *c, const CudaRun *r) {
   for (int i = 0; i < f->params.n; i++) {
     uint64_t bits = 0;
     if (!is_scalar(f->params.v[i])) continue;
-    memcpy(&bits, r->params[i].data, (size_t)dtypes[f->params.v[i]->dtype].bits / 8);
+    memcpy(&bits, r->params[i].data, (size_t)scalar_bytes(c, i));
     atomic_store_explicit(&m->scalar[i], bits, memory_order_relaxed);
   }
-  return (int)(run % RECORDS);
+  return record;
 }
 
-// A record of its own for a run that waits. All of them are in use only while RECORDS threads wait for the device.
+// A record of its own for a run that waits. All of them are in use only while WAITING threads wait for the device.
 static int take_waiting(CudaPlan *c) {
   for (;;) {
     uint64_t busy = atomic_load(&c->waiting);
     int k = busy == UINT64_MAX ? -1 : __builtin_ctzll(~busy);
-    if (k >= 0 && atomic_compare_exchange_weak(&c->waiting, &busy, busy | (uint64_t)1 << k)) return RECORDS + k;
+    if (k >= 0 && atomic_compare_exchange_weak(&c->waiting, &busy, busy | (uint64_t)1 << k)) return UNREAD + k;
     if (k < 0) sched_yield();
   }
 }
 
-static void give_waiting(CudaPlan *c, int record) { atomic_fetch_and(&c->waiting, ~((uint64_t)1 << (record - RECORDS))); }
+static void give_waiting(CudaPlan *c, int record) { atomic_fetch_and(&c->waiting, ~((uint64_t)1 << (record - UNREAD))); }
 
 static CallStatus tell(const CudaPlan *c, const Record *got, const int64_t *dims, const View *params, Fault *fault, CudaError *e) {
   if (!got->site) return CALL_OK;
@@ -294,7 +335,7 @@ static CallStatus own_fault(const Running *x, Fault *fault) {
 // The record of the earliest run among those with a fault; NULL when there is none.
 static const Record *earliest(const CudaPlan *c, const Record *got, int *which) {
   const Record *best = NULL;
-  for (int i = 0; i < RECORDS; i++) {
+  for (int i = 0; i < UNREAD; i++) {
     if (!got[i].site || (best && atomic_load(&c->of_run[i].run) > atomic_load(&c->of_run[*which].run))) continue;
     best = &got[i];
     *which = i;
@@ -319,7 +360,7 @@ static CallStatus tell_remembered(CudaPlan *c, const Record *got, int which, Fau
 }
 
 static CallStatus collect(CudaPlan *c, CuStream s, Fault *fault, CudaError *e) {
-  Record got[RECORDS];
+  Record got[UNREAD];
   int which = 0;
   if (!cuda_download(c->d, s, got, c->records, sizeof got, e)) return CALL_DEVICE;
   const Record *first = earliest(c, got, &which);
@@ -396,23 +437,45 @@ static bool run_timed(Running *x) {
   return good;
 }
 
-// With the device's context current and all checks made: a record, the launches, and what they say.
-static CallStatus run_recorded(Running *x, Fault *fault) {
-  bool wait = x->r->wait || x->r->ms;
-  int record = !x->c->records ? -1 : wait ? take_waiting(x->c) : take_record(x->c, x->r);
-  x->f.record = record < 0 ? 0 : record_at(x->c, record);
-  CallStatus s = run_timed(x) && (!wait || cuda_wait(x->c->d, x->r->stream, x->e)) ? CALL_OK : CALL_DEVICE;
-  if (wait && s == CALL_OK) s = own_fault(x, fault);
-  if (record >= RECORDS && s == CALL_DEVICE) cuda_clear(x->c->d, x->r->stream, x->f.record, sizeof(Record), NULL);   // for its next user
-  if (record >= RECORDS) give_waiting(x->c, record);
+static void set_record(Running *x, int record) { x->f.record = record < 0 ? 0 : record_at(x->c, record); }
+
+// A run that nobody waits for, as a graph where it has come before.
+static bool run_freely(Running *x) {
+  CudaPlan *c = x->c;
+  uint64_t *key = x->r->replay ? cuda_graphs_begin(c->graphs) : NULL;
+  int graph = -1;
+  if (key) {
+    write_key(x, key);
+    graph = cuda_graphs_find(c->graphs);
+  }
+  set_record(x, c->records ? take_record(c, x->r, graph) : -1);
+  bool done = graph >= 0 && cuda_graphs_launch(c->graphs, graph, x->r->stream, launch_captured, x);
+  if (key) cuda_graphs_end(c->graphs);
+  return done || launch_all(x);
+}
+
+static CallStatus run_waiting(Running *x, Fault *fault) {
+  CudaPlan *c = x->c;
+  int record = c->records ? take_waiting(c) : -1;
+  set_record(x, record);
+  CallStatus s = run_timed(x) && cuda_wait(c->d, x->r->stream, x->e) ? own_fault(x, fault) : CALL_DEVICE;
+  if (record < 0) return s;
+  if (s == CALL_DEVICE) cuda_clear(c->d, x->r->stream, x->f.record, sizeof(Record), NULL);   // for its next user
+  give_waiting(c, record);
   return s;
+}
+
+// With the device's context current and all checks made.
+static CallStatus run_placed(Running *x, Fault *fault) {
+  if (x->r->wait || x->r->ms) return run_waiting(x, fault);
+  return run_freely(x) ? CALL_OK : CALL_DEVICE;
 }
 
 static CallStatus run_with_scratch(Running *x, size_t need, Fault *fault) {
   const CudaRun *r = x->r;
   x->f.scratch = (CuPointer)(uintptr_t)r->scratch;
   if (!r->scratch && !cuda_alloc_on(x->c->d, r->stream, need, &x->f.scratch, x->e)) return CALL_DEVICE;
-  CallStatus s = place_temps(x) ? run_recorded(x, fault) : CALL_DEVICE;
+  CallStatus s = place_temps(x) ? run_placed(x, fault) : CALL_DEVICE;
   if (!r->scratch) cuda_release_on(x->c->d, r->stream, x->f.scratch);
   return s;
 }
@@ -441,7 +504,8 @@ CallStatus cuda_plan_run(CudaPlan *c, const CudaRun *r, Fault *fault, CudaError 
 //
 // A check of data that fails on the device writes two numbers, the check's and the value, into a record in device memory
 // that was zero. Each run has a record of its own, so that a fault is told with the dimensions of its run. A run that waits
-// takes one of RECORDS that no other run uses meanwhile, reads it at its end, and its caller alone hears of it. A run
-// that does not wait takes the next of a ring, without clearing it, so that a launch costs no more than its kernels and
-// may be captured into a graph; cuda_plan_wait reads the ring and clears it. When more than RECORDS runs pass between two
-// waits, records are shared: a fault is still reported, with the dimensions of the latest run of that record.
+// takes one of WAITING that no other run uses meanwhile, reads it at its end, and its caller alone hears of it. A run
+// that does not wait takes the next of a RING, without clearing it, so that a launch costs no more than its kernels and
+// may be captured into a graph; cuda_plan_wait reads the ring and clears it. When more than RING runs pass between two
+// waits, records are shared: a fault is still reported, with the dimensions of the latest run of that record. Our own graphs
+// have their record's address in them, so each has one.

@@ -30,6 +30,7 @@ typedef struct CudaRun {
   CuStream stream;
   bool wait;                                   // return when it is done, and report its own fault
   double *ms;                                  // NULL, or gets the time that the device took; waits too
+  bool replay;                                 // the same arguments will come again: see cuda_graph.h; no use with wait or ms
 } CudaRun;
 
 // CALL_FAULT: *fault says what, a condition before anything ran, or with `wait` a check in the data. CALL_SCRATCH and

@@ -138,7 +138,10 @@ static void attributes(FakeLaunch *l, const CuAttribute *a, unsigned n) {
   }
 }
 
+static CuStream capturing;
+
 static CuResult note(const FakeLaunch *l, CuFunction f, void **arg) {
+  if (capturing && l->stream == capturing) return fake.captured++, CU_OK;
   FakeLaunch *x = &fake.launch[__atomic_fetch_add(&fake.launches, 1, __ATOMIC_RELAXED) % FAKE_LAUNCHES];
   *x = *l;
   strcpy(x->function, ((Function *)f)->name);
@@ -246,6 +249,25 @@ CuResult fake_capture_mode(int *mode) {
   *mode = before;
   return CU_OK;
 }
+CuResult fake_capture_begin(CuStream s, int mode) { (void)mode; CONTEXT("cuStreamBeginCapture"); capturing = s; return CU_OK; }
+CuResult fake_capture_end(CuStream s, CuGraph *g) {
+  (void)s;
+  capturing = NULL;
+  CONTEXT("cuStreamEndCapture");
+  *g = (CuGraph)&stream;
+  fake.graphs++;
+  return CU_OK;
+}
+CuResult fake_graph_instantiate(CuGraphExec *x, CuGraph g, unsigned long long flags) {
+  (void)g, (void)flags;
+  CONTEXT("cuGraphInstantiateWithFlags");
+  *x = (CuGraphExec)&stream;
+  fake.graphs++;
+  return CU_OK;
+}
+CuResult fake_graph_launch(CuGraphExec x, CuStream s) { (void)x, (void)s; CONTEXT("cuGraphLaunch"); fake.replays++; return CU_OK; }
+CuResult fake_graph_destroy(CuGraph g) { (void)g; fake.graphs--; return CU_OK; }
+CuResult fake_graph_exec_destroy(CuGraphExec x) { (void)x; fake.graphs--; return CU_OK; }
 CuResult fake_event_create(CuEvent *e, unsigned flags) { (void)flags; CONTEXT("cuEventCreate"); *e = (CuEvent)&event; fake.events++; return CU_OK; }
 CuResult fake_event_record(CuEvent e, CuStream s) { (void)e, (void)s; CONTEXT("cuEventRecord"); return CU_OK; }
 CuResult fake_event_wait(CuEvent e) { (void)e; CONTEXT("cuEventSynchronize"); return CU_OK; }

@@ -32,7 +32,8 @@ typedef struct FakeCuda {
   int depth;                           // of the stack of contexts
   int waits, loads;
   bool strict;                         // a call was made without a context, or with one that is not alive
-  int launches; FakeLaunch launch[FAKE_LAUNCHES];
+  int launches; FakeLaunch launch[FAKE_LAUNCHES];   // captured ones are not among them
+  int captured, graphs, replays;       // launches while a stream was captured; graphs alive; times that one was launched
   char image[64];                      // the beginning of the module loaded last
 } FakeCuda;
 typedef FakeCuda *FakeCudaState(void);

@@ -30,6 +30,7 @@ START_TEST(numbers_are_those_of_the_toolkit) {
   SAME(CU_MAX_DYNAMIC_SHARED, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES); SAME(CU_LARGE_CLUSTERS, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED);
   SAME(CU_JIT_ERROR_LOG, CU_JIT_ERROR_LOG_BUFFER); SAME(CU_JIT_ERROR_LOG_BYTES, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES);
   SAME(CU_POINTER_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_MEMORY_TYPE); SAME(CU_CAPTURE_RELAXED, CU_STREAM_CAPTURE_MODE_RELAXED);
+  SAME(CU_NON_BLOCKING, CU_STREAM_NON_BLOCKING);
   SAME(CU_ATTRIBUTE_COOPERATIVE, CU_LAUNCH_ATTRIBUTE_COOPERATIVE); SAME(CU_ATTRIBUTE_CLUSTER, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
   SAME(CU_ATTRIBUTE_DEPENDENT, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
 } END_TEST
@@ -71,6 +72,10 @@ START_TEST(the_toolkits_functions_have_the_signatures_that_ours_were_written_fro
   ck_assert(ARITY(CUresult (*)(void *, CUpointer_attribute, CUdeviceptr), cuPointerGetAttribute));
   ck_assert(ARITY(CUresult (*)(CUstreamCaptureMode *), cuThreadExchangeStreamCaptureMode));
   ck_assert(ARITY(CUresult (*)(CUstream, CUstreamCaptureStatus *), cuStreamIsCapturing));
+  ck_assert(ARITY(CUresult (*)(CUstream, CUstreamCaptureMode), cuStreamBeginCapture));
+  ck_assert(ARITY(CUresult (*)(CUstream, CUgraph *), cuStreamEndCapture));
+  ck_assert(ARITY(CUresult (*)(CUgraphExec *, CUgraph, unsigned long long), cuGraphInstantiate));
+  ck_assert(ARITY(CUresult (*)(CUgraphExec, CUstream), cuGraphLaunch));
   ck_assert(ARITY(CUresult (*)(CUevent *, unsigned), cuEventCreate));
   ck_assert(ARITY(CUresult (*)(float *, CUevent, CUevent), cuEventElapsedTime));
 } END_TEST

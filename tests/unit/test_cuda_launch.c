@@ -2,6 +2,7 @@
 // kernels are C functions here.
 #include "fake.h"
 #include "plans.h"
+#include "runtime/cuda_graph.h"
 #include "runtime/cuda_launch.h"
 #include <stdio.h>
 
@@ -144,6 +145,7 @@ static void close_case(Case *c) {
   ck_assert_int_eq(c->f->modules, 0);
   ck_assert_int_eq(c->f->contexts, 0);
   ck_assert_int_eq(c->f->events, 0);
+  ck_assert_int_eq(c->f->graphs, 0);
   ck_assert_int_eq(c->f->depth, 0);
   ck_assert(!c->f->strict);
   arena_destroy(c->m.a);
@@ -535,6 +537,122 @@ START_TEST(the_time_that_the_device_took_is_told) {
   close_case(&c);
 } END_TEST
 
+// ---- graphs ----
+
+static void run_again(Case *c, const CudaRun *r, int launches, int replays) {
+  Fault fault;
+  if (cuda_plan_run(c->plan, r, &fault, &c->e) != CALL_OK) ck_abort_msg("%s", c->e.text ? c->e.text : fault.text);
+  ck_assert_int_eq(c->f->launches, launches);
+  ck_assert_int_eq(c->f->replays, replays);
+}
+
+static void *own_scratch(Case *c) {
+  CuPointer p;
+  ck_assert(cuda_alloc(c->d, 256, &p, &c->e));
+  return (void *)(uintptr_t)p;
+}
+
+START_TEST(the_same_arguments_become_a_graph_when_they_come_again) {
+  Case c;
+  open_case(&c);
+  CudaRun r = run_of(&c);
+  r.replay = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+  run_again(&c, &r, 2, 0);                                               // two kernels; then it is made, and used
+  run_again(&c, &r, 2, 1);
+  run_again(&c, &r, 2, 2);
+  ck_assert_int_eq(c.f->captured, 2);
+  cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+  close_case(&c);
+} END_TEST
+
+START_TEST(any_other_argument_is_another_graph) {
+  Case c;
+  open_case(&c);
+  CudaRun r = run_of(&c);
+  r.replay = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+  run_again(&c, &r, 2, 0);
+  c.scale = 3;                                                           // a scalar
+  run_again(&c, &r, 4, 0);
+  c.dims[1] = VALUES - 1;                                                // a dimension
+  run_again(&c, &r, 6, 0);
+  c.results[0] = device_view(c.dx, VALUES);                              // a pointer
+  run_again(&c, &r, 8, 0);
+  run_again(&c, &r, 8, 1);
+  cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+  close_case(&c);
+} END_TEST
+
+START_TEST(few_graphs_are_kept_and_the_oldest_goes) {
+  Case c;
+  open_case(&c);
+  CudaRun r = run_of(&c);
+  r.replay = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+  for (int i = 0; i < CUDA_GRAPHS + 1; i++) {
+    c.scale = (float)i;
+    run_again(&c, &r, 2 * (i + 1), i);
+    run_again(&c, &r, 2 * (i + 1), i + 1);
+  }
+  ck_assert_int_eq(c.f->graphs, CUDA_GRAPHS);
+  c.scale = 0;                                                           // forgotten
+  run_again(&c, &r, 2 * (CUDA_GRAPHS + 2), CUDA_GRAPHS + 1);
+  cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+  close_case(&c);
+} END_TEST
+
+START_TEST(a_graph_that_cannot_be_made_or_launched_gives_way_to_plain_launches) {
+  static const char *const fails[] = {"cuStreamCreate", "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch"};
+  for (size_t i = 0; i < sizeof fails / sizeof *fails; i++) {
+    Case c;
+    open_case(&c);
+    c.f->launches = c.f->replays = 0;
+    CudaRun r = run_of(&c);
+    r.replay = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+    run_again(&c, &r, 2, 0);
+    c.f->fails = fails[i], c.f->code = 900;
+    run_again(&c, &r, 4, 0);
+    ck_assert_ptr_null(c.f->fails);
+    run_again(&c, &r, 6, 0);                                             // and is not tried again
+    cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+    close_case(&c);
+  }
+} END_TEST
+
+START_TEST(runs_that_wait_and_plans_of_one_kernel_are_no_graphs) {
+  Case c;
+  open_case(&c);
+  CudaRun r = run_of(&c);
+  r.replay = r.wait = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+  for (int i = 1; i < 4; i++) run_again(&c, &r, 2 * i, 0);
+  cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+  close_case(&c);
+  open_empty(&c);
+  c.m.p->temps.n = 0;
+  add_launch(&c, (Launch){.function = "f"}, 1, (LaunchArg[]){tensor_arg(c.y)});
+  make_run(&c);
+  r = run_of(&c);
+  r.replay = true;
+  c.f->launches = 0;
+  for (int i = 1; i < 4; i++) run_again(&c, &r, i, 0);
+  close_case(&c);
+} END_TEST
+
+// The look-alike's graphs run nothing: the fault is written as the kernel of the first run, captured, would.
+START_TEST(a_fault_of_a_replayed_run_is_reported) {
+  Case c;
+  Fault fault;
+  open_case(&c);
+  CudaRun r = run_of(&c);
+  r.replay = true, r.scratch = own_scratch(&c), r.scratch_bytes = 256;
+  run_again(&c, &r, 2, 0);
+  set_id(&c, 0, 11);
+  c.f->fails = "cuGraphLaunch", c.f->code = 900;
+  run_again(&c, &r, 4, 0);                                               // plain, with the graph's record
+  ck_assert_int_eq(cuda_plan_wait(c.plan, NULL, &fault, &c.e), CALL_FAULT);
+  ck_assert(fault.value == 11 && fault.extent == VALUES);
+  cuda_release(c.d, (CuPointer)(uintptr_t)r.scratch);
+  close_case(&c);
+} END_TEST
+
 // ---- many arguments ----
 
 START_TEST(more_kernels_and_arguments_than_the_stack_holds_run_as_well) {
@@ -563,7 +681,10 @@ int main(void) {
     a_run_that_waits_reports_its_own_fault_and_the_next_one_starts_clean, a_run_that_does_not_wait_reports_its_fault_when_it_is_waited_for,
     a_fault_is_told_with_the_dimensions_of_its_run, the_fault_of_the_earliest_run_is_told_first_and_all_are_forgotten,
     a_fault_of_another_run_is_not_reported_to_one_that_waits, a_check_that_does_not_exist_is_an_error_of_the_device,
-    an_error_while_kernels_run_comes_from_waiting, the_time_that_the_device_took_is_told, more_kernels_and_arguments_than_the_stack_holds_run_as_well,
+    an_error_while_kernels_run_comes_from_waiting, the_time_that_the_device_took_is_told,
+    the_same_arguments_become_a_graph_when_they_come_again, any_other_argument_is_another_graph, few_graphs_are_kept_and_the_oldest_goes,
+    a_graph_that_cannot_be_made_or_launched_gives_way_to_plain_launches, runs_that_wait_and_plans_of_one_kernel_are_no_graphs,
+    a_fault_of_a_replayed_run_is_reported, more_kernels_and_arguments_than_the_stack_holds_run_as_well,
   };
   return UNIT_RUN("cuda_launch", tests);
 }
