@@ -11,6 +11,7 @@ typedef struct Target {
   const char *restrict_word;    // behind the `*` of kernel parameters; "" where the target has none
   const char *function_words;   // before the return type of helper functions
   const char *table_words;      // before the element type of tables
+  const char *aligned_words;    // before the element type of local arrays that vectors load from
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
   // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
   const char *(*op_text)(const OpInfo *o, char kind);

@@ -24,7 +24,7 @@ static void loop(Emit *e, const Stmt *s) {
   const char *lo = emit_expr(e, s->lo, LEVEL_COND), *hi = emit_expr(e, s->hi, 8);
   names_open(&e->names);
   const char *i = emit_index(e, s);
-  emit_line(e, "for (long long %s = %s; %s < %s; %s++) {", i, lo, i, hi, i);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s += %lld) {", i, lo, i, hi, i, (long long)(s->step ? s->step : 1));
   emit_open(e);
   emit_block(e, s->body);
   emit_close(e);
@@ -47,7 +47,7 @@ static void fault(Emit *e, int site, const char *value) {
 static void entry(Emit *e, Buf *header) { (void)e, (void)header; }
 
 const Target target_null = {
-  .name = "null", .restrict_word = "", .function_words = "static inline ", .table_words = "static const ",
+  .name = "null", .restrict_word = "", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "",
   .own_functions = true, .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .fault = fault, .entry = entry,
 };

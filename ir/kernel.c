@@ -63,6 +63,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   print_value(s->lo, out);
   buf_puts(out, " .. ");
   print_value(s->hi, out);
+  if (s->step) buf_printf(out, " by %" PRId64, s->step);
   if (s->parallel_if) {
     buf_puts(out, " if ");
     print_value(s->parallel_if, out);
@@ -98,6 +99,9 @@ static void print_store(const Stmt *s, Buf *out) {
   }
   buf_puts(out, " = ");
   print_value(s->a, out);
+  if (!s->stream) return;
+  buf_puts(out, " streaming if ");
+  print_value(s->stream, out);
 }
 
 static void print_alloc(const Stmt *s, Buf *out) {
@@ -118,6 +122,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
   case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;
   case ST_ALLOC: print_alloc(s, out); return;
+  case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
 }
 

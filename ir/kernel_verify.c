@@ -97,7 +97,9 @@ static void check_loop(Verify *v, const Stmt *s) {
   check_expr(v, s->hi, DT_I64, "a loop's end");
   if (s->parallel_if) check_expr(v, s->parallel_if, DT_NONE, "parallel_if");
   bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
-  if (s->how == HOW_LANES && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  bool block = s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  if (s->step < 0 || (s->step && s->how != HOW_SEQ)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
   if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
   int mark = v->visible.n;
   const Stmt *lanes = v->lanes;
@@ -152,6 +154,8 @@ static void check_store(Verify *v, const Stmt *s) {
   if (s->field < 0 ? s->nsub != t->rank : s->nsub < t->rank) fail(v, "a store with a wrong number of subscripts:", t->name);
   for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
   int bits = t->fmt ? dtypes[t->fmt->field[s->field].dtype].bits : dtypes[t->dtype].bits;
+  if (s->stream) check_expr(v, s->stream, DT_BOOL, "a condition to stream");
+  if (s->stream && !v->vector) fail(v, "a streaming store outside a vector loop:", t->name);
   if (bits == 4 && (v->vector || v->lanes)) fail(v, "half a byte is stored in a vector loop:", t->name);
 }
 
@@ -181,6 +185,10 @@ static void check_stmt(Verify *v, const Stmt *s) {
     if (!s->site || s->site->id < 1 || s->site->id > v->p->sites.n || v->p->sites.v[s->site->id - 1] != s->site) fail(v, "a fault without its site", NULL);
     return;
   case ST_ALLOC: check_alloc(v, s); return;
+  case ST_PREFETCH:
+    if (!v->vector && !v->lanes) fail(v, "a prefetch outside a vector loop:", s->t->name);
+    for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
+    return;
   }
 }
 

@@ -8,6 +8,7 @@ typedef struct Machine {
   const char *target;           // "c" or "cuda"
   double dram_gbs, cache_gbs;   // bytes a nanosecond from memory and from the last on-chip level
   int64_t cache_bytes;          // of one core (block) that keep a row between passes
+  int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   double launch_us;             // of a kernel (fork and join, or a launch)
   double gflops;                // f32, all cores
   int cores;

@@ -90,6 +90,7 @@ std::vector<std::string> flags_of(const ClangText &in) {
   std::vector<std::string> f = {
     "-triple", sys::getProcessTriple(), "-emit-obj", "-main-file-name", "plait.c", "-std=gnu17", "-fgnuc-version=4.2.1",
     "-O" + std::to_string(in.opt), "-vectorize-loops", "-vectorize-slp", "-fopenmp",
+    "-mprefer-vector-width=512",                      // LLVM tunes several Intel cores for 256 bits; kernels are nothing but vectors
     in.strict ? "-ffp-contract=off" : "-ffp-contract=on", "-fno-rounding-math",
     "-mrelocation-model", "pic", "-pic-level", "2", "-mframe-pointer=none",
     "-relaxed-aliasing",                              // kernels read packed formats through several types

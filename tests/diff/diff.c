@@ -161,15 +161,17 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--specials")) o.h.specials = true;
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
+    else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
     else o.files[o.nfiles++] = argv[k];
   }
+  if (o.h.machine && !machine_by_name(o.h.machine)) { fprintf(stderr, "plait-diff: no machine `%s` (ir/machine.c)\n", o.h.machine); return 2; }
   o.h.jit = jit_create(&j);
   Tally t = {0};
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [FILE[:ENTRY]...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [FILE[:ENTRY]...]\n"); return 2; }
   jit_free(o.h.jit);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);
   printf("%d passed, %d failed\n", t.passed, t.failed);
