@@ -336,6 +336,7 @@ typedef struct plait_build_options {
  * compiler, no driver, no device), INTERNAL. */
 PLAIT_API plait_status plait_prepare(const plait_entry *e, const char *target, const plait_build_options *options,
                                      plait_exec **out, plait_messages **messages);
+/* "cuda": waits for the device first; not while a stream of the process is captured. */
 PLAIT_API void plait_exec_free(plait_exec *x);
 
 typedef struct plait_exec_info {

@@ -66,7 +66,7 @@ static bool load(const ExecCuda *c, Variant *v, const GpuCode *code, Diags *d) {
 static bool compile(const plait_exec *x, const ExecCuda *c, Variant *v, const Buf *text, const plait_build_options *o, Diags *d) {
   CudaError e = {0};
   GpuCode code = {0};
-  GpuRequest r = {.text = text->s, .len = text->n, .arch = c->arch, .feature = c->feature};
+  GpuRequest r = {.text = text->s, .len = text->n, .arch = c->arch, .feature = c->feature, .ptx = c->arch != c->d->arch};
   double since = now_ms();
   bool good = cuda_compile_for_device(x->entry->program->cx->cuda, c->d, &r, &code, v->compiler, &e) || report_cuda(d, &e);
   if (o->timing) o->timing(o->user, "compile", now_ms() - since);

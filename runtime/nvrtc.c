@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { NVRTC_COMPILATION = 6, NVRTC_BUILTINS = 7 };      // nvrtcResult
+enum { NVRTC_INVALID_OPTION = 5, NVRTC_COMPILATION = 6, NVRTC_BUILTINS = 7 };      // nvrtcResult
 
 // ---- loading -----------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,8 @@ static int run(const Nvrtc *n, NvrtcProgram *p, const GpuRequest *r) {
   snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d%.1s", r->ptx ? "compute" : "sm", r->arch, r->feature ? &r->feature : "");
   // a * b + c may be rounded once (docs/language.md), NVRTC's default; division and roots are IEEE 754's by default.
   const char *options[] = {arch, "--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v"};
-  return n->compile(p, r->ptx ? 3 : 4, options);
+  int result = n->compile(p, r->ptx ? 3 : 4, options);
+  return result == NVRTC_INVALID_OPTION ? n->compile(p, 3, options) : result;      // the oldest tell nothing of registers
 }
 
 static void keep_log(const Nvrtc *n, NvrtcProgram *p, GpuCode *out) {

@@ -41,6 +41,7 @@ typedef FakeCuda *FakeCudaState(void);
 typedef struct FakeNvrtc {
   int major, minor, narchs, arch[16];
   int result;                          // of nvrtcCompileProgram
+  const char *unknown;                 // beginning of an option that it does not know
   const char *log;
   int compiled, noptions; char option[FAKE_OPTIONS][64];   // of the compilation last made
   char text[4096];

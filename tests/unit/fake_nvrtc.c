@@ -37,6 +37,8 @@ int nvrtcCompileProgram(void *p, int n, const char *const *option) {
   (void)p;
   fake.noptions = n;
   for (int i = 0; i < n && i < FAKE_OPTIONS; i++) snprintf(fake.option[i], sizeof fake.option[i], "%s", option[i]);
+  for (int i = 0; i < n && fake.unknown; i++)
+    if (strncmp(option[i], fake.unknown, strlen(fake.unknown)) == 0) return 5;
   fake.compiled++;
   return fake.result;
 }

@@ -602,6 +602,20 @@ START_TEST(text_and_code_are_printed_without_a_device) {
   close_case(&c);
 } END_TEST
 
+START_TEST(code_for_another_architecture_than_the_devices_is_ptx) {
+  Case c;
+  plait_build_options o = {.struct_size = sizeof o, .arch = "sm_80"};
+  open_entry(&c, scale_text);
+  prepare_with(&c, &o);
+  ck_assert_str_eq(c.f->image, "ptx of compute_80");
+  ck_assert_str_eq(info_of(&c).arch, "sm_80");
+  plait_exec_free(c.x);
+  o.arch = "sm_90a";
+  prepare_with(&c, &o);
+  ck_assert_str_eq(c.f->image, "cubin of sm_90a");
+  close_case(&c);
+} END_TEST
+
 START_TEST(an_architecture_that_cannot_be_made_is_refused) {
   Case c;
   char *text;
@@ -762,7 +776,8 @@ int main(void) {
     dimensions_that_are_promised_are_compiled_for_at_once, asking_for_scratch_compiles_beforehand,
     after_many_sets_of_dimensions_code_for_all_sizes_serves_the_rest, where_there_is_no_code_for_all_sizes_the_limit_is_told,
     a_variant_that_cannot_be_made_is_tried_again, threads_that_come_with_the_same_dimensions_share_one_compilation,
-    an_exec_tells_its_device_compiler_and_what_kernels_take, text_and_code_are_printed_without_a_device, an_architecture_that_cannot_be_made_is_refused,
+    an_exec_tells_its_device_compiler_and_what_kernels_take, text_and_code_are_printed_without_a_device,
+    code_for_another_architecture_than_the_devices_is_ptx, an_architecture_that_cannot_be_made_is_refused,
     text_that_needs_values_of_dimensions_says_which, a_mistyped_target_gets_a_hint, a_device_tells_what_it_is,
     misuse_of_devices_is_a_usage_error_or_nothing, a_device_keeps_its_context, waiting_for_a_cpu_exec_is_nothing,
     settings_name_the_libraries_and_the_compiler, settings_with_values_that_cannot_be_are_errors, the_doctor_says_whether_kernels_can_run_on_a_gpu,

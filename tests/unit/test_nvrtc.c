@@ -85,6 +85,20 @@ START_TEST(a_cubin_is_asked_for_by_sm_and_ptx_by_compute) {
   close_case(&c);
 } END_TEST
 
+START_TEST(an_nvrtc_that_cannot_tell_of_registers_compiles_all_the_same) {
+  Case c;
+  ck_assert(open_case(&c, &fake_paths));
+  fake_compiler()->unknown = "--ptxas-options";
+  GpuRequest r = request(90, false);
+  ck_assert(nvrtc_compile(&c.n, &r, &c.code, &c.e));
+  ck_assert_int_eq(c.code.nuse, 0);
+  gpu_code_free(&c.code);
+  fake_compiler()->unknown = "--std";
+  ck_assert(!nvrtc_compile(&c.n, &r, &c.code, &c.e));
+  fake_failed(&c.e, CUDA_CALL, "NVRTC_ERROR_FAKE");
+  close_case(&c);
+} END_TEST
+
 START_TEST(a_refused_text_comes_back_with_the_compilers_log) {
   Case c;
   FakeNvrtc *f = fake_compiler();
@@ -253,7 +267,7 @@ START_TEST(every_place_that_was_looked_at_is_told) {
 int main(void) {
   const TTest *tests[] = {
     the_version_and_the_architectures_are_asked_for, a_file_that_is_no_nvrtc_is_refused_with_what_it_lacks, a_cubin_is_asked_for_by_sm_and_ptx_by_compute,
-    a_refused_text_comes_back_with_the_compilers_log, a_missing_part_of_nvrtc_is_named,
+    an_nvrtc_that_cannot_tell_of_registers_compiles_all_the_same, a_refused_text_comes_back_with_the_compilers_log, a_missing_part_of_nvrtc_is_named,
     real_nvrtc_makes_cubins_and_tells_registers_of_each_architecture, real_nvrtc_makes_ptx, real_nvrtc_says_where_a_text_is_wrong,
     wheels_of_a_virtual_environment_are_found_without_running_python, the_python_along_the_path_has_its_wheels_looked_at,
     an_nvrtc_no_newer_than_the_driver_comes_first, every_place_that_was_looked_at_is_told,
