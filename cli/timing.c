@@ -69,9 +69,10 @@ static double time_copy(Run *r, const char *target, int64_t n, double *bytes) {
   plait_program *p = NULL;
   plait_exec *x = NULL;
   const plait_entry *e;
+  plait_build_options o = {.struct_size = sizeof o, .device = r->build.device};
   double result = -1, *ms = cli_array(r->c, double, n);
   if (plait_compile(r->c->context, "<copy>", copy_text, strlen(copy_text), NULL, &p, NULL) == PLAIT_OK
-      && plait_program_find(p, NULL, &e, NULL) == PLAIT_OK && plait_prepare(e, target, NULL, &x, NULL) == PLAIT_OK) {
+      && plait_program_find(p, NULL, &e, NULL) == PLAIT_OK && plait_prepare(e, target, &o, &x, NULL) == PLAIT_OK) {
     plait_tensor t[2];
     int bad = GOOD;
     for (int i = 0; i < 2; i++) {

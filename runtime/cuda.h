@@ -75,7 +75,7 @@ bool cuda_upload(const CudaDevice *d, CuStream s, CuPointer to, const void *from
 bool cuda_download(const CudaDevice *d, CuStream s, void *to, CuPointer from, size_t bytes, CudaError *e);
 // Waits for all that the stream was given.
 bool cuda_wait(const CudaDevice *d, CuStream s, CudaError *e);
-// Whether kernels can use this address: memory that CUDA allocated or knows of.
+// False for an address that kernels cannot use: CUDA has neither allocated it nor been told of it.
 bool cuda_knows(const CudaDevice *d, const void *p);
 
 // ---- a module: code on a device ----

@@ -137,11 +137,10 @@ bool cuda_wait(const CudaDevice *d, CuStream stream, CudaError *e) {
 bool cuda_knows(const CudaDevice *d, const void *p) {
   CudaScope s;
   unsigned type = 0;
-  if (d->reads_host) return true;
-  if (!cuda_enter(d, &s, NULL)) return false;
-  bool known = d->f->pointer_attribute(&type, CU_POINTER_MEMORY_TYPE, (CuPointer)(uintptr_t)p) == CU_OK;
+  if (d->reads_host || !cuda_enter(d, &s, NULL)) return true;
+  CuResult r = d->f->pointer_attribute(&type, CU_POINTER_MEMORY_TYPE, (CuPointer)(uintptr_t)p);
   cuda_leave(&s);
-  return known;
+  return r != CU_INVALID_VALUE;
 }
 
 // ---- modules -----------------------------------------------------------------------------------------------------

@@ -31,8 +31,10 @@ void cuda_help(CudaError *e, const char *fmt, ...) {
   va_end(ap);
 }
 
+enum { MOST_NOTE = 4000 };             // of a compiler's log, which may be long: the first complaints matter
+
 void cuda_note(CudaError *e, const char *text, size_t n) {
-  if (e && !e->note && n) e->note = strndup(text, n);
+  if (e && !e->note && n) e->note = strndup(text, n < MOST_NOTE ? n : MOST_NOTE);
 }
 
 void cuda_error_clear(CudaError *e) {

@@ -359,13 +359,20 @@ static CallStatus tell_remembered(CudaPlan *c, const Record *got, int which, Fau
   return s;
 }
 
+// Those that were read only: a run on another stream may be writing its own.
+static bool forget(const CudaPlan *c, CuStream s, const Record *got, CudaError *e) {
+  for (int i = 0; i < UNREAD; i++)
+    if (got[i].site && !cuda_clear(c->d, s, record_at(c, i), sizeof *got, e)) return false;
+  return cuda_wait(c->d, s, e);
+}
+
 static CallStatus collect(CudaPlan *c, CuStream s, Fault *fault, CudaError *e) {
   Record got[UNREAD];
   int which = 0;
   if (!cuda_download(c->d, s, got, c->records, sizeof got, e)) return CALL_DEVICE;
   const Record *first = earliest(c, got, &which);
   if (!first) return CALL_OK;
-  if (!cuda_clear(c->d, s, c->records, sizeof got, e) || !cuda_wait(c->d, s, e)) return CALL_DEVICE;
+  if (!forget(c, s, got, e)) return CALL_DEVICE;
   return tell_remembered(c, first, which, fault, e);
 }
 

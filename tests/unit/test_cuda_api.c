@@ -420,6 +420,63 @@ START_TEST(a_failing_launch_is_an_error_of_the_environment) {
   close_case(&c);
 } END_TEST
 
+// All that a caller does with a GPU; stops at the first failure.
+static plait_status whole_life(Case *c) {
+  float t[4] = {1, 2, 3, 4}, y[3];
+  int ids[3] = {0, 1, 2};
+  double ms;
+  plait_tensor in[2] = {{.dtype = PLAIT_F32, .rank = 1, .extent = {4}, .bytes = 16}, {.dtype = PLAIT_I32, .rank = 1, .extent = {3}, .bytes = 12}}, out = in[0];
+  out.extent[0] = 3;
+  plait_launch_options timed = {.struct_size = sizeof timed, .ms = &ms};
+  plait_status s = plait_prepare(c->e, "cuda", NULL, &c->x, &c->m);
+  if (!s) s = plait_device_open(c->cx, 0, &c->d, &c->m);
+  if (!s) s = plait_device_alloc(c->d, 16, &in[0].data, &c->m);
+  if (!s) s = plait_device_alloc(c->d, 12, &in[1].data, &c->m);
+  if (!s) s = plait_device_alloc(c->d, 16, &out.data, &c->m);
+  if (!s) s = plait_device_upload(c->d, in[0].data, t, 16, NULL, &c->m);
+  if (!s) s = plait_device_upload(c->d, in[1].data, ids, 12, NULL, &c->m);
+  if (!s) s = plait_launch(c->x, in, 2, &out, 1, NULL, &c->m);
+  if (!s) s = plait_exec_wait(c->x, NULL, &c->m);
+  if (!s) s = plait_launch(c->x, in, 2, &out, 1, &waiting, &c->m);
+  if (!s) s = plait_launch(c->x, in, 2, &out, 1, &timed, &c->m);
+  if (!s) s = plait_device_wait(c->d, NULL, &c->m);
+  if (!s) s = plait_device_download(c->d, y, out.data, 12, NULL, &c->m);
+  plait_device_free(c->d, in[0].data);
+  plait_device_free(c->d, in[1].data);
+  plait_device_free(c->d, out.data);
+  return s;
+}
+
+// The n-th call of a function fails: a status with a message comes of it, and all else is given back.
+static bool fails_well(const char *name, int skip, int code) {
+  Case c;
+  open_entry(&c, gather_text);
+  c.f->fails = name, c.f->skip = skip, c.f->code = code;
+  plait_status s = whole_life(&c);
+  bool called = c.f->fails == NULL;
+  c.f->fails = NULL;
+  if (called) ck_assert_msg(s == PLAIT_ERROR_ENVIRONMENT || s == PLAIT_ERROR_LIMIT, "%s after %d gives %d", name, skip, (int)s);
+  else ck_assert_msg(s == PLAIT_OK, "%s", messages_text(&c));
+  if (called) ck_assert_msg(plait_messages_count(c.m) > 0, "%s after %d says nothing", name, skip);
+  close_case(&c);
+  return called;
+}
+
+START_TEST(every_call_of_the_driver_may_fail_in_every_place) {
+  // But for those that only ask, or give back what was had: their failure shows in no status.
+  static const char *const names[] = {
+    "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuModuleLoadDataEx", "cuModuleGetFunction",
+    "cuLaunchKernel", "cuMemAlloc", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemsetD8Async", "cuStreamSynchronize", "cuEventCreate", "cuEventRecord",
+    "cuEventSynchronize", "cuEventElapsedTime",
+  };
+  static const int codes[] = {CU_OUT_OF_MEMORY, CU_ILLEGAL_ADDRESS, CU_INVALID_IMAGE, 999};
+  int failures = 0;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t k = 0; k < sizeof codes / sizeof *codes; k++)
+      for (int skip = 0; fails_well(names[i], skip, codes[k]); skip++) failures++;
+  ck_assert_int_gt(failures, 100);
+} END_TEST
+
 // ---- variants ----
 
 static plait_exec_info info_of(const Case *c) {
@@ -772,7 +829,7 @@ int main(void) {
     a_wrong_subscript_is_reported_as_on_the_cpu, without_waiting_a_wrong_subscript_is_reported_once_by_the_wait,
     without_a_driver_preparing_says_what_to_install, a_device_that_does_not_exist_is_refused, without_a_generator_nothing_else_breaks,
     text_that_nvrtc_refuses_comes_with_its_log, code_that_cannot_be_loaded_or_started_is_an_error, out_of_device_memory_is_a_limit_that_loses_nothing,
-    a_failing_launch_is_an_error_of_the_environment, code_is_made_once_for_each_value_of_the_dimensions_that_matter,
+    a_failing_launch_is_an_error_of_the_environment, every_call_of_the_driver_may_fail_in_every_place, code_is_made_once_for_each_value_of_the_dimensions_that_matter,
     dimensions_that_are_promised_are_compiled_for_at_once, asking_for_scratch_compiles_beforehand,
     after_many_sets_of_dimensions_code_for_all_sizes_serves_the_rest, where_there_is_no_code_for_all_sizes_the_limit_is_told,
     a_variant_that_cannot_be_made_is_tried_again, threads_that_come_with_the_same_dimensions_share_one_compilation,
