@@ -241,7 +241,6 @@ static int stream, event;
 CuResult fake_stream_create(CuStream *s, unsigned flags) { (void)flags; CONTEXT("cuStreamCreate"); *s = (CuStream)&stream; return CU_OK; }
 CuResult fake_stream_destroy(CuStream s) { (void)s; CONTEXT("cuStreamDestroy"); return CU_OK; }
 CuResult fake_stream_wait(CuStream s) { (void)s; CONTEXT("cuStreamSynchronize"); fake.waits++; return CU_OK; }
-CuResult fake_stream_capturing(CuStream s, int *status) { (void)s; *status = 0; return CU_OK; }
 CuResult fake_capture_mode(int *mode) {
   static int now;
   int before = now;

@@ -71,7 +71,6 @@ START_TEST(the_toolkits_functions_have_the_signatures_that_ours_were_written_fro
   ck_assert(ARITY(CUresult (*)(CUdeviceptr, unsigned char, size_t, CUstream), cuMemsetD8Async));
   ck_assert(ARITY(CUresult (*)(void *, CUpointer_attribute, CUdeviceptr), cuPointerGetAttribute));
   ck_assert(ARITY(CUresult (*)(CUstreamCaptureMode *), cuThreadExchangeStreamCaptureMode));
-  ck_assert(ARITY(CUresult (*)(CUstream, CUstreamCaptureStatus *), cuStreamIsCapturing));
   ck_assert(ARITY(CUresult (*)(CUstream, CUstreamCaptureMode), cuStreamBeginCapture));
   ck_assert(ARITY(CUresult (*)(CUstream, CUgraph *), cuStreamEndCapture));
   ck_assert(ARITY(CUresult (*)(CUgraphExec *, CUgraph, unsigned long long), cuGraphInstantiate));
