@@ -39,7 +39,7 @@ struct Stmt {
   LoopHow how;
   Index *ix; Expr *lo, *hi;     // LOOP
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
-  int64_t step;                 // LOOP (SEQ): the index grows by so much; 0: by 1
+  int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
   Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers

@@ -99,7 +99,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
   bool block = s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC;
   if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
-  if (s->step < 0 || (s->step && s->how != HOW_SEQ)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
+  if (s->step < 0 || (s->step && s->how != HOW_SEQ && s->how != HOW_PAR)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
   if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
   int mark = v->visible.n;
   const Stmt *lanes = v->lanes;

@@ -113,7 +113,7 @@ static Name kernel_name(Lower *l) {
   return intern(l->f->names, b.s);
 }
 
-static void start_items(Lower *l, Item *items, Index **grid) {
+void lower_start_items(Lower *l, Item *items, Index **grid) {
   for (int i = 0; i < l->u->m.n; i++) {
     const Member *m = &l->u->m.v[i];
     items[i] = (Item){ .q = m->q };
@@ -229,7 +229,7 @@ static void alloc_rows(Lower *l) {
   }
 }
 
-static void forget(Lower *l) {
+void lower_forget(Lower *l) {
   l->reads = map_make(l->p->scratch);
   l->ntensors = l->f->tensors.n;
   l->index_scope = map_make(l->p->scratch);
@@ -241,26 +241,34 @@ static void forget(Lower *l) {
   for (int i = 0; i < l->u->m.n; i++) l->state[l->u->m.v[i].q->def->id].member = true;
 }
 
+void lower_open_grid(Lower *l, Index **grid, Stmt **loop) {
+  const Group *u = l->u;
+  for (int g = 0; g < u->ngrid; g++) {
+    grid[g] = index_new(l->x, u->grid[g]->name, u->grid[g]->at);
+    loop[g] = loop_open(l, grid[g], expr_int(l->x, DT_I64, 0, NO_SPAN), u->extent[g], HOW_PAR);
+  }
+}
+
+void lower_close_grid(Lower *l, Stmt **loop) {
+  for (int g = l->u->ngrid - 1; g >= 0; g--) loop_close(l, loop[g]);
+}
+
 // The whole kernel, with cascades in one pass or not.
 static Stmt *lower_variant(Lower *l, bool online) {
   const Group *u = l->u;
-  forget(l);
-  l->online = online;
-  scope_open(l, NULL, false);
   Index *grid[MAX_GRID];
   Stmt *loop[MAX_GRID];
-  Expr *zero = expr_int(l->x, DT_I64, 0, NO_SPAN), *work = most_work(l);
-  for (int g = 0; g < u->ngrid; g++) {
-    grid[g] = index_new(l->x, u->grid[g]->name, u->grid[g]->at);
-    loop[g] = loop_open(l, grid[g], zero, u->extent[g], HOW_PAR);
-    loop[g]->parallel_if = g ? NULL : work;
-  }
+  lower_forget(l);
+  l->online = online;
+  scope_open(l, NULL, false);
+  lower_open_grid(l, grid, loop);
+  if (u->ngrid) loop[0]->parallel_if = most_work(l);
   alloc_rows(l);
   Item *items = arena_array(l->p->scratch, Item, u->m.n);
-  start_items(l, items, grid);
+  lower_start_items(l, items, grid);
   l->grid_depth = u->ngrid - (u->ngrid > 1 && all_leaves(l, items));
   lower_block(l, u->m.n, items);
-  for (int g = u->ngrid - 1; g >= 0; g--) loop_close(l, loop[g]);
+  lower_close_grid(l, loop);
   return scope_close(l);
 }
 
@@ -282,8 +290,9 @@ static Stmt *for_short_rows(Lower *l, Expr *steps, int64_t most, Stmt *body, Stm
   return s;
 }
 
-// Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles.
-static Stmt *lower_rows(Lower *l) {
+// Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles. None
+// has more steps than `longest`.
+static Stmt *lower_rows(Lower *l, int64_t longest) {
   Expr *steps = NULL;
   Scalar known;
   Stmt *shared = lower_shared(l, &steps);
@@ -292,12 +301,30 @@ static Stmt *lower_rows(Lower *l) {
   l->nrows = 0;
   Stmt *direct = lower_variant(l, false);
   int64_t cached = l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4);
+  if (longest <= cached) l->row = NULL;
   bool is_known = l->row && expr_fold(l->row, &known);
   if (l->row && is_known && known.i > cached) return lower_variant(l, true);
   if (shared && expr_fold(steps, &known)) return direct;
   if (l->row && shared) return for_short_rows(l, steps, most < cached ? most : cached, shared, lower_variant(l, true));
   if (shared) return for_short_rows(l, steps, most, shared, direct);
   return l->row && !is_known ? for_short_rows(l, l->row, cached, direct, lower_variant(l, true)) : direct;
+}
+
+// Steps from which a column goes in parts.
+static int64_t long_column(const Lower *l) {
+  int64_t each = l->p->machine->cache_bytes >> 16;       // 16 for a cache of a MiB; where that is tiny, so are the parts
+  return LOWER_CHUNKS * (each > LOWER_SPLIT_STEPS ? LOWER_SPLIT_STEPS : each > 0 ? each : 1);
+}
+
+static Stmt *lower_shapes(Lower *l) {
+  Stmt *parts;
+  Expr *steps;
+  Scalar known;
+  bool columns = lower_columns(l, most_work(l), &parts, &steps);
+  if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
+  if (columns && expr_is_const(steps)) return parts;
+  Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
+  return columns ? for_short_rows(l, steps, long_column(l) - 1, rows, parts) : rows;
 }
 
 static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
@@ -309,7 +336,7 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   k->name = kernel_name(&l);
   for (int i = 0; i < u->m.n; i++) vec_push(p->a, &k->eqns, u->m.v[i].q);
   l.needed = needed_when(&l);
-  k->body = lower_rows(&l);
+  k->body = lower_shapes(&l);
   run_only_when_needed(&l);
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);

@@ -10,6 +10,9 @@ enum {
   LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
+  LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
+  LOWER_PART_WHOLE = 1 << 20,   // more than a part has: nothing is looked at twice
+  LOWER_SPLIT_STEPS = 16,       // of a part at least, for a reduction over a column to be worth parts
   LOWER_MAX_STMTS = 50000,      // of one kernel
   LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
 };
@@ -86,6 +89,13 @@ void lower_fold_lanes(Lower *l, Reducer r, Var *v, Var *v2);       // its first 
 Expr *lower_arg_value(Lower *l, Var *at, Expr *reduce, const Eqn *q);     // its second, for an index: checked, in its type
 void lower_open_accumulator(Lower *l, Item *it);
 
+// Kernels (lower.c).
+void lower_forget(Lower *l);                       // what is known of members and names, before the kernel is lowered another way
+void lower_start_items(Lower *l, Item *items, Index **grid);
+void lower_open_grid(Lower *l, Index **grid, Stmt **loop);
+void lower_close_grid(Lower *l, Stmt **loop);
+bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps);      // lower_columns.c
+
 // Nests (lower_nest.c).
 // The next loop of an item: an index left of `=`, in order, then the reduction's indices.
 typedef struct NextLoop { Index *ix; Expr *lo, *hi; int pos; bool reduce; } NextLoop;
@@ -100,8 +110,13 @@ void lower_note(Lower *l, Stmt *s, const Eqn *q);                  // the equati
 
 // One-pass cascades (lower_online.c).
 bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in);
+bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i);
 bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes);
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
+// The same in LOWER_CHUNKS parts of the range: what a part leaves, and where. at: the part's index and the grid's.
+typedef struct Parts { Index *at[MAX_GRID + 1]; VEC(Tensor *) t; int taken; } Parts;
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p);
+void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      // and finishes the items
 
 // What loops of a row share (lower_share.c).
 Group *lower_share(Lower *l, Expr **steps);

@@ -67,7 +67,10 @@ static bool reads_cascade(Cascade *c, Expr *e) {
   return found;
 }
 
+// Products of floats keep their order: another may overflow where the direct one meets a zero first.
 static bool can_start(const Item *it, const NextLoop *next, bool loops) {
+  const Expr *e = it->q->body;
+  if (e->op == OP_REDUCE && e->u.bind->reducer == RED_PROD && dtype_is_float((Dtype)e->dtype)) return false;
   return loops && next->reduce && it->reduced == 0 && !it->q->scc && !lower_from_data(next->lo) && !lower_from_data(next->hi);
 }
 
@@ -80,6 +83,22 @@ static bool joins(Cascade *c, int i, bool *follows) {
   if (!reads_cascade(c, e)) return true;
   *follows = true;
   return rescale_find(c->l->x, e, is_member_of, c, &refs, &r);
+}
+
+typedef struct Outside { const Cascade *c; bool found; } Outside;
+
+static void look_outside(void *cx, Expr *e) {
+  Outside *o = cx;
+  if (e->op != OP_READ) return;
+  for (int i = 0; i < o->c->n; i++) if (o->c->items[i].q->def == e->u.t && !o->c->in[i]) o->found = true;
+}
+
+// Does item i need a member that the cascade does not hold?
+bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
+  Cascade c = { l, n, items, in, NULL };
+  Outside o = { &c, false };
+  expr_visit(l->p->scratch, expanded(&c, &items[i]), look_outside, &o);
+  return o.found;
 }
 
 // in[i]: item i runs in the first one-pass cascade that these items hold. False when they hold none.
@@ -99,6 +118,12 @@ bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, cons
   return any;
 }
 
+static int first_of(const bool *in) {
+  int first = 0;
+  while (!in[first]) first++;
+  return first;
+}
+
 // ---- how long the row is -----------------------------------------------------------------------
 
 typedef struct RowBytes { Arena *a; const Index *ix; VEC(const Expr *) read; int bytes; } RowBytes;
@@ -113,8 +138,7 @@ static void add_read(void *cx, Expr *e) {
 
 // Steps of the cascade's range, over dimensions, and the bytes that a step reads. False when the range depends on more.
 bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes) {
-  int first = 0;
-  while (!in[first]) first++;
+  int first = first_of(in);
   Expr *lo = next[first].lo, *hi = next[first].hi, *unused;
   if (!lower_dims_only(lo) && !range_extremes(l->facts, l->x, lo, &lo, &unused)) return false;
   if (!lower_dims_only(hi) && !range_extremes(l->facts, l->x, hi, &unused, &hi)) return false;
@@ -156,6 +180,7 @@ typedef struct Online {
   Runner *run;
   References refs;
   Expr *lo, *hi, *from, *to;    // the range, and the tile
+  int64_t step;                 // of the tiles
   Cascade c;
 } Online;
 
@@ -377,9 +402,9 @@ static void tiles(Online *o) {
   Index *t = index_new(x, intern(l->f->names, "tile"), NO_SPAN);
   Stmt *loop = loop_open(l, t, o->lo, o->hi, HOW_SEQ);
   set_scopes(o, l->scope);
-  loop->step = o->run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : tile_steps(l);
+  loop->step = o->step;
   o->from = expr_index(x, t);
-  o->to = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_ADD, o->from, expr_int(x, DT_I64, loop->step, NO_SPAN), NO_SPAN), o->hi, NO_SPAN), "to");
+  o->to = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_ADD, o->from, expr_int(x, DT_I64, o->step, NO_SPAN), NO_SPAN), o->hi, NO_SPAN), "to");
   bool *moved = arena_array(l->p->scratch, bool, o->refs.v.n + 1);
   for (int phase = 0; phase <= last; phase++) tile_phase(o, phase, moved);
   for (int i = 0; i < o->refs.v.n; i++) set(l, o->refs.v.v[i]->was, expr_var(x, o->refs.v.v[i]->now));
@@ -389,15 +414,21 @@ static void tiles(Online *o) {
 
 // ---- the end -----------------------------------------------------------------------------------
 
-// The state for the reference as it is in the end: nothing but 1, 0 or a difference of 0, unless it is infinite or NaN. Without terms the
-// reduction is its identity whatever the others are.
-static Expr *final_state(Online *o, const Runner *r) {
+static Expr *all_usable(Online *o, const Runner *r) {
   ExprTable *x = o->l->x;
   Expr *usable = NULL;
   for (int k = 0; k < r->r.natoms; k++) {
     Expr *ok = rescale_usable(x, r->r.atom[k], expr_var(x, r->r.atom[k]->now));
     usable = usable ? expr_op2(x, OP_AND, usable, ok, NO_SPAN) : ok;
   }
+  return lower_named(o->l, usable, "usable");
+}
+
+// The state for the reference as it is in the end: nothing but 1, 0 or a difference of 0, unless it is infinite or NaN. Without terms the
+// reduction is its identity whatever the others are.
+static Expr *final_state(Online *o, const Runner *r) {
+  ExprTable *x = o->l->x;
+  Expr *usable = all_usable(o, r);
   Expr *v = expr_select(x, usable, rescale_state(x, &r->r, 0, r->run, false), rescale_state(x, &r->r, 0, r->run, true), NO_SPAN);
   Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
   if (r->any) some = expr_op2(x, OP_AND, some, expr_var(x, r->any), NO_SPAN);
@@ -428,21 +459,141 @@ static void start_runner(Online *o, Runner *r, Item *it) {
   expr_visit(o->l->p->scratch, r->reduce, count_phase, (void *[]){ o, &r->phase });
 }
 
-void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
-  int first = 0, m = 0;
-  while (!in[first]) first++;
-  Online o = { .l = l, .refs = { .a = l->p->scratch }, .c = { l, n, items, in, NULL } };
-  o.run = arena_array(l->p->scratch, Runner, n);
-  for (int i = first; i < n; i++) {
+static void start_online(Online *o, Lower *l, int n, Item *items, const bool *in) {
+  *o = (Online){ .l = l, .refs = { .a = l->p->scratch }, .c = { l, n, items, in, NULL } };
+  o->run = arena_array(l->p->scratch, Runner, n);
+  for (int i = 0; i < n; i++) {
     if (!in[i]) continue;
-    o.n = m + 1;                        // runner_of sees those before it
-    start_runner(&o, &o.run[m++], &items[i]);
+    o->n++;                             // runner_of sees those before it
+    start_runner(o, &o->run[o->n - 1], &items[i]);
   }
-  o.lo = lower_named(l, lower_expr(l, next[first].lo), "from");
-  o.hi = lower_named(l, lower_expr(l, next[first].hi), "end");
-  for (int i = 0; i < m; i++) open_runner(&o, &o.run[i]);
+}
+
+void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  o.lo = lower_named(l, lower_expr(l, next[first_of(in)].lo), "from");
+  o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
+  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : tile_steps(l);
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o);
   tiles(&o);
   bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
-  for (int i = 0; i < m; i++) end_runner(&o, &o.run[i], final);
+  for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
+}
+
+// ---- in parts ----------------------------------------------------------------------------------
+//
+// The range is cut into parts that run in parallel; each leaves its states and references in memory, and they are combined in
+// order: what an earlier reduction is over all parts is the reference for the later ones.
+
+// Where part c of a grid point leaves variable v.
+static Tensor *part_tensor(Parts *p, Lower *l, const char *what, Dtype d) {
+  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN) };
+  for (int g = 0; g < l->u->ngrid; g++) extent[g + 1] = l->u->extent[g];
+  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, l->u->ngrid + 1, extent, NO_SPAN);
+  vec_push(l->p->scratch, &p->t, t);
+  return t;
+}
+
+static void leave(Parts *p, Lower *l, Var *v, const char *what) {
+  Stmt *s = stmt_new(l->p->a, ST_STORE);
+  s->t = part_tensor(p, l, what, v->dtype);
+  s->nsub = l->u->ngrid + 1;
+  for (int k = 0; k < s->nsub; k++) s->sub[k] = expr_index(l->x, p->at[k]);
+  s->a = expr_var(l->x, v);
+  lower_emit(l, s);
+}
+
+// What `leave` left, in the same order, at the indices of p->at.
+static Expr *found(Parts *p, Lower *l) {
+  Tensor *t = p->t.v[p->taken++];
+  Expr *sub[MAX_GRID + 1];
+  for (int k = 0; k <= l->u->ngrid; k++) sub[k] = expr_index(l->x, p->at[k]);
+  return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
+}
+
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  o.lo = from;
+  o.hi = to;
+  o.step = LOWER_PART_WHOLE;
+  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = LOWER_TILE_COLUMN;
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
+  open_references(&o);
+  tiles(&o);
+  for (int i = 0; i < o.n; i++) {
+    Runner *r = &o.run[i];
+    const char *name = r->it->q->def->root->name;
+    for (int k = 0; k < r->nstates; k++) leave(p, l, r->run[k], name);
+    if (r->at) leave(p, l, r->at, name);
+    if (r->any) leave(p, l, r->any, "any");
+    for (int k = 0; r->follows && k < r->r.natoms; k++) leave(p, l, r->r.atom[k]->was, "was");
+  }
+}
+
+static Var *found_as(Parts *p, Lower *l, const char *hint, Dtype d) {
+  Var *v = lower_var(l, hint, d);
+  lower_decl(l, ST_LET, v, found(p, l));
+  return v;
+}
+
+// acc = combine(acc, v)
+static void combine(Lower *l, Reducer red, Var *acc, Var *at, Expr *v, Expr *v_at) {
+  Stmt *s = stmt_new(l->p->a, ST_ACC);
+  s->reducer = red;
+  s->var = acc;
+  s->var2 = at;
+  s->a = v;
+  s->b = v_at;
+  lower_emit(l, s);
+}
+
+// One part of a reduction that follows others, brought to the final references.
+static void add_following_part(Online *o, Runner *r, Parts *p, Expr *usable) {
+  Lower *l = o->l;
+  Var *state[MAX_STATES];
+  for (int k = 0; k < r->nstates; k++) state[k] = found_as(p, l, "state", r->run[k]->dtype);
+  if (r->any) combine(l, RED_ANY, r->any, NULL, found(p, l), NULL);
+  for (int k = 0; k < r->r.natoms; k++) set(l, r->r.atom[k]->was, found(p, l));
+  Expr *v = expr_select(l->x, usable, rescale_state(l->x, &r->r, 0, state, false), rescale_state(l->x, &r->r, 0, state, true), NO_SPAN);
+  combine(l, RED_SUM, r->run[0], NULL, v, NULL);
+}
+
+static void add_part(Online *o, Runner *r, Parts *p) {
+  Lower *l = o->l;
+  Expr *v = found(p, l), *at = r->at ? found(p, l) : NULL;
+  Expr *none = at ? expr_op2(l->x, OP_NE, at, expr_int(l->x, DT_I64, LOWER_NO_INDEX, NO_SPAN), NO_SPAN) : NULL;
+  Stmt *some = at ? lower_if_open(l, none, NULL) : NULL;      // a part without terms takes no part
+  combine(l, reducer_of(r), r->run[0], r->at, v, at);
+  if (some) lower_if_close(l, some);
+}
+
+static void merge_runner(Online *o, Runner *r, Parts *p) {
+  Lower *l = o->l;
+  ExprTable *x = l->x;
+  Expr *usable = NULL;
+  for (int k = 0; r->follows && k < r->r.natoms; k++) {
+    lower_count(l, r->r.atom[k]->atom);
+    set(l, r->r.atom[k]->now, lower_expr(l, r->r.atom[k]->atom));
+  }
+  if (r->follows) usable = all_usable(o, r);
+  Index *c = index_new(x, intern(l->f->names, "part"), NO_SPAN);
+  Stmt *loop = loop_open(l, c, expr_int(x, DT_I64, 0, NO_SPAN), expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_SEQ);
+  p->at[0] = c;
+  if (r->follows) add_following_part(o, r, p, usable);
+  else add_part(o, r, p);
+  loop_close(l, loop);
+  if (r->follows && r->any) set(l, r->run[0], expr_select(x, expr_var(x, r->any), expr_var(x, r->run[0]), expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN));
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(x, r->run[0]));
+}
+
+// The grid's indices stand in p->at[1 …].
+void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
+  open_references(&o);
+  for (int i = 0; i < o.n; i++) merge_runner(&o, &o.run[i], p);
 }

@@ -55,6 +55,7 @@ bool pass_cse(Pipe *p);         // equal equations become one
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
+bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
 #endif

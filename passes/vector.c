@@ -221,14 +221,15 @@ static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how
 static bool same_range(const Stmt *a, const Stmt *b) { return is_vector_loop(b) && a->lo == b->lo && a->hi == b->hi; }
 
 // Loops behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
-// ahead itself.
+// ahead itself, in the next row where it walks but a part of this one.
 static void prefetch_for(Vector *v, Stmt *first, const Index *row) {
   ExprTable *x = v->p->plan->x;
   Walked w = { v->p, first->ix, row && expr_is_int(first->lo, 0), { 0 } };
   for (const Stmt *s = first->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
   int later = 0, part = 0;
   for (const Stmt *s = first->next; s; s = s->next) later += same_range(first, s);
-  for (int i = 0; i < w.read.n && (!later || !row); i++) add_prefetch(v, first, w.read.v[i], NULL, 0, 1);
+  bool part_of_row = row && !expr_is_int(first->lo, 0);
+  for (int i = 0; i < w.read.n && (!later || !row); i++) add_prefetch(v, first, w.read.v[i], part_of_row ? row : NULL, 0, 1);
   for (Stmt *s = first->next; s && row; s = s->next) {
     if (!same_range(first, s)) continue;
     Expr *here = expr_index(x, s->ix);
