@@ -4,17 +4,42 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena bind call codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
-  interp_ir interp_order interp_programs jit json kernel map math npy ops parse passes pool proc rules search sema std
-  str vec)
+  affine api arena bind call codes cuda cuda_abi cuda_api cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
+  interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
+  parse passes pool proc rules search sema std str vec)
+set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
   add_test(NAME unit_${name} COMMAND test_${name})
   set_tests_properties(unit_${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} ENVIRONMENT "CK_DEFAULT_TIMEOUT=900" TIMEOUT 3000)
 endforeach()
+# Look-alikes of the CUDA driver and NVRTC, and the tests that use them.
+foreach(name cuda nvrtc)
+  add_library(fake_${name} MODULE tests/unit/fake_${name}.c)
+  set_target_properties(fake_${name} PROPERTIES PREFIX "")
+  target_include_directories(fake_${name} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests/unit)
+  target_compile_definitions(fake_${name} PRIVATE _GNU_SOURCE)
+endforeach()
+foreach(name ${CUDA_TESTS})
+  add_dependencies(test_${name} fake_cuda fake_nvrtc)
+  target_compile_definitions(test_${name} PRIVATE "FAKE_CUDA=\"$<TARGET_FILE:fake_cuda>\"" "FAKE_NVRTC=\"$<TARGET_FILE:fake_nvrtc>\"")
+endforeach()
+find_path(PLAIT_CUDA_INCLUDE cuda.h HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include)
+if(PLAIT_CUDA_INCLUDE)
+  target_include_directories(test_cuda_abi SYSTEM PRIVATE ${PLAIT_CUDA_INCLUDE})
+  target_compile_definitions(test_cuda_abi PRIVATE HAVE_CUDA_H)
+endif()
+find_program(PLAIT_PTXAS ptxas HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(PLAIT_PTXAS)
+  target_compile_definitions(test_cuda PRIVATE "PTXAS=\"${PLAIT_PTXAS}\"")
+endif()
+if(EXISTS ${PLAIT_CUDA_INCLUDE}/../lib64/stubs/libcuda.so)
+  target_compile_definitions(test_cuda_abi PRIVATE "CUDA_STUB=\"${PLAIT_CUDA_INCLUDE}/../lib64/stubs/libcuda.so\"")
+endif()
+
 if(PLAIT_CLANG)
-  foreach(name jit search)    # which then insist on it
+  foreach(name jit search cuda)    # which then insist on it
     target_compile_definitions(test_${name} PRIVATE PLAIT_CLANG)
     add_dependencies(test_${name} plait-clang)
   endforeach()
