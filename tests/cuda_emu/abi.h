@@ -78,6 +78,7 @@ typedef struct EmuKernel {
 typedef struct EmuImage {
   int abi;
   int checked;                         // its accesses are reported
+  int arch; char feature;              // 90 and 'a' for sm_90a
   const EmuApi *api;                   // filled in by the emulator, as is self at every switch of threads
   const EmuSelf *self;
   const EmuKernel *kernel; int nkernels;

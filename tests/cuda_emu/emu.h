@@ -62,6 +62,8 @@ EmuModule *emu_module_load(const void *bytes, size_t size, EmuFault *f);
 // A text that is linked into this program. `file` (or NULL) is an ELF file with its symbols.
 EmuModule *emu_module_linked(EmuImageFunction *image, const char *file, EmuFault *f);
 void emu_module_free(EmuModule *m);
+// What it was compiled for: 90 and 'a' for sm_90a.
+int emu_module_arch(const EmuModule *m, char *feature);
 int emu_module_kernels(const EmuModule *m);
 const EmuKernel *emu_module_kernel(const EmuModule *m, int i);
 const EmuKernel *emu_module_find(const EmuModule *m, const char *name);     // or NULL
@@ -83,6 +85,8 @@ size_t emu_memory_left(const EmuDevice *d);
 size_t emu_memory_all(const EmuDevice *d);
 // Whether the n bytes at p lie in one allocation. n = 0: p may be the end of one.
 bool emu_in_memory(const EmuDevice *d, const void *p, size_t n);
+// The allocation that p points into, or to the end of; false: none.
+bool emu_allocation(const EmuDevice *d, const void *p, void **base, size_t *bytes);
 // Makes device memory inaccessible for the host, or accessible; launches and copies open it for themselves.
 void emu_memory_lock(EmuDevice *d);
 void emu_memory_unlock(EmuDevice *d);

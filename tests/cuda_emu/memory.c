@@ -70,6 +70,14 @@ bool emu_in_memory(const EmuDevice *d, const void *p, size_t n) {
   return a && at >= a->base && at <= a->base + a->bytes && n <= (size_t)(a->base + a->bytes - at);
 }
 
+bool emu_allocation(const EmuDevice *d, const void *p, void **base, size_t *bytes) {
+  const Allocation *a = emu_in_memory(d, p, 0) ? memory_near(d, p) : NULL;
+  if (!a) return false;
+  *base = a->base;
+  *bytes = a->bytes;
+  return true;
+}
+
 // ---- allocating --------------------------------------------------------------------------------------------------
 
 size_t emu_memory_left(const EmuDevice *d) { return d->limit - d->used; }

@@ -212,6 +212,11 @@ void emu_module_free(EmuModule *m) {
   free(m);
 }
 
+int emu_module_arch(const EmuModule *m, char *feature) {
+  *feature = m->image->feature;
+  return m->image->arch;
+}
+
 int emu_module_kernels(const EmuModule *m) { return m->image->nkernels; }
 const EmuKernel *emu_module_kernel(const EmuModule *m, int i) { return &m->image->kernel[i]; }
 

@@ -22,6 +22,9 @@
 #ifndef __CUDA_ARCH__
 #define __CUDA_ARCH__ 900
 #endif
+#ifndef EMU_FEATURE
+#define EMU_FEATURE 0
+#endif
 
 // No check of the compiler looks into these functions.
 #define EMU_PLAIN __attribute__((unused, no_sanitize("thread", "undefined")))

@@ -1,9 +1,9 @@
 // rewrite.c: CUDA C as C, as far as macros cannot.
 //
-//   extern "C" __global__ void __launch_bounds__(64) k(const float *x, int n) {      __global__ void __launch_bounds__(64) k(const float *x, int n) {
-//     __shared__ float red[2];                                                         EMU_SHARED(k) float red[2];
-//     extern __shared__ float rows[];                                                  float *const rows = EMU_DYNAMIC;
-//   }                                                                                }
+//   extern "C" __global__ void k(const float *x) {            __global__ void k(const float *x) {
+//     __shared__ float a[2], b;                ──▶              EMU_SHARED(k) float a[2]; EMU_SHARED(k) float b;
+//     extern __shared__ float rows[];                           float *const rows = EMU_DYNAMIC;
+//   }                                                         }
 //
 // and behind the text, for each kernel, a function that takes its arguments from an array of pointers, and the table of kernels.
 // Lines stay where they are.
@@ -18,7 +18,7 @@ enum { MAX_KERNELS = 1024, MAX_PARAMS = 256 };
 
 typedef struct Word { const char *p; size_t n; } Word;
 typedef struct Param { Word type, name; bool pointer; } Param;
-typedef struct Kernel { Word name, threads, cluster; Param *param; int nparams; bool shared; } Kernel;
+typedef struct Kernel { Word name, threads, cluster; Param *param; int nparams; bool shared, plain; } Kernel;      // plain: extern "C"
 
 typedef struct Rewriter {
   const char *text, *at;     // at: the next character that is not copied yet
@@ -28,6 +28,7 @@ typedef struct Rewriter {
   int depth;                 // of braces
   Kernel *inside;            // the kernel whose body this is
   bool pending;              // a head has been read, its body has not begun
+  bool plain;                // `extern "C"` has been read and nothing that it may belong to
 } Rewriter;
 
 static int line_of(const Rewriter *w, const char *p) {
@@ -183,7 +184,8 @@ static const char *read_head(Rewriter *w, const char *p, Kernel *k) {
 
 // `word` is __global__.
 static bool kernel_head(Rewriter *w, Word word) {
-  Kernel k = {0};
+  Kernel k = {.plain = w->plain};
+  w->plain = false;
   const char *after = read_head(w, word.p + word.n, &k);
   if (after && *after == '{' && w->nkernels < MAX_KERNELS) {
     w->kernel[w->nkernels] = k;
@@ -262,6 +264,7 @@ static bool extern_word(Rewriter *w, Word word) {
     if (*skip_space(next + 3) == '{') return fail(w, word.p, "write `extern \"C\"` before each kernel, not around them");
     copy_to(w, word.p);
     blank_to(w, next + 3);
+    w->plain = true;
     return true;
   }
   Word shared = word_at(next);
@@ -271,6 +274,7 @@ static bool extern_word(Rewriter *w, Word word) {
 // ---- the walk ----------------------------------------------------------------------------------------------------
 
 static void brace(Rewriter *w, char c) {
+  w->plain = false;
   w->depth += c == '{' ? 1 : -1;
   if (c == '{') w->pending = false;
   else if (!w->depth) w->inside = NULL;
@@ -321,10 +325,13 @@ static void write_call(FILE *o, const Kernel *k) {
   fprintf(o, "extern char __stop_plait_shared_%.*s[] __attribute__((weak, visibility(\"hidden\")));\n", WORD(k->name));
 }
 
+// Without `extern "C"` a kernel has a name that C++ makes.
 static void write_row(FILE *o, const Kernel *k) {
   Word none = {"0", 1}, threads = k->threads.n ? k->threads : none, cluster = k->cluster.n ? k->cluster : none;
-  fprintf(o, "  {\"%.*s\", emu_call_%.*s, emu_params_%.*s, %d, %.*s, %.*s, __start_plait_shared_%.*s, __stop_plait_shared_%.*s},\n", WORD(k->name), WORD(k->name),
-          WORD(k->name), k->nparams, WORD(threads), WORD(cluster), WORD(k->name), WORD(k->name));
+  if (k->plain) fprintf(o, "  {\"%.*s\", ", WORD(k->name));
+  else fprintf(o, "  {\"_Z%zu%.*sv\", ", k->name.n, WORD(k->name));
+  fprintf(o, "emu_call_%.*s, emu_params_%.*s, %d, %.*s, %.*s, __start_plait_shared_%.*s, __stop_plait_shared_%.*s},\n", WORD(k->name), WORD(k->name), k->nparams, WORD(threads), WORD(cluster),
+          WORD(k->name), WORD(k->name));
 }
 
 static void write_table(const Rewriter *w, const char *image) {
@@ -337,7 +344,8 @@ static void write_table(const Rewriter *w, const char *image) {
           "#ifdef EMU_CHECKED\nenum { emu_checked = 1 };\n#else\nenum { emu_checked = 0 };\n#endif\n"
           "EMU_PLAIN __attribute__((visibility(\"default\"))) EmuImage *%s(void);\n"
           "EMU_PLAIN EmuImage *%s(void) {\n"
-          "  emu_state.abi = EMU_ABI;\n  emu_state.checked = emu_checked;\n  emu_state.kernel = emu_kernels;\n  emu_state.nkernels = %d;\n  return &emu_state;\n}\n",
+          "  emu_state.abi = EMU_ABI;\n  emu_state.checked = emu_checked;\n"
+          "  emu_state.arch = __CUDA_ARCH__ / 10;\n  emu_state.feature = EMU_FEATURE;\n  emu_state.kernel = emu_kernels;\n  emu_state.nkernels = %d;\n  return &emu_state;\n}\n",
           image, image, w->nkernels);
 }
 
