@@ -11,7 +11,7 @@
 
 Driver emu_driver = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static struct CUctx_st { Kind kind; } primary = {KIND_CONTEXT};
+static struct CUctx_st { int unused; } primary;
 enum { MAX_CONTEXTS = 64 };
 static _Thread_local struct ContextStack { CUcontext v[MAX_CONTEXTS]; int n; } contexts;
 
@@ -39,7 +39,48 @@ void driver_say(const char *fmt, ...) {
   va_end(ap);
 }
 
-_Bool is_kind(const void *handle, Kind kind) { return handle && *(const Kind *)handle == kind; }
+// ---- handles -----------------------------------------------------------------------------------------------------
+
+typedef struct Handle { const void *p; Kind kind; } Handle;
+static struct Handles { Handle *v; int n, room; } handles;       // under the driver's lock
+
+bool is_kind(const void *handle, Kind kind) {
+  for (int i = handles.n - 1; i >= 0; i--)
+    if (handles.v[i].p == handle) return handles.v[i].kind == kind;
+  return false;
+}
+
+bool handle_list(Kind kind, void *handle) {
+  if (handles.n == handles.room) {
+    int room = handles.room ? 2 * handles.room : 32;
+    Handle *v = realloc(handles.v, (size_t)room * sizeof *v);
+    if (!v) return false;
+    handles.v = v;
+    handles.room = room;
+  }
+  handles.v[handles.n++] = (Handle){handle, kind};
+  return true;
+}
+
+void handle_unlist(const void *handle) {
+  int i = handles.n - 1;
+  while (i >= 0 && handles.v[i].p != handle) i--;
+  if (i < 0) return;
+  memmove(&handles.v[i], &handles.v[i + 1], (size_t)(handles.n - i - 1) * sizeof *handles.v);
+  handles.n--;
+}
+
+void *handle_make(Kind kind, size_t bytes) {
+  void *p = calloc(1, bytes);
+  if (p && handle_list(kind, p)) return p;
+  free(p);
+  return NULL;
+}
+
+void handle_free(void *handle) {
+  handle_unlist(handle);
+  free(handle);
+}
 
 CUcontext driver_context(void) { return contexts.n ? contexts.v[contexts.n - 1] : NULL; }
 
@@ -257,7 +298,7 @@ CUresult cuCtxGetCurrent(CUcontext *c) {
 }
 
 static CUresult push_context(CUcontext c) {
-  if (c && !is_kind(c, KIND_CONTEXT)) return CUDA_ERROR_INVALID_CONTEXT;
+  if (c && c != &primary) return CUDA_ERROR_INVALID_CONTEXT;
   if (contexts.n == MAX_CONTEXTS) return CUDA_ERROR_UNKNOWN;
   contexts.v[contexts.n++] = c;
   return CUDA_SUCCESS;

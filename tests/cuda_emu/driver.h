@@ -24,17 +24,16 @@ typedef struct Driver {
 } Driver;
 extern Driver emu_driver;
 
-// A handle is a pointer to a structure that begins with its kind, so that a wrong one is noticed.
-typedef enum Kind { KIND_CONTEXT = 0x454d5501, KIND_MODULE, KIND_FUNCTION, KIND_STREAM, KIND_EVENT, KIND_GRAPH, KIND_EXEC } Kind;
+// Handles are pointers; those that are alive are listed, so that a wrong or old one is noticed.
+typedef enum Kind { KIND_MODULE, KIND_FUNCTION, KIND_STREAM, KIND_EVENT, KIND_GRAPH, KIND_EXEC } Kind;
 
 struct CUfunc_st {
-  Kind kind;
   struct CUmod_st *module;
   const EmuKernel *kernel;
   int max_dynamic;           // bytes that may be asked for
   bool large_clusters;
 };
-struct CUmod_st { Kind kind; EmuModule *module; struct CUfunc_st *function; int nfunctions; };
+struct CUmod_st { EmuModule *module; struct CUfunc_st *function; int nfunctions; };
 
 // ---- work in a stream: done at once, or kept while the stream is captured ----
 
@@ -52,10 +51,10 @@ typedef struct Work {
 } Work;
 
 typedef struct WorkList { Work *v; int n, room; } WorkList;
-struct CUstream_st { Kind kind; bool capturing; WorkList captured; };
-struct CUgraph_st { Kind kind; WorkList work; };
-struct CUgraphExec_st { Kind kind; WorkList work; };
-struct CUevent_st { Kind kind; bool timed, recorded; double ms; };
+struct CUstream_st { bool capturing; WorkList captured; };
+struct CUgraph_st { WorkList work; };
+struct CUgraphExec_st { WorkList work; };
+struct CUevent_st { bool timed, recorded; double ms; };
 
 // Does it, or records it; takes w's arg and values over.
 CUresult stream_do(CUstream s, Work w);
@@ -72,7 +71,11 @@ CUresult driver_leave(CUresult r);
 CUcontext driver_context(void);                  // the current one
 bool driver_capturing(void);                     // a stream is being captured: what is not work in a stream is not allowed
 void driver_capture(int change);
-_Bool is_kind(const void *handle, Kind kind);
+bool is_kind(const void *handle, Kind kind);
+void *handle_make(Kind kind, size_t bytes);      // zeroed; NULL: out of memory
+bool handle_list(Kind kind, void *handle);       // one within another's memory
+void handle_unlist(const void *handle);
+void handle_free(void *handle);
 void driver_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #define ENTER(needs_context) do { CUresult entered_ = driver_enter(needs_context); if (entered_) return entered_; } while (0)

@@ -56,22 +56,26 @@ static CUresult make_functions(struct CUmod_st *m) {
   if (!m->function) return CUDA_ERROR_OUT_OF_MEMORY;
   for (int i = 0; i < m->nfunctions; i++) {
     const EmuKernel *k = emu_module_kernel(m->module, i);
-    m->function[i] = (struct CUfunc_st){.kind = KIND_FUNCTION, .module = m, .kernel = k, .max_dynamic = (48 << 10) - (int)emu_shared_bytes(m->module, k)};
+    if (!handle_list(KIND_FUNCTION, &m->function[i])) return CUDA_ERROR_OUT_OF_MEMORY;
+    m->function[i] = (struct CUfunc_st){.module = m, .kernel = k, .max_dynamic = (48 << 10) - (int)emu_shared_bytes(m->module, k)};
   }
   return CUDA_SUCCESS;
 }
 
+static void unload(struct CUmod_st *m) {
+  for (int i = 0; m->function && i < m->nfunctions; i++) handle_unlist(&m->function[i]);
+  emu_module_free(m->module);
+  free(m->function);
+  handle_free(m);
+}
+
 static CUresult load(CUmodule *out, const void *image, EmuFault *f) {
-  struct CUmod_st *m = calloc(1, sizeof *m);
+  struct CUmod_st *m = handle_make(KIND_MODULE, sizeof *m);
   if (!m) return CUDA_ERROR_OUT_OF_MEMORY;
-  m->kind = KIND_MODULE;
   CUresult r = emu_elf_bytes(image) ? load_cubin(image, &m->module, f) : load_ptx(image, &m->module, f);
   if (!r) r = make_functions(m);
   if (!r) *out = m;
-  else {
-    emu_module_free(m->module);
-    free(m);
-  }
+  else unload(m);
   return r;
 }
 
@@ -99,10 +103,7 @@ CUresult cuModuleLoadData(CUmodule *m, const void *image) { return cuModuleLoadD
 CUresult cuModuleUnload(CUmodule m) {
   ENTER(true);
   if (!is_kind(m, KIND_MODULE)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
-  emu_module_free(m->module);
-  free(m->function);
-  m->kind = 0;
-  free(m);
+  unload(m);
   LEAVE(CUDA_SUCCESS);
 }
 

@@ -96,10 +96,8 @@ CUresult stream_do(CUstream s, Work w) {
 CUresult cuStreamCreate(CUstream *s, unsigned flags) {
   ENTER(true);
   if (!s || flags > 1) LEAVE(CUDA_ERROR_INVALID_VALUE);
-  *s = calloc(1, sizeof **s);
-  if (!*s) LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
-  (*s)->kind = KIND_STREAM;
-  LEAVE(CUDA_SUCCESS);
+  *s = handle_make(KIND_STREAM, sizeof **s);
+  LEAVE(*s ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 
 CUresult cuStreamDestroy_v2(CUstream s) {
@@ -107,8 +105,7 @@ CUresult cuStreamDestroy_v2(CUstream s) {
   if (!is_kind(s, KIND_STREAM)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
   if (s->capturing) driver_capture(-1);
   worklist_free(&s->captured);
-  s->kind = 0;
-  free(s);
+  handle_free(s);
   LEAVE(CUDA_SUCCESS);
 }
 
@@ -168,9 +165,9 @@ CUresult cuStreamEndCapture(CUstream s, CUgraph *g) {
   if (!s->capturing) LEAVE(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
   s->capturing = false;
   driver_capture(-1);
-  *g = calloc(1, sizeof **g);
+  *g = handle_make(KIND_GRAPH, sizeof **g);
   if (!*g) LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
-  **g = (struct CUgraph_st){KIND_GRAPH, s->captured};
+  (*g)->work = s->captured;
   s->captured = (WorkList){0};
   LEAVE(CUDA_SUCCESS);
 }
@@ -191,11 +188,10 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *x, CUgraph g, unsigned long lo
   (void)flags;
   if (!x) LEAVE(CUDA_ERROR_INVALID_VALUE);
   if (!is_kind(g, KIND_GRAPH)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
-  *x = calloc(1, sizeof **x);
-  if (*x) (*x)->kind = KIND_EXEC;
+  *x = handle_make(KIND_EXEC, sizeof **x);
   if (*x && copy_list(&g->work, &(*x)->work)) LEAVE(CUDA_SUCCESS);
   if (*x) worklist_free(&(*x)->work);
-  free(*x);
+  handle_free(*x);
   *x = NULL;
   LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
 }
@@ -216,8 +212,7 @@ CUresult cuGraphDestroy(CUgraph g) {
   ENTER(true);
   if (!is_kind(g, KIND_GRAPH)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
   worklist_free(&g->work);
-  g->kind = 0;
-  free(g);
+  handle_free(g);
   LEAVE(CUDA_SUCCESS);
 }
 
@@ -225,8 +220,7 @@ CUresult cuGraphExecDestroy(CUgraphExec x) {
   ENTER(true);
   if (!is_kind(x, KIND_EXEC)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
   worklist_free(&x->work);
-  x->kind = 0;
-  free(x);
+  handle_free(x);
   LEAVE(CUDA_SUCCESS);
 }
 
@@ -241,9 +235,9 @@ static double now_ms(void) {
 CUresult cuEventCreate(CUevent *e, unsigned flags) {
   ENTER(true);
   if (!e) LEAVE(CUDA_ERROR_INVALID_VALUE);
-  *e = calloc(1, sizeof **e);
+  *e = handle_make(KIND_EVENT, sizeof **e);
   if (!*e) LEAVE(CUDA_ERROR_OUT_OF_MEMORY);
-  **e = (struct CUevent_st){.kind = KIND_EVENT, .timed = !(flags & CU_EVENT_DISABLE_TIMING)};
+  **e = (struct CUevent_st){.timed = !(flags & CU_EVENT_DISABLE_TIMING)};
   LEAVE(CUDA_SUCCESS);
 }
 
@@ -285,7 +279,6 @@ CUresult cuEventElapsedTime_v2(float *ms, CUevent from, CUevent to) {
 CUresult cuEventDestroy_v2(CUevent e) {
   ENTER(true);
   if (!is_kind(e, KIND_EVENT)) LEAVE(CUDA_ERROR_INVALID_HANDLE);
-  e->kind = 0;
-  free(e);
+  handle_free(e);
   LEAVE(CUDA_SUCCESS);
 }
