@@ -205,6 +205,9 @@ NVRTC_EXPORT nvrtcResult nvrtcGetCUBIN(nvrtcProgram p, char *out);
 NVRTC_EXPORT nvrtcResult nvrtcGetPTXSize(nvrtcProgram p, size_t *n);
 NVRTC_EXPORT nvrtcResult nvrtcGetPTX(nvrtcProgram p, char *out);
 
+extern NVRTC_EXPORT const int plait_cuda_emu;
+const int plait_cuda_emu = EMU_ABI;      // tells that this is no NVRTC
+
 const char *nvrtcGetErrorString(nvrtcResult r) {
   static const char *const names[NVRTC_RESULTS] = {
     "NVRTC_SUCCESS", "NVRTC_ERROR_OUT_OF_MEMORY", "NVRTC_ERROR_PROGRAM_CREATION_FAILURE", "NVRTC_ERROR_INVALID_INPUT", "NVRTC_ERROR_INVALID_PROGRAM",

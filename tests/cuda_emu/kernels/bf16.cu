@@ -1,3 +1,4 @@
+// nvrtc: registers <= 32, shared <= 0
 // float to bfloat16 and back, eight elements a thread by 16-byte accesses, and the rest one by one.
 
 static __device__ unsigned bf16_from_f32(float x) {

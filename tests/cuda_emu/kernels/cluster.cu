@@ -1,3 +1,4 @@
+// nvrtc: registers <= 40, shared <= 16
 // What blocks do together, by the macros that have another body on the CPU (prelude.h).
 #ifndef PLAIT_EMU
 static __device__ __forceinline__ unsigned plait_cluster_rank(void) {

@@ -1,3 +1,4 @@
+// nvrtc: registers <= 40, shared <= 20
 // Sums split over blocks. The block that comes last adds the partial sums, in their order, whichever block it is.
 
 // Columns: blockIdx.x has 64 of them, blockIdx.y its share of the rows. count[gridDim.x] is zero before and after.

@@ -1,3 +1,4 @@
+// nvrtc: registers <= 32, shared <= 1024
 // Asynchronous copies, by the macros that have another body on the CPU (prelude.h).
 #ifndef PLAIT_EMU
 static __device__ __forceinline__ void plait_copy_async(void *to, const void *from, int n) {

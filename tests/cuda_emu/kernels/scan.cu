@@ -1,3 +1,4 @@
+// nvrtc: registers <= 32, shared <= 24
 // Prefix sums in one launch: a block takes the next tile of 128 elements, adds what the tiles before it have published,
 // and publishes its own. Tiles are handed out by a counter, so those before a tile have begun when it is taken.
 // state[tiles] is 0, then 1 when sum[tile] holds the tile's own sum, then 2 when through[tile] holds that of all up to it.

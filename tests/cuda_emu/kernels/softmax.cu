@@ -1,3 +1,4 @@
+// nvrtc: registers <= 40, shared <= 32
 // Softmax of rows: a block a row, and a warp a row.
 
 // m is a multiple of 4, of at most 4096; 256 threads.

@@ -1,3 +1,4 @@
+// nvrtc: registers <= 32, shared <= 4224
 // y[j, i] = x[i, j], tiles of 32 x 32 through shared memory whose rows are one longer than a bank row; 32 x 8 threads.
 extern "C" __global__ void __launch_bounds__(256) transpose(const float *__restrict__ x, float *__restrict__ y, int rows, int columns) {
   __shared__ float tile[32][33];
