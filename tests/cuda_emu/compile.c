@@ -105,18 +105,27 @@ static void *compile_file(const EmuCompile *c, int text, size_t *size, char **lo
   return NULL;
 }
 
+char *emu_c_text(const char *text, const char *file, const char *image, EmuFault *f) {
+  char *rewritten = emu_rewrite(text, file, image, f), *all = NULL;
+  if (!rewritten) return NULL;
+  if (asprintf(&all, "# 1 \"prelude\" 3\n%s\n%s", emu_prelude, rewritten) < 0) {
+    emu_fault(f, EMU_HOST, "out of memory");
+    all = NULL;
+  }
+  free(rewritten);
+  return all;
+}
+
 void *emu_compile(const EmuCompile *c, const char *text, size_t *size, char **log, EmuFault *f) {
   *f = (EmuFault){0};
   *log = NULL;
-  char *rewritten = emu_rewrite(text, c->file, "emu_image", f), *all = NULL;
-  if (!rewritten) return NULL;
-  int n = asprintf(&all, "# 1 \"prelude\" 3\n%s\n%s", emu_prelude, rewritten);
-  int fd = n < 0 ? -1 : proc_file("/tmp", all, (size_t)n);
+  char *all = emu_c_text(text, c->file, "emu_image", f);
+  if (!all) return NULL;
+  int fd = proc_file("/tmp", all, strlen(all));
   void *bytes = NULL;
   if (fd < 0) emu_fault(f, EMU_HOST, "no file for the text");
   else bytes = compile_file(c, fd, size, log, f);
   if (fd >= 0) close(fd);
-  if (n >= 0) free(all);
-  free(rewritten);
+  free(all);
   return bytes;
 }

@@ -45,6 +45,8 @@ const char *emu_fault_name(EmuFaultKind kind);
 // CUDA C as C: hides `extern "C"`, gives shared variables their section, and appends the table of kernels. The lines keep their
 // numbers. malloc'ed; NULL and *f for what is not understood. `image` names the function that returns the EmuImage.
 char *emu_rewrite(const char *text, const char *file, const char *image, EmuFault *f);
+// The same behind the prelude: a C file for any compiler. malloc'ed.
+char *emu_c_text(const char *text, const char *file, const char *image, EmuFault *f);
 
 typedef struct EmuCompile {
   const char *cc;            // absolute path of gcc or clang

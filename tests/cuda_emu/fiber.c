@@ -5,14 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBER_ASAN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FIBER_ASAN
-#endif
-#endif
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -39,7 +32,7 @@ bool fiber_stacks_make(FiberStacks *s, size_t n) {
 
 void fiber_stacks_free(FiberStacks *s) {
   if (!s->base) return;
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __asan_unpoison_memory_region(s->base, s->n * s->stride);      // what frames left poisoned may be mapped anew
 #endif
   munmap(s->base, s->n * s->stride);
@@ -148,7 +141,7 @@ static void switch_to(FiberContext *from, FiberContext *to) { emu_fiber_switch(f
 void fiber_start(Fiber *f, unsigned char *stack, void (*entry)(void *), void *arg) {
   f->stack = stack;
   f->fake = NULL;
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __asan_unpoison_memory_region(stack, FIBER_STACK);
 #endif
   place_canary(f);
@@ -156,34 +149,34 @@ void fiber_start(Fiber *f, unsigned char *stack, void (*entry)(void *), void *ar
 }
 
 void fiber_run(FiberHost *host, Fiber *f) {
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_start_switch_fiber(&host->fake, f->stack, FIBER_STACK);
 #endif
   switch_to(&host->context, &f->context);
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_finish_switch_fiber(host->fake, NULL, NULL);
 #endif
 }
 
 void fiber_entered(FiberHost *host) {
   (void)host;
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_finish_switch_fiber(NULL, &host->stack, &host->bytes);
 #endif
 }
 
 void fiber_yield(FiberHost *host, Fiber *f) {
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_start_switch_fiber(&f->fake, host->stack, host->bytes);
 #endif
   switch_to(&f->context, &host->context);
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_finish_switch_fiber(f->fake, &host->stack, &host->bytes);
 #endif
 }
 
 _Noreturn void fiber_leave(FiberHost *host, Fiber *f) {
-#ifdef FIBER_ASAN
+#ifdef EMU_ASAN
   __sanitizer_start_switch_fiber(NULL, host->stack, host->bytes);
 #endif
   switch_to(&f->context, &host->context);

@@ -7,7 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#if !defined(__x86_64__) && !defined(__aarch64__)
+// Built with the address sanitizer: it is told of stacks, and of what lies beside allocations.
+#if defined(__SANITIZE_ADDRESS__)
+#define EMU_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMU_ASAN
+#endif
+#endif
+
+#if !defined(__x86_64__) && !defined(__aarch64__) && !defined(FIBER_UCONTEXT)
 #define FIBER_UCONTEXT
 #endif
 #ifdef FIBER_UCONTEXT

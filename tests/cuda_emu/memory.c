@@ -11,6 +11,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifdef EMU_ASAN
+#include <sanitizer/asan_interface.h>
+#define POISON(p, n) __asan_poison_memory_region(p, n)
+#define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
+#define LOOKS_BESIDE __attribute__((no_sanitize("address")))
+#else
+#define POISON(p, n) ((void)(p), (void)(n))
+#define UNPOISON(p, n) ((void)(p), (void)(n))
+#define LOOKS_BESIDE
+#endif
+
 enum { ALIGNMENT = 256, BESIDE = 0xa5, FRESH = 0xff };
 
 static size_t page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
@@ -25,6 +36,7 @@ EmuDevice *emu_device_make(size_t memory, size_t shared_limit) {
 }
 
 static void unmap(Allocation *a) {
+  UNPOISON(a->map, a->map_bytes);
   munmap(a->map, a->map_bytes);
   if (a->shadow) munmap(a->shadow, a->bytes * sizeof(Shadow));
 }
@@ -94,6 +106,8 @@ static bool map_allocation(Allocation *a, size_t bytes, bool locked) {
   memset(low, BESIDE, (size_t)(a->base - low));
   memset(a->base, FRESH, bytes);
   memset(a->base + bytes, BESIDE, room - bytes);
+  POISON(low, (size_t)(a->base - low));
+  POISON(a->base + bytes, room - bytes);
   if (locked) mprotect(low, inner, PROT_NONE);
   return true;
 }
@@ -150,7 +164,7 @@ void emu_memory_unlock(EmuDevice *d) {
 
 // ---- soundness and shadows ---------------------------------------------------------------------------------------
 
-static bool all_beside(const unsigned char *p, size_t n) {
+LOOKS_BESIDE static bool all_beside(const unsigned char *p, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (p[i] != BESIDE) return false;
   return true;
