@@ -59,6 +59,15 @@ typedef struct EmuApi {
   void (*copy_async)(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *pc);
   void (*copy_commit)(void);
   void (*copy_wait)(const EmuSite *s, int pending);
+  // Bulk copies and the barriers in shared memory that count their bytes.
+  void (*mbarrier_init)(const EmuSite *s, void *bar, unsigned count);
+  void (*mbarrier_arrive)(const EmuSite *s, void *bar, unsigned expected_bytes);
+  void (*mbarrier_wait)(const EmuSite *s, void *bar, unsigned parity);
+  void (*bulk_load)(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *bar, void *pc);
+  void (*bulk_store)(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *pc);
+  void (*bulk_commit)(void);
+  void (*bulk_wait)(const EmuSite *s, int pending);
+  void (*proxy_fence)(void);
   // What lies there may differ from one order of threads to another.
   void (*any_order)(const volatile void *p, unsigned long bytes);
 } EmuApi;

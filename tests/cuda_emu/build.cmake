@@ -1,7 +1,7 @@
 # The emulator of GPU kernels and its stand-ins for the CUDA libraries. Included by cmake/tests.cmake.
 set(EMU ${PROJECT_SOURCE_DIR}/tests/cuda_emu)
 set(EMU_SOURCES
-  ${EMU}/atomic.c ${EMU}/check.c ${EMU}/cluster.c ${EMU}/compile.c ${EMU}/fiber.c ${EMU}/launch.c ${EMU}/meet.c
+  ${EMU}/atomic.c ${EMU}/bulk.c ${EMU}/check.c ${EMU}/cluster.c ${EMU}/compile.c ${EMU}/fiber.c ${EMU}/launch.c ${EMU}/meet.c
   ${EMU}/memory.c ${EMU}/module.c ${EMU}/rewrite.c ${EMU}/run.c)
 set_source_files_properties(${EMU}/compile.c PROPERTIES OBJECT_DEPENDS "${EMU}/abi.h;${EMU}/prelude.h")
 

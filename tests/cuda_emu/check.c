@@ -122,21 +122,23 @@ static uint32_t new_segment(Run *r, const Block *b) {
 static const Segment *segment(const Run *r, uint32_t s) { return &r->segment[s - r->begin_segment]; }
 
 void check_block_start(Run *r, Block *b) {
-  b->epoch = b->published = 0;
+  b->epoch = b->published = b->proxied = 0;
   b->known.n = 0;
   if (r->check) b->segment = b->first_segment = new_segment(r, b);
 }
 
 void check_barrier(Run *r, Block *b) {
   if (!r->check) return;
-  bool dirty = false;
+  bool dirty = false, shared_dirty = false;
   for (int i = 0; i < b->n; i++) {
     dirty |= b->thread[i].dirty;
+    shared_dirty |= b->thread[i].shared_dirty;
     known_join(&b->known, &b->thread[i].known);
     b->thread[i].known.n = 0;
   }
   b->epoch++;
   if (!dirty) b->published = b->epoch;
+  if (!shared_dirty) b->proxied = b->epoch;
   b->segment = new_segment(r, b);
 }
 
@@ -322,6 +324,7 @@ static void look_at_shared(Look *k) {
     if (reads && s->write.segment < o->first_segment) fail(k, EMU_UNINITIALISED, i, "this block has written nothing there");
     look_at_byte(k, i, s);
   }
+  if (k->flags & EMU_WRITE && !(k->me.flags & BY_COPY) && o == k->t->block) k->t->shared_dirty = true;
 }
 
 // A dependent launch may run while the launch before it does, until it waits.
@@ -401,14 +404,51 @@ void check_copy_started(Thread *t, void *to, size_t n, void *pc) {
   if (r->check) look(r, to, n, EMU_WRITE, BY_COPY, pc);
 }
 
-void check_copy_done(Thread *t, const Copy *c) {
+// The write counts as that of the thread that started the copy: now, when that thread has waited, else as of then.
+void check_copy_done(Thread *t, const Copy *c, bool now) {
   Run *r = run_now();
   Block *owner;
   if (!r->check) return;
   ptrdiff_t at = shared_offset(r, c->to, &owner);
-  for (unsigned i = 0; i < c->bytes; i++) owner->shadow[at + (ptrdiff_t)i].write.flags &= (uint16_t)~BY_COPY;
-  look(r, c->to, c->bytes, EMU_WRITE, 0, c->pc);
+  for (size_t i = 0; i < c->bytes; i++) {
+    Access *w = &owner->shadow[at + (ptrdiff_t)i].write;
+    w->flags &= (uint16_t)~BY_COPY;
+    if (!now) continue;
+    w->segment = t->block->segment;
+    w->stamp = t->clock[t->lane];
+  }
+}
+
+void check_written(Thread *t, const Copy *c) {
+  Run *r = run_now();
   (void)t;
+  if (r->check) look(r, c->to, c->bytes, EMU_WRITE, 0, c->pc);
+}
+
+void check_arrive(Thread *t, Known *k) {
+  if (!run_now()->check) return;
+  known_join(k, &t->known);
+  known_add(k, (KnownBlock){t->block->number, t->block->epoch, t->id});
+}
+
+void check_wait(Thread *t, const Known *k) {
+  if (run_now()->check) known_join(&t->known, k);
+}
+
+// A bulk store reads by another path than writes took.
+void check_proxied(Thread *t, const EmuSite *s, const void *from, size_t n) {
+  Run *r = run_now();
+  Block *owner;
+  char name[96];
+  if (!r->check) return;
+  ptrdiff_t at = shared_offset(r, from, &owner);
+  for (size_t i = 0; i < n; i++) {
+    const Access *w = &owner->shadow[at + (ptrdiff_t)i].write;
+    if (w->segment < owner->first_segment) continue;          // nobody wrote it: the read is reported
+    if (segment(r, w->segment)->epoch < t->block->proxied || (w->thread == t->id && !t->shared_dirty)) continue;
+    run_fail(EMU_RACE, "line %d: %s stores shared memory that was written by %s without PLAIT_PROXY_FENCE and a barrier", s->line, s->what,
+             index_name(r, owner->number, w->thread, name));
+  }
 }
 
 // Note [What a block knows]

@@ -75,17 +75,18 @@ void api_dependency_wait(void) { run_now()->now->waited = true; }
 // In forward order a copy is made when it is waited for, in other orders when it is started: a text that changes the source
 // too early, or reads the target too early, gets something else. Until it is waited for the target holds 0xff.
 
-static bool is_late(const Run *r) { return r->order.threads == EMU_FORWARD; }
+bool copies_are_late(const Run *r) { return r->order.threads == EMU_FORWARD; }
 
-static void push(Thread *t, Copy c) {
-  if (t->ncopies == t->copy_room) {
-    int room = t->copy_room ? 2 * t->copy_room : 8;
-    Copy *v = realloc(t->copy, (size_t)room * sizeof *v);
-    if (!v) run_fail(EMU_HOST, "out of memory");
-    t->copy = v;
-    t->copy_room = room;
+bool push_copy(Copy **v, int *n, int *room, Copy c) {
+  if (*n == *room) {
+    int more = *room ? 2 * *room : 8;
+    Copy *grown = realloc(*v, (size_t)more * sizeof **v);
+    if (!grown) return false;
+    *v = grown;
+    *room = more;
   }
-  t->copy[t->ncopies++] = c;
+  (*v)[(*n)++] = c;
+  return true;
 }
 
 void api_copy_async(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *pc) {
@@ -100,9 +101,9 @@ void api_copy_async(const EmuSite *s, void *to, const void *from, unsigned long 
   if (!memory_find(r->device, from)) run_fail(EMU_BOUNDS, "line %d: %s copies from what is not global memory", s->line, name);
   if (r->check) api_access(from, bytes, EMU_READ, pc);
   check_copy_started(t, to, bytes, pc);
-  if (is_late(r)) memset(to, 0xff, bytes);
+  if (copies_are_late(r)) memset(to, 0xff, bytes);
   else memcpy(to, from, bytes);
-  push(t, (Copy){to, from, (unsigned)bytes, t->group, pc});
+  if (!push_copy(&t->copy, &t->ncopies, &t->copy_room, (Copy){to, from, bytes, t->group, pc, t->id})) run_fail(EMU_HOST, "out of memory");
 }
 
 void api_copy_commit(void) { run_now()->now->group++; }
@@ -116,8 +117,8 @@ void api_copy_wait(const EmuSite *s, int pending) {
   for (int i = 0; i < t->ncopies; i++) {
     Copy c = t->copy[i];
     if (c.group < t->group - pending) {
-      if (is_late(r)) memcpy(c.to, c.from, c.bytes);
-      check_copy_done(t, &c);
+      if (copies_are_late(r)) memcpy(c.to, c.from, c.bytes);
+      check_copy_done(t, &c, true);
     } else {
       t->copy[kept++] = c;
     }

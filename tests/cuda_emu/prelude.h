@@ -13,6 +13,14 @@
 //   PLAIT_COPY_ASYNC(to, from, n)   cp.async of n = 4, 8 or 16 bytes from global memory to shared, both aligned to n
 //   PLAIT_COPY_COMMIT()             closes the group of copies that this thread has started
 //   PLAIT_COPY_WAIT(n)              until at most n groups of this thread are under way; others see it after a barrier
+//   PLAIT_MBARRIER_INIT(bar, n)     mbarrier.init for n arrivals; bar: an unsigned long long in shared memory
+//   PLAIT_MBARRIER_ARRIVE(bar, n)   mbarrier.arrive.expect_tx: one arrival, and n more bytes belong to this phase
+//   PLAIT_MBARRIER_WAIT(bar, p)     until the phase of parity p (0 first) is complete: all arrivals and all bytes
+//   PLAIT_BULK_LOAD(to, from, n, bar)   cp.async.bulk of n bytes from global memory to shared, counted by bar; n and both addresses are multiples of 16
+//   PLAIT_BULK_STORE(to, from, n)   cp.async.bulk of n bytes from shared memory to global; before it every thread that wrote them
+//                                   has called PLAIT_PROXY_FENCE() (fence.proxy.async), then a barrier
+//   PLAIT_BULK_COMMIT()             closes the group of bulk stores that this thread has started
+//   PLAIT_BULK_WAIT(n)              until at most n groups of this thread are under way, and their sources may change
 //   PLAIT_DEPENDENCY_WAIT()         griddepcontrol.wait; PLAIT_DEPENDENCY_TRIGGER(): griddepcontrol.launch_dependents
 //   PLAIT_ANY_ORDER(p, n)           the n bytes at p may differ when threads run in another order (which of two faults comes first)
 
@@ -29,6 +37,8 @@
 // No check of the compiler looks into these functions.
 #define EMU_PLAIN __attribute__((unused, no_sanitize("thread", "undefined")))
 #define EMU_FN static EMU_PLAIN
+// Functions whose caller is of interest.
+#define EMU_CALL static __attribute__((unused, noinline, no_sanitize("thread", "undefined")))
 #define EMU_HERE __builtin_return_address(0)
 
 static EmuImage emu_state;
@@ -94,6 +104,12 @@ EMU_FN void *emu_cluster_map(const EmuSite *s, const volatile void *p, unsigned 
 EMU_FN void emu_grid_sync(const EmuSite *s) { emu_state.api->grid_sync(s); }
 EMU_FN void emu_copy_commit(void) { emu_state.api->copy_commit(); }
 EMU_FN void emu_copy_wait(const EmuSite *s, int pending) { emu_state.api->copy_wait(s, pending); }
+EMU_FN void emu_mbarrier_init(const EmuSite *s, void *bar, unsigned n) { emu_state.api->mbarrier_init(s, bar, n); }
+EMU_FN void emu_mbarrier_arrive(const EmuSite *s, void *bar, unsigned n) { emu_state.api->mbarrier_arrive(s, bar, n); }
+EMU_FN void emu_mbarrier_wait(const EmuSite *s, void *bar, unsigned parity) { emu_state.api->mbarrier_wait(s, bar, parity); }
+EMU_FN void emu_bulk_commit(void) { emu_state.api->bulk_commit(); }
+EMU_FN void emu_bulk_wait(const EmuSite *s, int pending) { emu_state.api->bulk_wait(s, pending); }
+EMU_FN void emu_proxy_fence(void) { emu_state.api->proxy_fence(); }
 EMU_FN void emu_dependency_wait(void) { emu_state.api->dependency_wait(); }
 EMU_FN void emu_any_order(const volatile void *p, unsigned long n) { emu_state.api->any_order(p, n); }
 
@@ -202,7 +218,7 @@ EMU_FN void emu_look(const volatile void *p, unsigned long bytes, int flags, voi
 // The path that is not kept coherent: what this launch writes must not be read through it.
 #ifdef EMU_CHECKED
 #define __ldg(p) (emu_ldg(p, sizeof *(p)), *(p))
-static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) void emu_ldg(const void *p, unsigned long n) { emu_look(p, n, EMU_READ_ONLY_PATH, EMU_HERE); }
+EMU_CALL void emu_ldg(const void *p, unsigned long n) { emu_look(p, n, EMU_READ_ONLY_PATH, EMU_HERE); }
 #else
 #define __ldg(p) (*(p))
 #endif
@@ -216,12 +232,12 @@ static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) voi
 #define __stcs(p, v) ((void)(*(p) = (v)))
 #define __stwt(p, v) ((void)(*(p) = (v)))
 
-static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) void *emu_memcpy(void *to, const void *from, size_t n) {
+EMU_CALL void *emu_memcpy(void *to, const void *from, size_t n) {
   emu_look(from, n, EMU_READ, EMU_HERE);
   emu_look(to, n, EMU_WRITE, EMU_HERE);
   return __builtin_memmove(to, from, n);
 }
-static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) void *emu_memset(void *to, int v, size_t n) {
+EMU_CALL void *emu_memset(void *to, int v, size_t n) {
   emu_look(to, n, EMU_WRITE, EMU_HERE);
   return __builtin_memset(to, v, n);
 }
@@ -231,7 +247,7 @@ static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) voi
 
 // Integers only: a float has no row here, so its atomics do not compile.
 #define EMU_ATOMIC_FN(name, T) \
-  static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) T emu_atomic_##name(const EmuSite *s, EmuAtomic how, volatile T *p, T v, T compare) { \
+  EMU_CALL T emu_atomic_##name(const EmuSite *s, EmuAtomic how, volatile T *p, T v, T compare) { \
     return (T)emu_state.api->atomic(s, how, p, sizeof v, (unsigned long long)v, (unsigned long long)compare, EMU_HERE); \
   }
 EMU_ATOMIC_FN(ushort, unsigned short)
@@ -267,12 +283,24 @@ EMU_ATOMIC_FN(ullong, unsigned long long)
 #define PLAIT_COPY_ASYNC(to, from, n) emu_copy_async(EMU_SITE("PLAIT_COPY_ASYNC"), to, from, n)
 #define PLAIT_COPY_COMMIT() emu_copy_commit()
 #define PLAIT_COPY_WAIT(n) emu_copy_wait(EMU_SITE("PLAIT_COPY_WAIT"), n)
+#define PLAIT_MBARRIER_INIT(bar, n) emu_mbarrier_init(EMU_SITE("PLAIT_MBARRIER_INIT"), bar, n)
+#define PLAIT_MBARRIER_ARRIVE(bar, n) emu_mbarrier_arrive(EMU_SITE("PLAIT_MBARRIER_ARRIVE"), bar, n)
+#define PLAIT_MBARRIER_WAIT(bar, parity) emu_mbarrier_wait(EMU_SITE("PLAIT_MBARRIER_WAIT"), bar, parity)
+#define PLAIT_BULK_LOAD(to, from, n, bar) emu_bulk_load(EMU_SITE("PLAIT_BULK_LOAD"), to, from, n, bar)
+#define PLAIT_BULK_STORE(to, from, n) emu_bulk_store(EMU_SITE("PLAIT_BULK_STORE"), to, from, n)
+#define PLAIT_BULK_COMMIT() emu_bulk_commit()
+#define PLAIT_BULK_WAIT(n) emu_bulk_wait(EMU_SITE("PLAIT_BULK_WAIT"), n)
+#define PLAIT_PROXY_FENCE() emu_proxy_fence()
 #define PLAIT_DEPENDENCY_WAIT() emu_dependency_wait()
 #define PLAIT_DEPENDENCY_TRIGGER() ((void)0)
 #define PLAIT_ANY_ORDER(p, n) emu_any_order(p, n)
-static __attribute__((unused, noinline, no_sanitize("thread", "undefined"))) void emu_copy_async(const EmuSite *s, void *to, const void *from, unsigned long n) {
+EMU_CALL void emu_copy_async(const EmuSite *s, void *to, const void *from, unsigned long n) {
   emu_state.api->copy_async(s, to, from, n, EMU_HERE);
 }
+EMU_CALL void emu_bulk_load(const EmuSite *s, void *to, const void *from, unsigned long n, void *bar) {
+  emu_state.api->bulk_load(s, to, from, n, bar, EMU_HERE);
+}
+EMU_CALL void emu_bulk_store(const EmuSite *s, void *to, const void *from, unsigned long n) { emu_state.api->bulk_store(s, to, from, n, EMU_HERE); }
 
 // ---- mathematics -------------------------------------------------------------------------------------------------
 

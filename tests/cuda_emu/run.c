@@ -113,7 +113,8 @@ const EmuApi emu_api = {
   .vote = api_vote, .fold = api_fold, .activemask = api_activemask, .atomic = api_atomic, .fence = api_fence, .pause = api_pause,
   .stop = api_stop, .dynamic_shared = api_dynamic_shared, .cluster_rank = api_cluster_rank, .cluster_size = api_cluster_size,
   .cluster_sync = api_cluster_sync, .cluster_map = api_cluster_map, .grid_sync = api_grid_sync, .dependency_wait = api_dependency_wait,
-  .copy_async = api_copy_async, .copy_commit = api_copy_commit, .copy_wait = api_copy_wait, .any_order = api_any_order,
+  .mbarrier_init = api_mbarrier_init, .mbarrier_arrive = api_mbarrier_arrive, .mbarrier_wait = api_mbarrier_wait, .bulk_load = api_bulk_load,
+  .bulk_store = api_bulk_store, .bulk_commit = api_bulk_commit, .bulk_wait = api_bulk_wait, .proxy_fence = api_proxy_fence, .copy_async = api_copy_async, .copy_commit = api_copy_commit, .copy_wait = api_copy_wait, .any_order = api_any_order,
 };
 
 // ---- shared memory -----------------------------------------------------------------------------------------------
@@ -165,6 +166,8 @@ static void thread_main(void *arg) {
   run_kernel(r)->call(r->launch->arg);
   api_copy_commit();
   api_copy_wait(NULL, 0);
+  api_bulk_commit();
+  api_bulk_wait(NULL, 0);
   t->state = T_DONE;
   t->block->done++;
   r->progress = true;
@@ -177,11 +180,10 @@ static EmuDim dim_at(EmuDim size, uint32_t i) { return (EmuDim){i % size.x, i / 
 
 static void start_thread(Run *r, Block *b, int i, size_t stack) {
   Thread *t = &b->thread[i];
-  Copy *copy = t->copy;
-  int room = t->copy_room;
+  Copy *copy = t->copy, *store = t->store;
+  int room = t->copy_room, store_room = t->store_room;
   Known known = {t->known.v, 0, t->known.room};
-  memset(t, 0, sizeof *t);
-  *t = (Thread){.block = b, .id = i, .lane = i % EMU_WARP, .copy = copy, .copy_room = room, .known = known, .waited = !r->launch->dependent};
+  *t = (Thread){.block = b, .id = i, .lane = i % EMU_WARP, .copy = copy, .copy_room = room, .store = store, .store_room = store_room, .known = known, .waited = !r->launch->dependent};
   t->self = (EmuSelf){.thread = dim_at(r->launch->block, (uint32_t)i), .block = dim_at(r->launch->grid, b->number),
                       .block_dim = r->launch->block, .grid_dim = r->launch->grid, .own_bytes = ~0ul};
   t->clock[t->lane] = 1;
@@ -195,6 +197,7 @@ static void start_block(Run *r, Block *b, uint32_t number, size_t first_stack) {
   b->number = number;
   b->done = b->arrived = b->cluster_arrived = 0;
   b->started = false;
+  mbarrier_free(b);
   for (int w = 0; w * EMU_WARP < b->n; w++) {
     int lanes = b->n - w * EMU_WARP;
     b->warp[w] = (Warp){.alive = lanes >= EMU_WARP ? ~0u : (1u << lanes) - 1};
@@ -298,6 +301,8 @@ static bool all_done(const Run *r) {
 
 static void finish_block(Run *r, Block *b) {
   enter(r, b);
+  for (int i = 0; i < b->nmbarriers; i++)
+    if (b->mbarrier[i].ncopies) emu_fault(&r->fault, EMU_RACE, "block %u ends while bulk copies to its shared memory are under way", b->number);
   if (!gaps_sound(r, b)) emu_fault(&r->fault, EMU_BOUNDS, "shared memory beside or behind a block's variables was written");
 }
 
@@ -347,12 +352,14 @@ static bool make_block(Run *r, Block *b) {
 static void free_block(const Run *r, Block *b) {
   for (int i = 0; b->thread && i < b->n; i++) {
     free(b->thread[i].copy);
+    free(b->thread[i].store);
     free(b->thread[i].known.v);
   }
   free(b->thread);
   free(b->saved);
   free(b->shadow);
   free(b->known.v);
+  mbarrier_free(b);
   unmap_dynamic(b->dynamic, r->dynamic_room);
 }
 

@@ -15,4 +15,6 @@ void run_mark(Run *r, Thread *t, ThreadState state, const EmuSite *site);
 void run_yield(Run *r, Thread *t);
 // Called at each look for something that others write; lets them run now and then.
 void run_spin(Run *r, Thread *t, const EmuSite *site, bool at_once);
+// Whether asynchronous copies are made when they are waited for, or when they are started.
+bool copies_are_late(const Run *r);
 #endif

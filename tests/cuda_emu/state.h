@@ -81,7 +81,7 @@ const char *module_line(const EmuModule *m, uint32_t pc, char out[128]);
 typedef enum ThreadState { T_READY, T_BARRIER, T_WARP, T_CLUSTER, T_GRID, T_SPIN, T_DONE } ThreadState;
 typedef enum WarpOp { W_SYNC, W_SHUFFLE, W_VOTE, W_FOLD } WarpOp;
 
-typedef struct Copy { unsigned char *to; const unsigned char *from; unsigned bytes; int group; void *pc; } Copy;
+typedef struct Copy { unsigned char *to; const unsigned char *from; size_t bytes; int group; void *pc; int thread; } Copy;
 
 struct Thread {
   EmuSelf self;
@@ -100,7 +100,19 @@ struct Thread {
   bool waited;                               // for the launch before
   int spins;
   Copy *copy; int ncopies, copy_room, group; // asynchronous copies under way; the group being filled
+  Copy *store; int nstores, store_room, store_group;     // bulk stores, the same
+  bool shared_dirty;                         // it wrote shared memory since its last PLAIT_PROXY_FENCE
 };
+
+// A barrier in shared memory, and the bulk copies that it counts.
+typedef struct Mbarrier {
+  ptrdiff_t offset;
+  unsigned count, waiting;                   // arrivals of a phase; those that are missing
+  int64_t bytes;                             // expected and not yet there
+  unsigned phase;
+  Known known;                               // what those who arrived had done
+  Copy *copy; int ncopies, copy_room;
+} Mbarrier;
 
 typedef struct Warp { unsigned alive, arrived; } Warp;
 
@@ -115,7 +127,9 @@ struct Block {
   Shadow *shadow;                            // of static, then dynamic shared memory
   uint32_t first_segment, segment, epoch;
   uint32_t published;                        // accesses before this epoch are fenced
+  uint32_t proxied;                          // shared memory written before this epoch may be stored in bulk
   Known known;
+  Mbarrier *mbarrier; int nmbarriers, mbarrier_room;
   int cluster_arrived;                       // of the cluster that begins with this block
 };
 
@@ -173,6 +187,14 @@ void api_dependency_wait(void);
 void api_copy_async(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *pc);
 void api_copy_commit(void);
 void api_copy_wait(const EmuSite *s, int pending);
+void api_mbarrier_init(const EmuSite *s, void *bar, unsigned count);
+void api_mbarrier_arrive(const EmuSite *s, void *bar, unsigned expected_bytes);
+void api_mbarrier_wait(const EmuSite *s, void *bar, unsigned parity);
+void api_bulk_load(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *bar, void *pc);
+void api_bulk_store(const EmuSite *s, void *to, const void *from, unsigned long bytes, void *pc);
+void api_bulk_commit(void);
+void api_bulk_wait(const EmuSite *s, int pending);
+void api_proxy_fence(void);
 void api_any_order(const volatile void *p, unsigned long bytes);
 
 // Waking and diagnosis.
@@ -188,8 +210,13 @@ void check_cluster(Run *r, Block *b, int n);
 void check_grid(Run *r);
 void check_atomic(Thread *t, volatile void *p, int bytes, void *pc);
 void check_copy_started(Thread *t, void *to, size_t n, void *pc);
-void check_copy_done(Thread *t, const Copy *c);
-void check_dynamic_tail(Run *r, Block *b);     // that nothing lies behind what was asked for
+void check_copy_done(Thread *t, const Copy *c, bool now);  // into shared memory
+void check_written(Thread *t, const Copy *c);              // into global memory
+void check_arrive(Thread *t, Known *k);        // what t has done becomes known through k
+void check_wait(Thread *t, const Known *k);
+void check_proxied(Thread *t, const EmuSite *s, const void *from, size_t n);      // before a bulk store
+bool push_copy(Copy **v, int *n, int *room, Copy c);      // false: out of memory
+void mbarrier_free(Block *b);
 void check_free(Run *r);
 
 // Shared memory of a block by address: offset into Block.shadow, or -1. *owner: the block whose it is.

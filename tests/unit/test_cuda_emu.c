@@ -254,6 +254,19 @@ START_TEST(asynchronous_copies_arrive_when_they_are_waited_for) {
   lab_free(&l);
 } END_TEST
 
+START_TEST(bulk_copies_go_in_and_out_of_shared_memory) {
+  enum { SIZE = 256 * 7 + 100 };
+  Lab l = lab_of_file("bulk.cu", true);
+  float *in = numbers(SIZE, 11), out[SIZE];
+  int n = SIZE;
+  void *x = put(&l, in, sizeof out), *y = fresh(&l, sizeof out);
+  launch_well(&l, "bulk_double", (Shape){.grid = {3, 1, 1}, .block = {64, 1, 1}}, ARGS(&x, &y, &n));
+  get(&l, out, y, sizeof out);
+  for (size_t i = 0; i < SIZE; i++) ck_assert(out[i] == 2 * in[i]);
+  free(in);
+  lab_free(&l);
+} END_TEST
+
 START_TEST(a_launch_that_waits_for_the_one_before_is_right) {
   enum { N = 100 };
   Lab l = lab_of_file("copy.cu", true);
@@ -757,6 +770,45 @@ START_TEST(asynchronous_copies_must_be_waited_for) {
   finds("  __shared__ __align__(16) float s[260];\n  PLAIT_COPY_ASYNC(&s[4 * t + 1], x + 4 * t, 16);\n  PLAIT_COPY_WAIT(0);", true, (Shape){0}, EMU_MISALIGNED, "not aligned");
 } END_TEST
 
+#define BULK(end) \
+  "  __shared__ __align__(16) float s[64];\n  __shared__ __align__(8) unsigned long long bar;\n  if (t == 0) PLAIT_MBARRIER_INIT(&bar, 1u);\n  __syncthreads();\n" \
+  "  if (t == 0) {\n    PLAIT_MBARRIER_ARRIVE(&bar, 256u);\n    PLAIT_BULK_LOAD(s, x, 256u, &bar);\n  }\n" end
+
+START_TEST(bulk_loads_must_be_waited_for) {
+  finds_nothing(BULK("  PLAIT_MBARRIER_WAIT(&bar, 0u);\n  y[t] = s[63 - t];"), true, (Shape){0});
+  finds(BULK("  __syncthreads();\n  y[t] = s[63 - t];"), true, (Shape){0}, EMU_RACE, "has not been waited for");
+  finds(BULK("  __syncthreads();\n  y[t] = 0;"), true, (Shape){0}, EMU_RACE, "under way");
+  finds(BULK("  PLAIT_MBARRIER_WAIT(&bar, 1u);\n  y[t] = s[63 - t];"), true, (Shape){0}, EMU_RACE, "");      // that of the phase before: no wait
+  finds(BULK("  PLAIT_MBARRIER_WAIT(&bar, 0u);\n  PLAIT_MBARRIER_WAIT(&bar, 1u);"), true, (Shape){0}, EMU_STUCK, "PLAIT_MBARRIER_WAIT");
+  finds(BULK("  s[t] = 1;\n  PLAIT_MBARRIER_WAIT(&bar, 0u);"), true, (Shape){0}, EMU_RACE, "");
+} END_TEST
+
+START_TEST(bulk_copies_have_sizes_and_places) {
+  const char *text = "  __shared__ __align__(16) float s[64];\n  __shared__ __align__(8) unsigned long long bar;\n  if (t) return;\n  PLAIT_MBARRIER_INIT(&bar, 1u);\n  PLAIT_BULK_LOAD(%s, &bar);";
+  char it[400];
+  snprintf(it, sizeof it, text, "s, x, 24u");
+  finds(it, true, (Shape){0}, EMU_MISALIGNED, "multiples of 16");
+  snprintf(it, sizeof it, text, "s, x + 1, 32u");
+  finds(it, true, (Shape){0}, EMU_MISALIGNED, "multiples of 16");
+  snprintf(it, sizeof it, text, "s, x + 248, 64u");
+  finds(it, true, (Shape){0}, EMU_BOUNDS, "beyond an allocation");
+  snprintf(it, sizeof it, text, "s, x, 1024u");
+  finds(it, true, (Shape){0}, EMU_BOUNDS, "beyond the block's shared memory");
+  snprintf(it, sizeof it, text, "x, x, 32u");
+  finds(it, true, (Shape){0}, EMU_BOUNDS, "not in shared memory");
+  finds("  __shared__ __align__(8) unsigned long long bar;\n  PLAIT_MBARRIER_WAIT(&bar, 0u);", true, (Shape){0}, EMU_UNINITIALISED, "nobody has initialised");
+} END_TEST
+
+#define BULK_STORE(fence, after) \
+  "  __shared__ __align__(16) float s[64];\n  s[t] = x[t];\n" fence "  __syncthreads();\n  if (t == 0) {\n    PLAIT_BULK_STORE(y, s, 256u);\n    PLAIT_BULK_COMMIT();\n  }\n" after
+
+START_TEST(bulk_stores_need_fences_of_the_writers_and_an_end) {
+  finds_nothing(BULK_STORE("  PLAIT_PROXY_FENCE();\n", "  if (t == 0) PLAIT_BULK_WAIT(0);\n  __syncthreads();\n  s[t] = 0;"), true, (Shape){0});
+  finds(BULK_STORE("", "  if (t == 0) PLAIT_BULK_WAIT(0);"), true, (Shape){0}, EMU_RACE, "without PLAIT_PROXY_FENCE");
+  finds(BULK_STORE("  if (t < 40) PLAIT_PROXY_FENCE();\n", "  if (t == 0) PLAIT_BULK_WAIT(0);"), true, (Shape){0}, EMU_RACE, "without PLAIT_PROXY_FENCE");
+  finds(BULK_STORE("  PLAIT_PROXY_FENCE();\n", "  __syncthreads();\n  s[t] = 0;"), false, (Shape){0}, EMU_ORDER, "`y`");
+} END_TEST
+
 START_TEST(a_dependent_launch_must_wait_before_it_reads) {
   Lab l = broken_lab("  if (n != 3) PLAIT_DEPENDENCY_WAIT();\n  if (n == 1) y[i] = x[i];\n  else x[i] = y[i];", true);
   void *x = zeros(&l, N * 4), *y = fresh(&l, N * 4);
@@ -855,7 +907,7 @@ int main(void) {
   const TTest *tests[] = {
     block_softmax_is_right_in_all_orders, block_softmax_is_right_without_checks, warp_softmax_is_right_in_all_orders, blocks_run_on_several_host_threads,
     column_sums_merge_in_the_last_block_whichever_it_is, one_fence_behind_a_barrier_publishes_the_whole_block, transpose_goes_through_padded_shared_memory,
-    bf16_is_the_nearest_and_comes_back, a_cluster_shares_its_shared_memory, a_cooperative_grid_meets, asynchronous_copies_arrive_when_they_are_waited_for,
+    bf16_is_the_nearest_and_comes_back, a_cluster_shares_its_shared_memory, a_cooperative_grid_meets, asynchronous_copies_arrive_when_they_are_waited_for, bulk_copies_go_in_and_out_of_shared_memory,
     a_launch_that_waits_for_the_one_before_is_right, a_scan_looks_back_at_what_earlier_tiles_published, shuffles_read_the_lane_that_ptx_says,
     votes_and_reductions_count_the_lanes_of_the_mask, bit_operations_are_those_of_the_gpu, conversions_round_and_saturate, atomics_give_the_value_before,
     indices_cover_blocks_and_grids_of_three_dimensions, a_barrier_counts_and_combines, float_atomics_do_not_compile, unknown_functions_and_host_types_do_not_compile,
@@ -871,7 +923,8 @@ int main(void) {
     more_dynamic_shared_memory_than_asked_for_is_found, a_misaligned_vector_is_found, shared_floats_are_no_vectors_without_align, a_pointer_to_host_memory_is_found,
     freed_memory_is_no_memory, variables_of_other_threads_and_of_the_module_are_found, launches_that_no_gpu_makes_are_refused, launch_bounds_hold,
     waiting_for_what_never_comes_is_found, waiting_for_another_warp_ends_when_it_comes, remote_shared_memory_needs_barriers_of_the_cluster,
-    a_barrier_of_the_grid_needs_a_cooperative_launch, asynchronous_copies_must_be_waited_for, a_dependent_launch_must_wait_before_it_reads,
+    a_barrier_of_the_grid_needs_a_cooperative_launch, asynchronous_copies_must_be_waited_for, bulk_loads_must_be_waited_for,
+    bulk_copies_have_sizes_and_places, bulk_stores_need_fences_of_the_writers_and_an_end, a_dependent_launch_must_wait_before_it_reads,
     a_stack_that_is_too_small_is_found, traps_and_undefined_behaviour_are_found, after_a_fault_the_device_works_on, memory_ends_where_the_device_does,
     copies_stay_inside_an_allocation, orders_have_names, comments_strings_and_prototypes_do_not_confuse_the_reader,
   };
