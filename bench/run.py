@@ -20,7 +20,7 @@ PEERS = ["numpy", "jax", "numexpr", "onnx", "onnxruntime"]
 # Set before anything is loaded. Freed memory stays in the process: else each call that returns a fresh array of 128 MiB
 # pays page faults for it, which is a factor of 2 to 9. Threads of one contestant sleep soon after its calls.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(256 << 20),
-               "KMP_BLOCKTIME": "1", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+               "KMP_BLOCKTIME": "1", "GOMP_SPINCOUNT": "20000", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def options():

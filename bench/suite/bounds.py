@@ -4,7 +4,7 @@ A case's formula is written once, over an object m of operations (see ops.py). R
 element a value v and a bound e: whoever computes the formula in float32, in any order, with functions within 4 ulp,
 stays within 2 e of v. The rules are the usual ones of forward error analysis:
 
-    a + b        ea + eb                       + u |v|
+    a + b        ea + eb                       + u |v|         nothing where exact operands have an exact sum
     a * b        |a| eb + |b| ea + ea eb       + u |v| + TINY
     a / b        (ea + |v| eb) / (|b| - eb)    + 2 u |v| + TINY
     f(a)         |f'| ea, at the worst place   + 8 u |v| + TINY       f within 4 ulp, results below 2^-126 flushed
@@ -26,8 +26,8 @@ TINY = 2.0**-126
 class Bounded:
     __array_ufunc__ = None                                # so that NumPy leaves operators to this class
 
-    def __init__(self, v, e=0.0):
-        self.v, self.e = v, e
+    def __init__(self, v, e=0.0, rounded=False):
+        self.v, self.e, self.rounded = v, e, rounded      # rounded: v is of the element type already
 
     shape = property(lambda self: self.v.shape)
 
@@ -73,6 +73,8 @@ def lift(x):
 
 def added(a, b):
     v = a.v + b.v
+    if is_zero(a.e) and is_zero(b.e):
+        return Bounded(v, np.where(v == v.astype(np.float32), 0, U * np.abs(v)))
     return Bounded(v, a.e + b.e + U * np.abs(v))
 
 
@@ -215,7 +217,7 @@ class Bounds:
         if self.element == "f32":
             return a
         v, e = nearest_bf16(a.v), np.broadcast_to(a.e, a.v.shape)
-        return Bounded(v, np.maximum(nearest_bf16(a.v + e) - v, v - nearest_bf16(a.v - e)))
+        return Bounded(v, np.maximum(nearest_bf16(a.v + e) - v, v - nearest_bf16(a.v - e)), rounded=True)
 
     def uniform(self, seed, shape):
         rows = np.asarray(self.rows)[:, None]
@@ -259,8 +261,9 @@ STORE = {"f32": (U, 2.0**-126, np.inf), "bf16": (2.0**-8, 2.0**-126, np.inf), "f
 def stored(a, dtype):
     """Value and whole bound of a result stored as dtype: twice what the computation may be off, and the rounding."""
     relative, absolute, largest = STORE[dtype]
-    if is_zero(a.e) and dtype == "f32":
-        return a.v, np.zeros_like(a.v)
+    a = Bounded(np.asarray(a.v), a.e, a.rounded)
+    if a.rounded or is_zero(a.e) and dtype == "f32":
+        return a.v, a.e + np.zeros_like(a.v)
     v = np.clip(a.v, -largest, largest)
     e = 2 * np.broadcast_to(a.e, a.v.shape)
     return v, e + relative * (np.abs(v) + e) + absolute * (dtype in ("i8", "f8e4m3") or not is_zero(a.e))

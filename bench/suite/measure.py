@@ -20,6 +20,7 @@ class Timed:
     calls: list
     seconds: list = dataclasses.field(default_factory=list)
     repeat: int = 1
+    alone: bool = False           # by one thread
 
     def summary(self):
         s = self.seconds
@@ -50,9 +51,12 @@ class Turns:
         return once
 
     def fastest(self, ways, within=0.8):
-        """Those of some ways to do the same that are worth timing."""
-        once = [min(self.try_out(w), self.sample(w)) for w in ways]
-        return [w for w, t in zip(ways, once) if t * within <= min(once)]
+        """Those of some ways to do the same that are worth timing, of those of one thread and of the others apart."""
+        once = {w.name: min(self.try_out(w), self.sample(w)) for w in ways}
+
+        def least(w):
+            return min(once[v.name] for v in ways if v.alone == w.alone)
+        return [w for w in ways if once[w.name] * within <= least(w)]
 
     def samples(self, once, repeat):
         """In a round: as the budget allows, 1 to 20."""

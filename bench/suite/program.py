@@ -65,7 +65,7 @@ class Program:
     def bytes(self, dims):
         """Each element that is needed read once, each result written once."""
         total = 0
-        for t in self.params + self.results:
+        for t in self.tensor_params + self.results:
             part = eval(self.case.partly.get(t.name, "1"), {}, dims)
             total += math.prod(self.value(e, dims) for e in t.extents) * BYTES[t.dtype] * part
         return int(total)

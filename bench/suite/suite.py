@@ -115,7 +115,7 @@ class Suite:
         for way, name in enumerate(self.ceiling.names(kind)):
             for alone in (0, 1) if least < CEILING_SMALL and self.threads > 1 else (0,):
                 calls = [self.ceiling.call(kind, way, alone, a[0], a[-1]) for a in self.ceilings["arrays"]]
-                ways.append(Timed(f"{kind}: {name}{', one thread' if alone else ''}", calls))
+                ways.append(Timed(f"{kind}: {name}{', one thread' if alone else ''}", calls, alone=bool(alone)))
         return ways, floats * (4 if kind == "read" else 8)
 
     def timed(self, program, timed, about):
