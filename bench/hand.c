@@ -126,35 +126,48 @@ KERNEL(geglu) {
 KERNEL(bias_gelu_tanh) { BIAS(gelu_tanh) }
 KERNEL(bias_gelu_erf) { BIAS(gelu_erf) }
 
-// ---- Dropout: Philox-4x32-10 for sixteen counters at a time, four numbers each.
+// ---- Dropout: Philox-4x32-10 for eight counters at a time, one in each 64 bits; four numbers each.
 
-static inline void philox16(uint64_t counter, uint64_t seed, uint32_t w[4][LANES]) {
-  uint32_t c0[LANES], c1[LANES], c2[LANES] = {0}, c3[LANES] = {0}, k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-  for (int l = 0; l < LANES; l++) c0[l] = (uint32_t)(counter + (uint64_t)l), c1[l] = (uint32_t)((counter + (uint64_t)l) >> 32);
-  for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
-    for (int l = 0; l < LANES; l++) {
-      uint64_t a = (uint64_t)c0[l] * 0xD2511F53u, b = (uint64_t)c2[l] * 0xCD9E8D57u;
-      c0[l] = (uint32_t)(b >> 32) ^ c1[l] ^ k0, c1[l] = (uint32_t)b;
-      c2[l] = (uint32_t)(a >> 32) ^ c3[l] ^ k1, c3[l] = (uint32_t)a;
-    }
-  memcpy(w[0], c0, sizeof c0), memcpy(w[1], c1, sizeof c1), memcpy(w[2], c2, sizeof c2), memcpy(w[3], c3, sizeof c3);
+typedef uint64_t W __attribute__((vector_size(64)));
+
+static inline W times32(W a, uint32_t k) {
+#if defined(__AVX512F__)
+  return (W)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(k));
+#else
+  return (a & 0xffffffffu) * k;
+#endif
 }
 
-// in: x, r; out[1] carries p and the seed's bits (p is a float, the seed an integer below 2^24 as a float).
+// Words 0 to 31 that follow 4 * counter, in order.
+static inline void philox8(uint64_t counter, uint64_t seed, I w[2]) {
+  const W low = (W){} + 0xffffffffu, at = (W){0, 1, 2, 3, 4, 5, 6, 7} + counter;
+  W c0 = at & low, c1 = at >> 32, c2 = {0}, c3 = {0};
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+    W a = times32(c0, 0xD2511F53u), b = times32(c2, 0xCD9E8D57u);
+    c0 = (b >> 32) ^ c1 ^ k0, c1 = b & low;
+    c2 = (a >> 32) ^ c3 ^ k1, c3 = a & low;
+  }
+  W first = c0 | c1 << 32, second = c2 | c3 << 32;
+  w[0] = (I)__builtin_shuffle(first, second, (W){0, 8, 1, 9, 2, 10, 3, 11});
+  w[1] = (I)__builtin_shuffle(first, second, (W){4, 12, 5, 13, 6, 14, 7, 15});
+}
+
+// in[2]: p and the seed, an integer below 2^24, as floats.
 KERNEL(dropout_residual) {
   const int64_t n = dims[0] * dims[1];
   const float *x = in[0], *res = in[1], p = in[2][0], keep = 1.0f / (1.0f - p);
-  const uint32_t limit = (uint32_t)ceilf(p * 16777216.0f);
+  const int32_t limit = (int32_t)ceilf(p * 16777216.0f);
   const uint64_t seed = (uint64_t)in[2][1];
   float *y = out[0];
-  PARALLEL(n) for (int64_t b = 0; b < n; b += 4 * LANES) {
-    uint32_t w[4][LANES];
-    float mask[4 * LANES];
-    philox16((uint64_t)b / 4, seed, w);
-    for (int l = 0; l < LANES; l++)
-      for (int k = 0; k < 4; k++) mask[4 * l + k] = (w[k][l] >> 8) < limit ? 0.0f : keep;
-    for (int64_t i = 0; i < 4 * LANES && b + i < n; i += LANES)
-      put(y + b + i, load(res + b + i) + load(x + b + i) * load(mask + i), nt);
+  PARALLEL(n) for (int64_t b = 0; b < n; b += 2 * LANES) {
+    I w[2];
+    philox8((uint64_t)b / 4, seed, w);
+    for (int k = 0; k < 2 && b + k * LANES < n; k++) {
+      const int64_t i = b + k * LANES;
+      I number = (I)((w[k] >> 8) & 0xffffff);
+      put(y + i, load(res + i) + choose(number < limit, all(0), load(x + i) * keep), nt);
+    }
   }
   fence();
 }

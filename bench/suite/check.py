@@ -10,6 +10,11 @@ from . import bounds, data
 SAMPLE = 1 << 21                  # elements of the largest tensor that are compared at full size
 
 
+# Libraries may use forms that are worse than the formula where results are small beside their terms (torch folds a batch
+# norm's mean into one offset): they are held to a multiple of the bound, or to this part of the largest value.
+LIBRARY_TIMES, LIBRARY_PART = 4, 2.0**-20
+
+
 class Wrong(Exception):
     pass
 
@@ -51,7 +56,7 @@ class Checker:
             found = found if isinstance(found, tuple) else (found,)
             return [bounds.stored(v, t.dtype) for v, t in zip(found, p.results)]
 
-    def compare(self, results):
+    def compare(self, results, strict=True):
         """The largest error as a fraction of its bound, and the largest bound beside the largest value."""
         self.expected = self.expected or self.reference()
         worst = loosest = 0.0
@@ -61,9 +66,12 @@ class Checker:
             if tensor.dtype in ("f32", "bf16") and np.isnan(decoded_flat(got, tensor.dtype)).any():
                 raise Wrong(f"{tensor.name} has NaN or was not written everywhere")
             error = np.abs(data.decoded(self.part(got, tensor), tensor.dtype) - value)
-            if not (error <= bound).all():
-                at = np.unravel_index(np.argmax(np.nan_to_num(error - bound, nan=np.inf)), error.shape)
-                raise Wrong(f"{tensor.name}{list(map(int, at))} is off by {error[at]:.3g}, bound {bound[at]:.3g}, value {value[at]:.6g}")
+            allowed = bound
+            if not (strict or self.case.exact):
+                allowed = np.maximum(LIBRARY_TIMES * bound, LIBRARY_PART * np.max(np.abs(value), initial=0) * (tensor.dtype == "f32"))
+            if not (error <= allowed).all():
+                at = np.unravel_index(np.argmax(np.nan_to_num(error - allowed, nan=np.inf)), error.shape)
+                raise Wrong(f"{tensor.name}{list(map(int, at))} is off by {error[at]:.3g}, allowed {allowed[at]:.3g}, value {value[at]:.6g}")
             worst = max(worst, float(np.max(error / np.maximum(bound, 1e-300), initial=0)))
             loosest = max(loosest, float(np.max(bound, initial=0) / max(1e-30, np.max(np.abs(value), initial=0))))
         return worst, loosest

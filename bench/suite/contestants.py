@@ -4,6 +4,7 @@
     run = contestant.ready(program, inputs, outputs)      raises Unsupported where it has no operator
     run.calls[s]()                         once on the inputs' set s, and back when it is done
     run.results()                          what calls[0] left, as NumPy arrays in the types of the program
+    contestant.strict                      results must be within Plait's bounds; libraries have their own (check.py)
 
 All have the same number of threads, data where the others have them, and results in memory made before where their
 interface takes it. 16-bit inputs are widened, computed in float32 and rounded once, as in Plait.
@@ -38,7 +39,7 @@ def as_tuple(found):
 
 
 class Plait:
-    name = "plait"
+    name, strict = "plait", True
 
     def __init__(self, threads, compiler="auto", library=None, march=None, dims=True):
         lib = plait.Library(library)
@@ -71,7 +72,7 @@ class Plait:
 class HandWritten:
     """bench/hand.c, of which the faster of two kinds of stores counts."""
 
-    name = "hand"
+    name, strict = "hand", True
 
     def __init__(self, threads):
         self.hand = native.Hand(threads)
@@ -113,7 +114,7 @@ def quickest(calls):
 
 
 class Numpy:
-    name = "numpy"
+    name, strict = "numpy", False
 
     def __init__(self, threads):
         self.version, self.ops = np.__version__, NumpyOps()
@@ -135,6 +136,7 @@ def bind(f, s):
 def store(v, dtype):
     """A float32 result in the type of the program's."""
     v = np.asarray(v)
+    v = v if v.flags.c_contiguous else v.copy("C")        # a view is no result
     if dtype == "bf16":
         return data.to_bf16(v)
     if dtype == "f8e4m3":
@@ -146,7 +148,7 @@ def store(v, dtype):
 
 
 class Numexpr:
-    name = "numexpr"
+    name, strict = "numexpr", False
 
     # Case: what a user of numexpr writes, the elementwise parts fused, reductions by NumPy. Results go to o.
     FORMS = {
@@ -211,7 +213,7 @@ def adamw(e, o, a):
 
 
 class Jax:
-    name = "jax"
+    name, strict = "jax", False
 
     def __init__(self, threads):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -255,7 +257,7 @@ class Jax:
 
 
 class OnnxRuntime:
-    name = "onnxruntime"
+    name, strict = "onnxruntime", False
 
     def __init__(self, threads):
         import onnx

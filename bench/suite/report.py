@@ -32,20 +32,25 @@ def summary(who):
         return None
     best = min(others, key=others.get)
     libraries = [t for n, t in others.items() if n != "hand"]
-    return {"plait": plait["median"], "best_peer": best, "ratio": round(others[best] / plait["median"], 3),
-            "ratio_library": round(min(libraries) / plait["median"], 3) if libraries else None,
+    return {"plait": plait["median"], "best_peer": best, "ratio": digits(others[best] / plait["median"]),
+            "ratio_library": digits(min(libraries) / plait["median"]) if libraries else None,
             "fraction": plait["fraction"],
-            "ratios": {n: round(t / plait["median"], 3) for n, t in others.items()}}
+            "ratios": {n: digits(t / plait["median"]) for n, t in others.items()}}
+
+
+def digits(x):
+    """Four significant digits."""
+    return float(f"{x:.4g}")
 
 
 def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
-def bar(name, asks, value, missed=()):
+def bar(name, asks, value, missed=(), **more):
     met = None if value is None else value >= asks and not missed
-    return {"kind": "bar", "bar": name, "asks": asks, "value": None if value is None else round(value, 3), "met": met,
-            "missed": list(missed)}
+    return {"kind": "bar", "bar": name, "asks": asks, "value": None if value is None else digits(value), "met": met,
+            "missed": list(missed), **more}
 
 
 def label(k):
@@ -78,20 +83,23 @@ def ahead(found):
         for peer in PEERS:
             ratios = [s["ratios"][peer] for s in group.values() if peer in s["ratios"]]
             if ratios:
-                yield {"kind": "mean", "from": name, "peer": peer, "cases": len(ratios), "geometric_mean": round(geometric_mean(ratios), 3)}
+                yield {"kind": "mean", "from": name, "peer": peer, "cases": len(ratios), "geometric_mean": digits(geometric_mean(ratios))}
 
 
 def flatness(found):
-    """Time per byte over a sweep: the best beside the worst."""
+    """Time per byte over a sweep, the best beside the worst; `steady`: the same of the fraction of the ceiling, which does not
+    see what else the machine was doing."""
     sweeps = {}
     for k, w in found.items():
         if ":" in k[1] and "plait" in w:
-            sweeps.setdefault((k[0], k[1].split(":")[0], k[2]), {})[k[1]] = w["plait"]["median"] / w["plait"]["least_bytes"]
-    for (case, sweep, dtype), cost in sorted(sweeps.items()):
+            sweeps.setdefault((k[0], k[1].split(":")[0], k[2]), {})[k[1]] = w["plait"]
+    for (case, sweep, dtype), lines in sorted(sweeps.items()):
         asks = {"bytes": 1 / 1.15, "rows": 1 / 1.5}[sweep]
-        best = min(cost.values())
+        cost = {at: p["median"] / p["least_bytes"] for at, p in lines.items()}
+        fraction, best = [p["fraction"] for p in lines.values()], min(cost.values())
         slow = [f"{at}: {c / best:.2f} times the best" for at, c in cost.items() if best / c < asks]
-        yield bar(f"{case} {dtype}: flat over {sweep}, best beside worst", round(asks, 3), best / max(cost.values()), slow)
+        yield bar(f"{case} {dtype}: flat over {sweep}, best beside worst", digits(asks), best / max(cost.values()), slow,
+                  steady=digits(min(fraction) / max(fraction)))
 
 
 def bars(lines, table):

@@ -76,7 +76,7 @@ def outs(torch):
 
 
 class Torch:
-    name, compiled = "torch", False
+    name, strict, compiled = "torch", False, False
 
     def __init__(self, threads):
         import torch
@@ -134,7 +134,7 @@ class Torch:
 
 
 class TorchCompile(Torch):
-    name, compiled = "torch.compile", True
+    name, strict, compiled = "torch.compile", False, True
 
     def __init__(self, threads):
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
