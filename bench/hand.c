@@ -23,19 +23,51 @@ void set_threads(int n) { omp_set_num_threads(n); }
 
 // Within 1 ulp; 0 below -87.3, infinity above 88.7.
 static inline V vexp(V x) {
+#if defined(__AVX512F__)
+  V n = (V)_mm512_roundscale_ps((__m512)(x * 1.442695041f), 8);
+#else
   const V magic = all(12582912.0f);
   V n = x * 1.442695041f + magic - magic;
   n = smaller(larger(n, all(-127)), all(128));
+#endif
   V r = x - n * 0.693359375f + n * 2.12194440e-4f;
   V p = 0.001375135639f + (V){};
   p = p * r + 0.008368930514f;
   p = p * r + 0.04166953534f;
   p = p * r + 0.1666651834f;
   p = p * r + 0.4999998858f;
-  p = p * r * r + r + 1.0f;
+  p = p * (r * r) + (r + 1.0f);
+#if defined(__AVX512F__)
+  return (V)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
   I half = __builtin_convertvector(n, I) >> 1, rest = __builtin_convertvector(n, I) - half;
   V y = p * bits((half + 127) << 23) * bits((rest + 127) << 23);
   return choose(x < -87.3f, all(0), y);
+#endif
+}
+
+// Quotient and root by the estimate of 14 bits and a Newton step: within 2 ulp where nothing leaves the normal range, and
+// faster than the instructions, which take 16 to 20 cycles for a vector on Intel's cores.
+static inline V quotient(V a, V b) {
+#if defined(__AVX512F__)
+  V r = (V)_mm512_rcp14_ps((__m512)b);
+  r = r * (2.0f - b * r);
+  V q = a * r;
+  return q + r * (a - b * q);
+#else
+  return a / b;
+#endif
+}
+
+static inline V root(V x) {
+#if defined(__AVX512F__)
+  V r = (V)_mm512_rsqrt14_ps((__m512)x);
+  V s = x * r, h = 0.5f * r;
+  return s + h * (x - s * s);
+#else
+  for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
 }
 
 // Absolute error below 1e-7.
@@ -52,32 +84,31 @@ static inline V verf(V x) {
   q = q * s + 0.115361265427f;
   q = q * s + 0.511290384377f;
   q = q * s + 1.0f;
-  return x * p / q;
+  return quotient(x * p, q);
 }
 
 static inline V gelu_erf(V x) { return 0.5f * x * (1.0f + verf(x * 0.70710678f)); }
-static inline V gelu_tanh(V x) { return x / (1.0f + vexp(-1.5957691216f * (x + 0.044715f * x * x * x))); }
-static inline V silu(V x) { return x / (1.0f + vexp(-x)); }
-
-static inline V vsqrt(V x) {
-#if defined(__AVX512F__)
-  return (V)_mm512_sqrt_ps((__m512)x);
-#else
-  for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
-  return x;
-#endif
-}
+static inline V gelu_tanh(V x) { return quotient(x, 1.0f + vexp(smaller(-1.5957691216f * (x + 0.044715f * x * x * x), all(80)))); }
+static inline V silu(V x) { return quotient(x, 1.0f + vexp(smaller(-x, all(80)))); }
 
 static inline void put(float *p, V v, int nt) {
   if (nt) stream(p, v);
   else store(p, v);
 }
 
-// ---- Elementwise: one loop, told apart by its body; `nt` is taken out of it.
+// ---- Elementwise: one loop, told apart by its body. With streaming stores four pages at once: as many streams as the
+// memory keeps open, which is half as fast again as one on some machines.
 
+#define PAGE 1024
 #define ELEMENTWISE(n, body)                                                                                         \
   if (nt) {                                                                                                          \
-    PARALLEL(n) for (int64_t i = 0; i < n; i += LANES) { V y; body; stream(out[0] + i, y); }                         \
+    PARALLEL(n) for (int64_t block = 0; block < n; block += 4 * PAGE) {                                              \
+      if (block + 4 * PAGE <= n)                                                                                     \
+        for (int64_t at = block; at < block + PAGE; at += LANES)                                                     \
+          for (int64_t i = at; i < at + 4 * PAGE; i += PAGE) { V y; body; stream(out[0] + i, y); }                   \
+      else                                                                                                           \
+        for (int64_t i = block; i < n; i += LANES) { V y; body; stream(out[0] + i, y); }                             \
+    }                                                                                                                \
     fence();                                                                                                         \
   } else {                                                                                                           \
     PARALLEL(n) for (int64_t i = 0; i < n; i += LANES) { V y; body; store(out[0] + i, y); }                          \
@@ -86,9 +117,9 @@ static inline void put(float *p, V v, int nt) {
 KERNEL(chain20) {
   const int64_t n = dims[0];
   const float *x = in[0];
-  ELEMENTWISE(n, V v = load(x + i); V a5 = vsqrt(magnitude(v * 1.1f + 0.3f) + 0.5f); V a7 = a5 * 0.7f - 0.2f;
-              V a13 = smaller(larger(v / (a7 * a7 + 1.0f) * 0.5f, all(-4)), all(4)); V a16 = (a13 + a5) * a13 - 0.25f;
-              y = a16 / (magnitude(a16) + 2.0f) * 1.5f)
+  ELEMENTWISE(n, V v = load(x + i); V a5 = root(magnitude(v * 1.1f + 0.3f) + 0.5f); V a7 = a5 * 0.7f - 0.2f;
+              V a13 = smaller(larger(quotient(v, a7 * a7 + 1.0f) * 0.5f, all(-4)), all(4)); V a16 = (a13 + a5) * a13 - 0.25f;
+              y = quotient(a16, magnitude(a16) + 2.0f) * 1.5f)
 }
 
 KERNEL(square_difference) {
@@ -351,50 +382,68 @@ KERNEL(argmax) {
        ix[r] = (int32_t)where; out[1][r] = m;)
 }
 
-// ---- Transpose: 16 by 16 in registers, tiles of 64 columns so that a line of the output is written whole.
+// ---- Transpose: 16 by 16 in registers, by tiles that read long stretches and fetch the tile behind them.
 
-static inline void transpose16(V v[16]) {
-  for (int step = 1; step < 16; step *= 2) {
-    V t[16];
-    for (int i = 0; i < 16; i += 2 * step)
-      for (int k = 0; k < step; k++) {
-        V a = v[i + k], b = v[i + k + step];
-        I low, high;
-        for (int l = 0; l < 16; l++) low[l] = (l & step) ? 16 + (l - step) : l, high[l] = (l & step) ? 16 + l : l + step;
-        t[i + k] = __builtin_shuffle(a, b, low);
-        t[i + k + step] = __builtin_shuffle(a, b, high);
+static const I low[4] = {
+    {0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30},
+    {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29},
+    {0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27},
+    {0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}};
+static const I high[4] = {
+    {1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31},
+    {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31},
+    {4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31},
+    {8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}};
+
+// Four steps: pairs of rows a step apart exchange what lies off the diagonal.
+static inline __attribute__((always_inline)) void transpose16(V v[16]) {
+#pragma GCC unroll 4
+  for (int s = 0; s < 4; s++)
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+      if (!(i & 1 << s)) {
+        V a = v[i], b = v[i + (1 << s)];
+        v[i] = __builtin_shuffle(a, b, low[s]);
+        v[i + (1 << s)] = __builtin_shuffle(a, b, high[s]);
       }
-    memcpy(v, t, sizeof t);
-  }
 }
 
-// x[D, N] to y[N, D]; N a multiple of 16.
+// Rows j to j + 15 of x[D, N], columns i to i + 15, go to rows i to i + 15 of y[N, D].
+static inline void transpose_tile(const float *x, const float *b, float *y, int64_t n, int64_t d, int nt) {
+  V v[16];
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; k++) v[k] = load(x + k * n);
+  transpose16(v);
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; k++) put(y + k * d, gelu_erf(v[k] + load(b)), nt);
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 KERNEL(transpose_bias_gelu) {
-  const int64_t d = dims[0], n = dims[1];
+  const int64_t d = dims[0], n = dims[1], wide = n >= 4096 ? 512 : 64;      // columns of x that are read together
   const float *x = in[0], *b = in[1];
-  float *y = out[0];
-  PARALLEL(n * d) for (int64_t i = 0; i < n; i += 16)
-    for (int64_t j = 0; j < d; j += 16) {
-      V v[16];
-      for (int k = 0; k < 16; k++) {
-        v[k] = load(x + (j + k) * n + i);
-        fetch(x + (j + k) * n + i, 16);
-      }
-      transpose16(v);
-      for (int k = 0; k < 16; k++) put(y + (i + k) * d + j, gelu_erf(v[k] + load(b + j)), nt);
+  PARALLEL(n * d) for (int64_t i = 0; i < n; i += wide)
+    for (int64_t j = 0; j < d; j += 32) {
+      for (int64_t k = j + 32; k < least(j + 64, d); k++)
+        for (int64_t c = 0; c < wide; c += LANES) fetch(x + k * n + i, c);
+      for (int64_t c = i; c < least(i + wide, n); c += 16)
+        for (int64_t k = j; k < least(j + 32, d); k += 16) transpose_tile(x + k * n + c, b + k, out[0] + c * d + k, n, d, nt);
     }
   fence();
 }
 
 // ---- Scan: a prefix sum inside each vector by shifted additions, the total carried on.
 
+static const I behind[4] = {
+    {16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14},
+    {16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13},
+    {16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+    {16, 16, 16, 16, 16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7}};
+
 static inline V prefix(V v) {
-  const V zero = {0};
-  for (int step = 1; step < LANES; step *= 2) {
-    I from;
-    for (int l = 0; l < LANES; l++) from[l] = l < step ? 16 : l - step;
-    v += __builtin_shuffle(v, zero, from);
-  }
+#pragma GCC unroll 4
+  for (int s = 0; s < 4; s++) v += __builtin_shuffle(v, (V){0}, behind[s]);
   return v;
 }
 

@@ -17,8 +17,13 @@ static inline void store(float *p, V v) { *(Unaligned *)p = v; }
 static inline V all(float a) { return (V){} + a; }
 static inline V bits(I i) { return (V)i; }
 static inline V choose(I c, V a, V b) { return bits((c & (I)a) | (~c & (I)b)); }
+#if defined(__AVX512F__)
+static inline V larger(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline V smaller(V a, V b) { return (V)_mm512_min_ps((__m512)a, (__m512)b); }
+#else
 static inline V larger(V a, V b) { return choose(a > b, a, b); }
 static inline V smaller(V a, V b) { return choose(a < b, a, b); }
+#endif
 static inline V magnitude(V a) { return bits((I)a & 0x7fffffff); }
 
 // Past the caches; p is aligned to 64 bytes. fence() before another thread looks.
