@@ -39,6 +39,7 @@ def options():
     p.add_argument("--check-only", action="store_true", help="compare results, take no times; sizes odd and cache unless told")
     p.add_argument("--list", action="store_true", help="print the cases")
     p.add_argument("--table", metavar="FILE", action="append", help="print Markdown tables of these lines")
+    p.add_argument("--into", metavar="PAGE", help="with --table: put them into this page, between its marks")
     p.add_argument("--setup", action="store_true", help=f"install {', '.join(PEERS)} in build/bench-venv")
     p.add_argument("--library", metavar="PATH", help="libplait.so (build/libplait.so)")
     p.add_argument("--compiler", choices=["auto", "clang", "cc"], default="auto", help="that makes Plait's kernels")
@@ -66,15 +67,23 @@ def again(opt):
     os.execve(python, [python, *sys.argv], env)
 
 
+def show(opt):
+    from suite import cases, report
+    text = cases.listing() if opt.list else report.markdown([line for f in opt.table for line in report.load(f)], cases.CASES)
+    if opt.into:
+        report.insert(opt.into, text)
+    else:
+        print(text)
+    return 0
+
+
 def main():
     opt = options()
     if opt.setup:
         return setup()
     sys.path.insert(0, str(HERE))
     if opt.table or opt.list:
-        from suite import cases, report
-        print(report.markdown([l for f in opt.table for l in report.load(f)]) if opt.table else cases.listing())
-        return 0
+        return show(opt)
     again(opt)
     from suite import suite
     return suite.run(opt)

@@ -148,13 +148,42 @@ def bar_table(lines):
     return "\n".join(text)
 
 
+def means(lines):
+    """Geometric means of each peer's time beside Plait's."""
+    found = {(line["from"], line["peer"]): line for line in lines if line["kind"] == "mean"}
+    text = ["| geometric mean of time beside Plait's | from memory | from caches |", "|---|---|---|"]
+    for peer in PEERS:
+        at = [found.get((where, peer)) for where in ("memory", "caches")]
+        if any(at):
+            text.append(f"| {peer} | " + " | ".join(f"{m['geometric_mean']} ({m['cases']})" if m else "" for m in at) + " |")
+    return "\n".join(text)
+
+
 def head(lines):
-    m = next(line for line in lines if line["kind"] == "machine")
-    caches = ", ".join(f"{k} {amount(v)}" for k, v in m["caches"].items())
+    """What each of the runs was measured on."""
+    text = []
+    for m in (line for line in lines if line["kind"] == "machine"):
+        caches = ", ".join(f"{k} {amount(v)}" for k, v in m["caches"].items())
+        text.append(f"{m['date'][:10]}, revision {m['revision']}, {m['cpu']}, {m['cores']} cores, {m['vectors']}, {caches}; load {m['load']} "
+                    "at the start.")
     versions = {line["contestant"]: line["version"] for line in lines if line["kind"] == "present"}
-    return (f"{m['date'][:10]}, {m['cpu']}, {m['cores']} cores, {m['vectors']}, {caches}; load {m['load']} at the start; revision "
-            f"{m['revision']}; " + ", ".join(f"{n} {v}" for n, v in versions.items()) + ".")
+    made = {line["compiler"] for line in lines if line["kind"] == "result" and line["contestant"] == "plait"}
+    return "\n".join([*dict.fromkeys(text), ", ".join(f"{n} {v}" for n, v in versions.items()) + f"; Plait's kernels by {', '.join(sorted(made))}."])
 
 
-def markdown(lines):
-    return "\n\n".join([head(lines), tables(lines), bar_table(lines)])
+def markdown(lines, table):
+    ends = [line for line in lines if line["kind"] not in ("bar", "mean")]
+    judged = bars(ends, table)                            # anew, over all the runs together
+    return "\n\n".join([head(lines), means(judged), tables(lines).rstrip(), bar_table(judged)]) + "\n"
+
+
+BEGIN, END = "<!-- figures of bench/run.py: begin -->\n", "<!-- figures of bench/run.py: end -->\n"
+
+
+def insert(page, text):
+    """Puts the tables between the marks of a page."""
+    with open(page, encoding="utf-8") as f:
+        before, rest = f.read().split(BEGIN)
+    after = rest.split(END)[1]
+    with open(page, "w", encoding="utf-8") as f:
+        f.write(before + BEGIN + "\n" + text + "\n" + END + after)

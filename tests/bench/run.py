@@ -180,14 +180,56 @@ def bars_are_met_and_missed():
     claim("a_sweep_that_is_not_flat_is_missed", met("softmax f32: flat over rows") is False)
 
 
-def generated_programs_have_their_equations():
-    sys.path.insert(0, str(BENCH))
+def tables_show_who_was_measured():
+    import tempfile
+    from suite import cases, report
+    machine = {"kind": "machine", "date": "2026-01-02T", "cpu": "A processor", "cores": 2, "vectors": "avx2", "caches": {"L3": 1 << 25}, "load": 0.5,
+               "revision": "abc"}
+    def line(case, contestant, median):
+        return {"kind": "result", "case": case, "size": "dram", "dtype": "f32", "threads": 2, "contestant": contestant, "median": median,
+                "gbs": 10.0, "fraction": 0.5, "least_bytes": 1 << 28, "compiler": "a compiler"}
+    lines = [machine, {"kind": "present", "contestant": "plait", "version": "1"}, line("softmax", "plait", 0.02), line("softmax", "jax", 0.03),
+             line("cumsum", "jax", 0.5)]
+    text = report.markdown(lines, cases.CASES)
+    claim("a_peer_is_beside_plait", "| `softmax` | 20.00 | 10.0 | 50 % | 1.50 |" in text, text)
+    claim("a_case_without_plait_says_so", "| `cumsum` | failed |  |  | 500.00 |" in text, text)
+    claim("the_machine_is_named", "A processor, 2 cores" in text and "a compiler" in text, text)
+    claim("means_are_of_the_ratios", "| jax | 1.5 (1) |  |" in text, text)
+    with tempfile.NamedTemporaryFile("w+", suffix=".md") as page:
+        page.write("before\n" + report.BEGIN + "old\n" + report.END + "after\n")
+        page.flush()
+        report.insert(page.name, "new")
+        kept = Path(page.name).read_text()
+        claim("tables_go_between_the_marks", kept == "before\n" + report.BEGIN + "\nnew\n" + report.END + "after\n", kept)
+
+
+def turns_are_taken_by_all():
+    from suite.measure import Timed, Turns
+    calls = {"a": [0, 0], "b": [0]}
+
+    def of(name, s):
+        def call():
+            calls[name][s] += 1
+        return call
+    who = [Timed(n, [of(n, s) for s in range(len(c))]) for n, c in calls.items()]
+    Turns(who, 0.02).run()
+    claim("each_has_samples_of_every_round", all(len(t.seconds) >= 5 for t in who))
+    claim("sets_take_turns", abs(calls["a"][0] - calls["a"][1]) <= 1 + sum(calls["a"]) // 4 and min(calls["a"]) > 0, calls)
+
+
+def generated_programs_have_their_equations(library):
     import compile as growth
+    import plait
+    cx = plait.Context(threads=1, library=plait.Library(library))
     for shape, make in growth.SHAPES.items():
         for n in (10, 100, 1000):
             body = make(n).split("{\n", 1)[1].splitlines()
             equations = sum(" = " in line for line in body)
             claim(f"{shape}_of_{n}_has_{n}_equations", 0.7 * n <= equations <= 1.2 * n, equations)
+        spent = []
+        note = plait.TIMING(lambda _user, stage, ms: spent.append(stage.decode()))
+        made = cx.entry("generated.plait", make(30), timing=note).emit("c", timing=note)
+        claim(f"{shape}_of_30_becomes_c_in_timed_stages", "emit" in spent and "parse" in spent and len(made) > 500, spent)
 
 
 def main():
@@ -197,8 +239,9 @@ def main():
     each_case_runs(the_cases_are_right(library))
     for test in (a_wrong_element_is_found, what_was_not_written_is_found, bounds_are_no_larger_than_they_must_be,
                  numbers_are_as_the_formats_say, programs_are_narrowed_where_the_case_says, bars_are_met_and_missed,
-                 generated_programs_have_their_equations):
+                 tables_show_who_was_measured, turns_are_taken_by_all):
         test()
+    generated_programs_have_their_equations(library)
     print(f"{tally[True]} passed, {tally[False]} failed")
     return 1 if tally[False] else 0
 
