@@ -60,6 +60,10 @@ plait_script(api api/run.py $<TARGET_FILE:libplait>)
 plait_script(examples examples/run.py $<TARGET_FILE:plait>)
 plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
 plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
+if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot load
+  plait_script(bench_check bench/run.py $<TARGET_FILE:libplait>)
+  set_tests_properties(bench_check PROPERTIES SKIP_RETURN_CODE 77)
+endif()
 
 # Compiled kernels against the interpreter.
 add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/harness.c)
