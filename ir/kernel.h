@@ -73,7 +73,8 @@ typedef enum Place {
 typedef struct KernelArg { Tensor *t; bool reads, writes; } KernelArg;
 
 // What a kernel moves and computes, as expressions over dims (i64; data-dependent ranges count as their bound).
-typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; } Traffic;   // either may be NULL
+// Read in `passes` successive walks over a row of row_bytes (NULL: none); 0 counts as 1.
+typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; int passes; Expr *row_bytes; } Traffic;   // bytes: either may be NULL
 typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
 
 typedef struct Kernel {

@@ -6,7 +6,8 @@
 typedef struct Machine {
   const char *name;
   const char *target;           // "c" or "cuda"
-  double dram_gbs, cache_gbs;   // bytes a nanosecond from memory and from the last on-chip level
+  double dram_gbs, shared_gbs, cache_gbs;   // bytes a ns from memory, from the cache all share, from those of the cores; all cores together
+  int64_t shared_bytes;         // of the cache that all share
   int64_t cache_bytes;          // of one core (block) that keep a row between passes
   double launch_us;             // of a kernel (fork and join, or a launch)
   double gflops;                // f32, all cores

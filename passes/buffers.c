@@ -92,7 +92,7 @@ static void place_temps(Buffers *b) {
       Expr *bytes = cost_tensor_bytes(plan->x, t);
       vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
       // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
-      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ t, bytes, bytes });
+      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
     }
 }
 
