@@ -93,12 +93,6 @@ static Expr *distinct(Count *c, Expr *sub, Expr *extent) {
   return least(c->x, u.product, extent);
 }
 
-static bool same_part(const Touch *a, const Touch *b) {
-  if (a->t != b->t) return false;
-  for (int d = 0; d < a->t->rank; d++) if (a->lo[d] != b->lo[d] || a->hi[d] != b->hi[d]) return false;
-  return true;
-}
-
 // The interval that a subscript runs over: of an index that has a box, without asking for a proof.
 static void interval(Count *c, Expr *sub, Expr **lo, Expr **hi) {
   Range *r = sub->op == OP_INDEX ? map_getp(&c->range, sub->u.ix) : NULL;
@@ -111,14 +105,14 @@ static void note_read(void *cx, Expr *e) {
   Count *c = cx;
   Tensor *t = e->u.t;
   if (e->op != OP_READ || e->aux == READ_FAILS || t->table || (!t->rank && t->role == ROLE_PARAM)) return;
-  Touch u = { .t = t, .whole = true };
-  Expr *count[8];
+  Touch u = { .read = e, .whole = true };
+  Expr *count[8], *lo, *hi;
   for (int d = 0; d < t->rank; d++) {
     count[d] = distinct(c, e->arg[d], t->extent[d]);
-    interval(c, e->arg[d], &u.lo[d], &u.hi[d]);
+    interval(c, e->arg[d], &lo, &hi);
     u.whole &= count[d] == t->extent[d];
+    u.part = hash_bytes((uint32_t[]){ lo->id, hi->id }, 2 * sizeof(uint32_t), u.part);
   }
-  for (int i = 0; i < c->out->reads.n; i++) if (same_part(&c->out->reads.v[i], &u)) return;
   u.bytes = box_bytes(c->x, t, count);
   vec_push(c->keep, &c->out->reads, u);
 }
@@ -192,8 +186,8 @@ void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out) {
 
 // ---- sets of equations -------------------------------------------------------------------------
 
-// Parts of one tensor that a set reads. Parts that are not the same may overlap: together they are at most the tensor.
-typedef struct Parts { Tensor *root; VEC(const Touch *) v; bool whole; int at; } Parts;
+// What a set reads of one tensor. Parts that are not the same may overlap: together they are at most the tensor.
+typedef struct Parts { Tensor *root; Map seen; Expr *sum; bool whole; int at; } Parts;
 
 typedef struct Set { ExprTable *x; Arena *a; Map of; VEC(Parts *) list; } Set;     // of: root's id → Parts
 
@@ -201,28 +195,23 @@ static Parts *parts_of(Set *s, Tensor *root) {
   Parts *p = map_get(&s->of, (uint64_t)root->id);
   if (p) return p;
   p = arena_new(s->a, Parts);
-  *p = (Parts){ .root = root, .at = -1 };
+  *p = (Parts){ .root = root, .seen = map_make(s->a), .at = -1 };
   map_put(&s->of, (uint64_t)root->id, p);
   vec_push(s->a, &s->list, p);
   return p;
 }
 
 static void add_part(Set *s, const Touch *u) {
-  Parts *p = parts_of(s, u->t->root);
+  Parts *p = parts_of(s, u->read->u.t->root);
   p->whole |= u->whole;
-  for (int i = 0; i < p->v.n; i++) {
-    bool same = true;
-    for (int d = 0; d < u->t->rank; d++) same &= p->v.v[i]->lo[d] == u->lo[d] && p->v.v[i]->hi[d] == u->hi[d];
-    if (same) return;
-  }
-  if (!p->whole) vec_push(s->a, &p->v, u);
+  if (p->whole || map_get(&p->seen, u->part)) return;
+  map_put(&p->seen, u->part, p);
+  p->sum = plus(s->x, p->sum, u->bytes);
 }
 
 static Expr *parts_bytes(Set *s, const Parts *p) {
-  Expr *all = cost_tensor_bytes(s->x, p->root), *sum = NULL;
-  if (p->whole) return all;
-  for (int i = 0; i < p->v.n; i++) sum = plus(s->x, sum, p->v.v[i]->bytes);
-  return least(s->x, sum, all);
+  Expr *all = cost_tensor_bytes(s->x, p->root);
+  return p->whole ? all : least(s->x, p->sum, all);
 }
 
 static void add_reads(Set *s, int n, const EqnCost *q) {
@@ -230,7 +219,7 @@ static void add_reads(Set *s, int n, const EqnCost *q) {
   for (int i = 0; i < n; i++) map_put(&defined, (uint64_t)q[i].q->def->id, s);
   for (int i = 0; i < n; i++)
     for (int k = 0; k < q[i].reads.n; k++)
-      if (!map_get(&defined, (uint64_t)q[i].reads.v[k].t->id)) add_part(s, &q[i].reads.v[k]);
+      if (!map_get(&defined, (uint64_t)q[i].reads.v[k].read->u.t->id)) add_part(s, &q[i].reads.v[k]);
 }
 
 static Traffic *traffic_of(Fn *f, Set *s, Tensor *root, Cost *out) {

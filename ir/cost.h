@@ -8,15 +8,15 @@
 // Bytes of a whole tensor as stored.
 Expr *cost_tensor_bytes(ExprTable *x, const Tensor *t);
 
-// A part of a tensor that an equation reads: the box lo ≤ subscript < hi, whatever the order. Equal parts are one.
+// A read of an equation: the part of its tensor that it touches, over all steps of its loops.
 typedef struct Touch {
-  Tensor *t;            // as read: a version, not its root
+  Expr *read;           // READ of the version that is seen
   bool whole;           // every element
-  Expr *lo[8], *hi[8];
-  Expr *bytes;          // of the elements read, each once
+  uint64_t part;        // equal for equal intervals of the subscripts, whatever the order of the elements
+  Expr *bytes;          // of the elements touched, each once
 } Touch;
 
-// What one equation reads (no scalars, no tables), writes and computes.
+// What one equation reads (no scalars, no tables; one entry for each READ), writes and computes.
 typedef struct EqnCost { Eqn *q; VEC(Touch) reads; Expr *write_bytes, *flops; } EqnCost;
 void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out);
 

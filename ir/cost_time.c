@@ -65,7 +65,7 @@ void cost_add_bytes(const Machine *m, Work *w, double bytes, double whole) {
 
 double cost_time(const Machine *m, const Work *w) {
   double part = w->cores > 0 && w->cores < m->cores ? w->cores / m->cores : 1;
-  double memory = w->dram / m->dram_gbs + w->shared / m->shared_gbs;
+  double memory = w->dram / fmin(m->dram_gbs, part * m->cores * m->core_gbs) + w->shared / (m->shared_gbs * part);
   double core = (w->cache / m->cache_gbs + w->flops / m->gflops) / part;
   return fmax(memory, core) + COST_OVERLAP * fmin(memory, core);
 }

@@ -12,6 +12,8 @@ typedef struct Machine {
   double launch_us;             // of a kernel (fork and join, or a launch)
   double gflops;                // f32, all cores
   int cores;
+  double core_gbs;              // bytes a ns that one core alone gets from memory
+  int registers;                // values (vectors of them) that stay in registers in a loop
   int vector_bytes;             // 64: AVX-512
 } Machine;
 

@@ -26,6 +26,7 @@ typedef struct PassOptions {
   unsigned takes;               // LOWER_ flags beside LOWER_TAKES, for tests that end at `group`
   void (*dump)(void *cx, const char *pass, const char *text);
   void *dump_cx;
+  int64_t *steps;               // gets what the passes up to `group` did, in expressions made and pairs looked at; NULL
   void (*timing)(void *cx, const char *pass, double ms);
   void *timing_cx;
 } PassOptions;

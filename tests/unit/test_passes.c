@@ -3,6 +3,7 @@
 #include "ir/cost.h"
 #include "passes/pass.h"
 #include "tests/unit/unit.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -197,6 +198,8 @@ START_TEST(each_reason_for_staying_apart_can_be_had) {
   ck_assert(has_reason("fn f(x: f32[N]) -> (a: f32[N], y: f32[N]) {\n  a = x + 1\n  s = sum[i](a[i])\n  y[i] = a[i] / s\n}\n", REASON_ORDER));
   ck_assert(has_reason("fn f(x: f32[N, K], w: f32[O, K]) -> y: f32[N, O] {\n  h = gelu(x)\n  y[i, o] = sum[k](h[i, k] * w[o, k])\n}\n", REASON_RECOMPUTE));
   ck_assert(has_reason(many_sums(), REASON_LIMIT));
+  // One row for two cores: in one kernel it would be read twice, by one core.
+  ck_assert(has_reason("fn f(x: f32[1, 16777216]) -> y: f32[1, 16777216] {\n  s[i] = sum[j](x[i, j])\n  y[i, j] = x[i, j] / s[i]\n}\n", REASON_SLOWER));
   ck_assert(has_reason("fn f(x: f32[N, 32]) -> y: f32[N, 32] {\n  h: q8_0[i, j] = x[i, j]\n  y[i, j] = h[i, j]\n}\n", REASON_STORED));
 }
 END_TEST
@@ -213,6 +216,107 @@ START_TEST(a_limit_on_kernels_that_fails_says_which_and_why) {
   arena_destroy(b.a);
 }
 END_TEST
+
+// ---- work grows as programs do --------------------------------------------------------------------
+
+typedef void (*Program_of)(Buf *out, int n);
+
+static void chain(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N]) -> y: f32[N] {\n  t0 = x + 1\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  t%d = max(t%d * 1.5, 0.25)\n", k, k - 1);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Each reads all before it when everything is substituted.
+static void norms(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N, D]) -> y: f32[N, D] {\n  t0 = x\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  t%d = rms_norm(t%d)\n", k, k - 1);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Results that add up 50 tensors each.
+static void sums_of(Buf *out, int n, const char *name, const char *index) {
+  for (int k = 0; k < n; k++) {
+    if (k % 50 == 0) buf_printf(out, "\n  %s%d[%s] = 0", name, k / 50, index);
+    buf_printf(out, " + %s_%d[%s]", name, k, index);
+  }
+}
+
+// As results, which a function may have a few hundred of.
+static void siblings(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N, D]) -> (s0: f32[N]");
+  for (int k = 1; k < n; k++) buf_printf(out, ", s%d: f32[N]", k);
+  buf_puts(out, ") {\n");
+  for (int k = 0; k < n; k++) buf_printf(out, "  s%d[i] = sum[j](x[i, j] * %d)\n", k, k + 2);
+  buf_puts(out, "}\n");
+}
+
+// No two sums share a kernel.
+static void barriers(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N]) -> y: f32[N] {\n  t0 = x\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  s%d = sum[i](t%d[i])\n  t%d[i] = t%d[i] / s%d\n", k, k - 1, k, k - 1, k);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Nothing in common: chains over extents of their own.
+static void independent(Buf *out, int n) {
+  int chains = n / 8;
+  for (int part = 0; part < 2; part++) {
+    buf_puts(out, part ? ") -> (" : "fn f(");
+    for (int k = 0; k < chains; k++) buf_printf(out, part ? "%sy%d: f32[N%d]" : "%sx%d: f32[N%d, D]", k ? ", " : "", k, k);
+  }
+  buf_puts(out, ") {\n");
+  for (int k = 0; k < chains; k++) {
+    buf_printf(out, "  a%d_0 = x%d\n", k, k);
+    for (int i = 1; i < 8; i++) buf_printf(out, "  a%d_%d[i, j] = a%d_%d[i, j] + sum[l](a%d_%d[i, l])\n", k, i, k, i - 1, k, i - 1);
+    buf_printf(out, "  y%d[i] = sum[j](a%d_7[i, j])\n", k, k);
+  }
+  buf_puts(out, "}\n");
+}
+
+// Maps, row sums and column sums of earlier ones, chosen by a small generator of random numbers.
+static void tangle(Buf *out, int n) {
+  uint32_t seed = 7;
+  buf_puts(out, "fn f(x: f32[N, D]) -> (y: f32[N, D], z: f32[N, D]");
+  for (int k = 0; k < (n + 49) / 50; k++) buf_printf(out, ", c%d: f32[D]", k);
+  buf_puts(out, ") {\n  t0 = x\n  r0[i] = sum[j](x[i, j])\n  c_0[j] = max[i](x[i, j])\n");
+  for (int k = 1; k < n; k++) {
+    seed = seed * 1664525 + 1013904223;         // Numerical Recipes' linear congruence
+    int back = 1 + (int)(seed >> 24) % 6, a = k > back ? k - back : 0;
+    buf_printf(out, "  r%d[i] = sum[j](t%d[i, j])\n  c_%d[j] = max[i](t%d[i, j] - r%d[i])\n", k, a, k, k - 1, a);
+    buf_printf(out, "  t%d[i, j] = t%d[i, j] * %s%s\n", k, k - 1, seed >> 20 & 1 ? "0.5" : "2", seed >> 21 & 1 ? " - r0[i]" : "");
+  }
+  sums_of(out, n, "c", "j");
+  buf_printf(out, "\n  y[i, j] = t%d[i, j] + r%d[i]\n  z[i, j] = t%d[i, j] * r%d[i]\n}\n", n - 1, n - 1, n - 1, n / 2);
+}
+
+static double steps_of(Program_of program, int n) {
+  int64_t steps = 0;
+  Arena *a = arena_create();
+  Buf text = buf_make(a);
+  program(&text, n);
+  PassOptions opt = { .stop_after = "group", .steps = &steps };
+  Built b = build_with(text.s, NULL, &opt);
+  ck_assert_int_eq(b.d->errors, 0);
+  ck_assert_int_gt(steps, n);
+  arena_destroy(b.a);
+  arena_destroy(a);
+  return (double)steps;
+}
+
+// Eight times the equations may take eight times the steps, and as much more as n log n grows beyond n.
+static void check_growth(Program_of program, int n) {
+  double few = steps_of(program, n), many = steps_of(program, 8 * n);
+  double most = 8 * log(8.0 * n) / log(n);
+  ck_assert_msg(many / few <= most, "%.0f steps, then %.0f: %.1f times as many, not %.1f", few, many, many / few, most);
+}
+
+START_TEST(a_chain_takes_steps_as_it_is_long) { check_growth(chain, 100); } END_TEST
+START_TEST(norms_in_a_row_take_steps_as_they_are_many) { check_growth(norms, 100); } END_TEST
+START_TEST(siblings_take_steps_as_they_are_many) { check_growth(siblings, 30); } END_TEST
+START_TEST(sums_that_wait_take_steps_as_they_are_many) { check_growth(barriers, 200); } END_TEST
+START_TEST(independent_chains_take_steps_as_they_are_many) { check_growth(independent, 100); } END_TEST
+START_TEST(a_tangle_takes_steps_as_it_is_large) { check_growth(tangle, 200); } END_TEST
 
 // ---- the runner ---------------------------------------------------------------------------------
 
@@ -259,6 +363,8 @@ int main(void) {
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
+    a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
+    sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
     every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,
   };
   return UNIT_RUN("passes", tests);
