@@ -258,19 +258,18 @@ void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Te
 // ---- what the reports add up -------------------------------------------------------------------
 
 // Read again in each pass over a row that the cache does not hold.
-static Expr *read_bytes(ExprTable *x, const Traffic *t, int64_t cache) {
+Expr *cost_read_bytes(ExprTable *x, const Traffic *t, int64_t cache) {
   if (!t->read_bytes || t->passes <= 1 || !t->row_bytes) return t->read_bytes ? t->read_bytes : num(x, 0);
   Expr *again = times(x, num(x, t->passes), t->read_bytes);
   return expr_select(x, expr_op2(x, OP_GT, t->row_bytes, num(x, cache), NO_SPAN), again, t->read_bytes, NO_SPAN);
 }
 
-Expr *cost_traffic_bytes(ExprTable *x, const Traffic *t, int64_t cache) {
-  return plus(x, read_bytes(x, t, cache), t->write_bytes ? t->write_bytes : num(x, 0));
-}
-
 Expr *cost_bytes(ExprTable *x, const Cost *c, int64_t cache) {
   Expr *sum = num(x, 0);
-  for (int i = 0; i < c->traffic.n; i++) sum = plus(x, sum, cost_traffic_bytes(x, &c->traffic.v[i], cache));
+  for (int i = 0; i < c->traffic.n; i++) {
+    const Traffic *t = &c->traffic.v[i];
+    sum = plus(x, plus(x, sum, cost_read_bytes(x, t, cache)), t->write_bytes ? t->write_bytes : num(x, 0));
+  }
   return sum;
 }
 

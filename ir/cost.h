@@ -26,9 +26,9 @@ void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out);
 void cost_set(Fn *f, int n, const EqnCost *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 
-// Bytes of one tensor's traffic, and of all. A tensor that is read in several passes over rows longer than `cache` bytes
-// counts once for each pass.
-Expr *cost_traffic_bytes(ExprTable *x, const Traffic *t, int64_t cache);
+// Bytes read of one tensor, and of all traffic. What is read in several passes over rows longer than `cache` bytes counts once
+// for each pass.
+Expr *cost_read_bytes(ExprTable *x, const Traffic *t, int64_t cache);
 Expr *cost_bytes(ExprTable *x, const Cost *c, int64_t cache);
 Expr *cost_unfused(Fn *f);      // each equation a kernel of its own
 Expr *cost_minimum(Fn *f);      // parameters read once as far as used, results written once
