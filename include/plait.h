@@ -478,7 +478,7 @@ typedef struct plait_cost {
   double bytes_fused;           /* as compiled */
   double bytes_minimum;         /* parameters once, as far as used; results once */
   double flops;
-  double seconds;               /* estimate on the machine's roofline */
+  double seconds;               /* by the model of the machine: the sum over kernels */
   size_t nkernels, nremarks;
   int nequations;               /* kernels without fusion */
   const char *machine;          /* whose roofline: */
@@ -491,6 +491,7 @@ typedef struct plait_kernel {
   const char *name;
   size_t nequations, ntensors;
   double bytes, flops;
+  double seconds;               /* by the model of the machine, its start included */
 } plait_kernel;
 
 typedef struct plait_traffic { size_t struct_size; const char *tensor; double read_bytes, write_bytes; } plait_traffic;
@@ -516,7 +517,7 @@ PLAIT_API plait_status plait_report_kernel(const plait_report *r, size_t k, plai
 PLAIT_API const char *plait_report_equation(const plait_report *r, size_t k, size_t i);
 PLAIT_API plait_status plait_report_traffic(const plait_report *r, size_t k, size_t i, plait_traffic *out);
 PLAIT_API plait_status plait_report_remark(const plait_report *r, size_t i, plait_remark *out);
-/* All of it: kernels[] {name, equations[], reads[], writes[], bytes, flops}, bytes_unfused, bytes_fused, bytes_minimum,
+/* All of it: kernels[] {name, equations[], reads[], writes[], bytes, flops, seconds}, bytes_unfused, bytes_fused, bytes_minimum,
  * flops, remarks[] {code, equations[], bytes, text}. */
 PLAIT_API plait_status plait_report_json(const plait_report *r, char **text, size_t *size);
 PLAIT_API void plait_report_free(plait_report *r);

@@ -78,7 +78,8 @@ typedef enum Place {
 typedef struct KernelArg { Tensor *t; bool reads, writes; } KernelArg;
 
 // What a kernel moves and computes, as expressions over dims (i64; data-dependent ranges count as their bound).
-typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; } Traffic;   // either may be NULL
+// Read in `passes` successive walks over a row of row_bytes (NULL: none); 0 counts as 1.
+typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; int passes; Expr *row_bytes; } Traffic;   // bytes: either may be NULL
 typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
 
 typedef struct Kernel {
@@ -104,6 +105,9 @@ typedef struct Remark { Reason reason; Eqn *a, *b; Expr *bytes; const char *text
 
 typedef struct Temp { Tensor *t; int first, last; Expr *offset; Expr *bytes; } Temp;    // kernels first..last use it; offset into scratch, 64-byte aligned
 
+// How the kernels were chosen: proved to take least time by the model, or merged greedily; and the time it gives them.
+typedef struct Choice { bool proved; double ns; } Choice;
+
 typedef struct Plan {
   Fn *fn;               // after the Fn passes (params, results, dims as in the source)
   const Fn *source;     // as elaborated, for the unfused yardstick
@@ -116,6 +120,7 @@ typedef struct Plan {
   VEC(Where) conds;     // conditions checked at the call before anything is written (subscripts that depend on no data), beside fn->where
   VEC(Site *) cond_sites;   // their messages, same order
   VEC(Remark) remarks;
+  Choice choice;
   Expr *bytes_unfused, *bytes_fused, *bytes_minimum, *flops;
 } Plan;
 

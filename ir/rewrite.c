@@ -62,6 +62,7 @@ void fn_drop_unread(Fn *f, Arena *scratch) {
   for (int i = 0; i < f->eqns.n; i++)
     if (keep[f->eqns.v[i]->def->id]) f->eqns.v[n++] = f->eqns.v[i];
   f->eqns.n = n;
+  fn_renumber(f);
 }
 
 Expr *expr_read_fails(ExprTable *x, Expr *read) {

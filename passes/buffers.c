@@ -113,7 +113,7 @@ static void place_temps(Buffers *b) {
       if (u->unless) bytes = expr_select(plan->x, u->unless, expr_int(plan->x, DT_I64, 0, NO_SPAN), bytes, NO_SPAN);
       vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
       // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
-      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ t, bytes, bytes });
+      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
     }
 }
 

@@ -98,7 +98,7 @@ static void yardsticks(Pipe *p) {
   Expr *bytes = expr_int(plan->x, DT_I64, 0, NO_SPAN), *flops = bytes;
   for (int i = 0; i < plan->kernels.n; i++) {
     Kernel *k = plan->kernels.v[i];
-    bytes = expr_op2(plan->x, OP_ADD, bytes, cost_bytes(plan->x, &k->cost), NO_SPAN);
+    bytes = expr_op2(plan->x, OP_ADD, bytes, cost_bytes(plan->x, &k->cost, p->machine->cache_bytes), NO_SPAN);
     if (k->cost.flops) flops = expr_op2(plan->x, OP_ADD, flops, k->cost.flops, NO_SPAN);
   }
   plan->bytes_fused = bytes;
