@@ -216,10 +216,19 @@ static void part_of_block(Emit *e, const Stmt *s, const char *block, const char 
   else lane_pass(e, s, block, s->lanes, rest);
 }
 
-static void plain_blocks(Emit *e, const Stmt *s, const Streams *none, const char *block, const char *hi) {
+static const char *open_streams(Emit *e, const Streams *all) {
+  if (!all->v.n) return "0";
+  const char *big = names_fresh(&e->names, "big");
+  emit_line(e, "const int %s = %s;", big, emit_expr(e, all->v.v[0].s->stream, LEVEL_COND));
+  e->uses_streams = true;
+  return big;
+}
+
+static void plain_blocks(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *hi) {
+  const char *big = open_streams(e, all);
   emit_line(e, "for (; %s + %d <= %s; %s += %d) {", block, s->lanes, hi, block, s->lanes);
   emit_open(e);
-  whole_block(e, s, none, block, "0");
+  whole_block(e, s, all, block, big);
   emit_close(e);
   emit_line(e, "}");
   if (is_multiple(s)) return;
@@ -233,8 +242,7 @@ static void plain_blocks(Emit *e, const Stmt *s, const Streams *none, const char
 // The first block ends where the first stream's address stands at a line.
 static void streamed_blocks(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *hi) {
   const Stream *first = &all->v.v[0];
-  const char *big = names_fresh(&e->names, "big"), *next = names_fresh(&e->names, arena_printf(e->a, "%s_next", s->ix->name));
-  emit_line(e, "const int %s = %s;", big, emit_expr(e, first->s->stream, LEVEL_COND));
+  const char *big = open_streams(e, all), *next = names_fresh(&e->names, arena_printf(e->a, "%s_next", s->ix->name));
   emit_line(e, "long long %s = %s + (%s ? steps_to_line(%s, %d) : 0);", next, block, big, first->at, stored_bytes(first->s));
   emit_line(e, "if (%s == %s) %s += %d;", next, block, next, s->lanes);
   emit_line(e, "for (; %s < %s; %s = %s, %s += %d) {", block, hi, block, next, next, s->lanes);
@@ -250,14 +258,15 @@ static void streamed_blocks(Emit *e, const Stmt *s, const Streams *all, const ch
   emit_line(e, "}");
   emit_close(e);
   emit_line(e, "}");
-  e->uses_streams = true;
 }
 
 void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   const char *block = names_fresh(&e->names, arena_printf(e->a, "%s0", s->ix->name));
   emit_line(e, "long long %s = %s;", block, lo);
   Streams all = streams_of(e, s, block);
-  if (all.v.n) streamed_blocks(e, s, &all, block, hi);
+  // Which lane a step falls on must not depend on an address, where lanes add up.
+  bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  if (map && all.v.n) streamed_blocks(e, s, &all, block, hi);
   else plain_blocks(e, s, &all, block, hi);
 }
 
@@ -275,4 +284,4 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
 // A store that misses the caches first reads its line; for an output larger than the caches that is a third of all traffic.
 // A streaming store does not, if whole lines are written. A vectoriser turns a scalar loop with streaming stores into
 // scalar ones, so values go through an array of a block's lanes, which lives in registers, and leave it as vectors. The first block of
-// a loop brings the address to a line. Locked instructions, which end every region of the pool, order streaming stores.
+// a map brings the address to a line; a reduction or scan streams where its blocks happen to lie so. Locked instructions, which end every region of the pool, order streaming stores.

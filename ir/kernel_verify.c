@@ -155,7 +155,7 @@ static void check_store(Verify *v, const Stmt *s) {
   for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
   int bits = t->fmt ? dtypes[t->fmt->field[s->field].dtype].bits : dtypes[t->dtype].bits;
   if (s->stream) check_expr(v, s->stream, DT_BOOL, "a condition to stream");
-  if (s->stream && !v->vector) fail(v, "a streaming store outside a vector loop:", t->name);
+  if (s->stream && !v->vector && !v->lanes) fail(v, "a streaming store outside a vector loop:", t->name);
   if (bits == 4 && (v->vector || v->lanes)) fail(v, "half a byte is stored in a vector loop:", t->name);
 }
 

@@ -72,11 +72,20 @@ static void find_atoms(Find *f, Expr *e) {
 
 static bool is_number(const Expr *e, double v) { return e->op == OP_CONST && dtype_is_float((Dtype)e->dtype) && e->u.v.f == v; }
 static Expr *number(Find *f, const Expr *like, double v) { return expr_float(f->x, (Dtype)like->dtype, v, like->at); }
-static Expr *op2(Find *f, Op op, Expr *a, Expr *b) { return expr_op2(f->x, op, a, b, a->at); }
 
+// Of two numbers, the number.
+static Expr *op2(Find *f, Op op, Expr *a, Expr *b) {
+  Expr *e = expr_op2(f->x, op, a, b, a->at);
+  Scalar v;
+  return a->op == OP_CONST && b->op == OP_CONST && expr_fold(e, &v) ? expr_scalar(f->x, (Dtype)e->dtype, v, e->at) : e;
+}
+
+// Numbers stand first, and together.
 static Expr *times(Find *f, Expr *a, Expr *b) {
   if (is_number(a, 0) || is_number(b, 1)) return a;
   if (is_number(b, 0) || is_number(a, 1)) return b;
+  if (b->op == OP_CONST && a->op != OP_CONST) return times(f, b, a);
+  if (a->op == OP_CONST && b->op == OP_MUL && b->arg[0]->op == OP_CONST) return times(f, op2(f, OP_MUL, a, b->arg[0]), b->arg[1]);
   return op2(f, OP_MUL, a, b);
 }
 
@@ -86,12 +95,16 @@ static Expr *plus(Find *f, Expr *a, Expr *b) {
   return a == b ? times(f, number(f, a, 2), a) : op2(f, OP_ADD, a, b);
 }
 
-static Expr *minus(Find *f, Expr *a, Expr *b) {
-  if (is_number(b, 0)) return a;
-  return is_number(a, 0) ? expr_op1(f->x, OP_NEG, b, b->at) : op2(f, OP_SUB, a, b);
+static Expr *negated(Find *f, Expr *a) {
+  if (a->op == OP_CONST) return is_number(a, 0) ? a : number(f, a, -a->u.v.f);
+  return expr_op1(f->x, OP_NEG, a, a->at);
 }
 
-static Expr *negated(Find *f, Expr *a) { return is_number(a, 0) ? a : expr_op1(f->x, OP_NEG, a, a->at); }
+static Expr *minus(Find *f, Expr *a, Expr *b) {
+  if (is_number(b, 0)) return a;
+  return is_number(a, 0) ? negated(f, b) : op2(f, OP_SUB, a, b);
+}
+
 
 // ---- offset: e(u') - e(u), free of the reduction's indices; NULL: it is not ----------------------
 

@@ -112,6 +112,7 @@ void lower_note(Lower *l, Stmt *s, const Eqn *q);                  // the equati
 
 // One-pass cascades (lower_online.c).
 bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in);
+bool lower_expands(const Eqn *q);                  // a map: a cascade computes it for itself
 bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i);
 bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes);
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);

@@ -359,14 +359,16 @@ static void lower_leaf(Lower *l, Item *it) {
   else finish_map(l, it);
 }
 
-// phase[i]: how many loops must have ended before item i may start. Those of a cascade start together.
+// phase[i]: how many loops must have ended before item i may start. Those of a cascade start together, when all others that they
+// need have ended.
 static void find_phases(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, const bool *cascade, int *phase) {
   for (int i = 0; i < n; i++) {
     phase[i] = 0;
     for (int j = 0; j < i; j++) {
       int d = dependence(l, &items[j], loops[j] ? &next[j] : NULL, &items[i], loops[i] ? &next[i] : NULL);
-      bool together = cascade[i] && cascade[j];
-      int after = phase[j] + (d == 2 && loops[j] && !together);
+      if (cascade[i] && !cascade[j] && lower_expands(items[j].q)) continue;
+      bool ends = cascade[i] || cascade[j] ? cascade[i] != cascade[j] : d == 2;
+      int after = phase[j] + (ends && loops[j]);
       if (d && after > phase[i]) phase[i] = after;
     }
   }

@@ -23,6 +23,8 @@ static bool is_member_of(void *cx, const Tensor *t) {
   return false;
 }
 
+bool lower_expands(const Eqn *q) { return q->body->op != OP_REDUCE && !q->scc && !q->base && !q->def->fmt; }
+
 typedef struct Expand { Cascade *c; int fuel; } Expand;
 
 static void look_for_member(void *cx, Expr *e) {
@@ -32,20 +34,13 @@ static void look_for_member(void *cx, Expr *e) {
 
 static Expr *expand(Cascade *c, Expr *e, int fuel);
 
-static bool comes_from_cascade(Cascade *c, Expr *body, int fuel) {
-  bool found = false;
-  expr_visit(c->l->p->scratch, expand(c, body, fuel), look_for_member, (void *[]){ c, &found });
-  return found;
-}
-
-// Equations of this kernel without a reduction that depend on the cascade count as what they say.
+// Equations of this block without a reduction count as what they say: they are not computed yet when the cascade runs.
 static Expr *expand_read(void *cx, ExprTable *x, Expr *e) {
   Expand *w = cx;
   if (e->op != OP_READ || e->aux || w->fuel <= 0) return e;
   for (int i = 0; i < w->c->n; i++) {
     const Eqn *q = w->c->items[i].q;
-    if (q->def != e->u.t || w->c->in[i] || q->body->op == OP_REDUCE || q->scc || q->base || q->def->fmt) continue;
-    if (!comes_from_cascade(w->c, q->body, w->fuel - 1)) return e;
+    if (q->def != e->u.t || w->c->in[i] || !lower_expands(q)) continue;
     Expr *body = q->def->stored || fn_is_output(q->def) ? expr_cast(x, q->def->dtype, q->body, e->at) : q->body;
     return expand(w->c, expr_subst(x, body, q->n, q->ix, e->arg), w->fuel - 1);
   }

@@ -21,13 +21,17 @@ typedef struct Along {
   bool plain;           // evaluates e at every step, whatever the data
 } Along;
 
+// What gets a row of its own: an expression, and what stands for it in the members: itself, or the read of a result that has it as
+// its body (the result is then written once and not read back).
+typedef struct Kept { Expr *e, *from; int first; } Kept;
+
 typedef struct Share {
   Lower *l;
   int n;
   Along *m;
   Index *row;           // stands for the index along the row in all of them
   Expr *steps;
-  VEC(Expr *) found;
+  VEC(Kept) found;
 } Share;
 
 // ---- the members along the row -----------------------------------------------------------------
@@ -132,15 +136,35 @@ static bool worth_a_buffer(Share *s, Expr *e) {
 
 // The outermost parts of e that are.
 static void find(Share *s, Expr *e, Map *seen) {
-  if (s->found.n + s->l->nrows == 2 * MAX_ROWS || map_get(seen, (uint64_t)e->id + 1)) return;
+  if (s->found.n + s->l->nrows >= MAX_ROWS || map_get(seen, (uint64_t)e->id + 1)) return;
   map_put(seen, (uint64_t)e->id + 1, e);
   if (worth_a_buffer(s, e)) {
-    for (int i = 0; i < s->found.n; i++) if (s->found.v[i] == e) return;
-    vec_push(s->l->p->scratch, &s->found, e);
+    vec_push(s->l->p->scratch, &s->found, (Kept){ e, e, first_of_two(s, e) });
     return;
   }
   if (e->op == OP_REDUCE) return;
   for (uint32_t k = 0; k < e->nargs; k++) find(s, e->arg[k], seen);
+}
+
+// The read of member i's element in the grid's indices and the row's.
+static Expr *plain_read(Share *s, int i) {
+  const Member *m = &s->l->u->m.v[i];
+  Expr *sub[8];
+  for (int pos = 0; pos < m->q->n; pos++) {
+    sub[pos] = expr_index(s->l->x, s->row);
+    for (int g = 0; g < s->l->u->ngrid; g++) if (m->pos[g] == pos) sub[pos] = expr_index(s->l->x, s->l->u->grid[g]);
+  }
+  return expr_read(s->l->x, m->q->def, m->q->n, sub, NULL, m->q->at);
+}
+
+// A result that a later loop over the row reads: it need not come back from memory.
+static void find_result(Share *s, int i) {
+  const Eqn *q = s->m[i].q;
+  if (!s->m[i].e || q->body->op == OP_REDUCE || !fn_is_output(q->def) || s->found.n + s->l->nrows >= MAX_ROWS) return;
+  Expr *read = plain_read(s, i);
+  bool later = false;
+  for (int j = 0; j < s->n; j++) later |= s->m[j].e && s->m[j].phase > s->m[i].phase && holds(s, s->m[j].e, read);
+  if (later) vec_push(s->l->p->scratch, &s->found, (Kept){ expr_cast(s->l->x, q->def->dtype, s->m[i].e, q->at), read, i });
 }
 
 // ---- the group with equations of their own for them ----------------------------------------------
@@ -183,6 +207,7 @@ static Eqn *rewritten(Share *s, int i, Swap *w) {
   Eqn *q = arena_new(l->p->a, Eqn);
   *q = *m->q;
   Expr *e = expr_map(l->x, s->m[i].e, swap_one, w);
+  for (int k = 0; k < s->found.n; k++) if (s->found.v[k].first == i && s->found.v[k].from != s->found.v[k].e) e = w->to[k];
   for (int g = 0; g < l->u->ngrid; g++) q->ix[m->pos[g]] = l->u->grid[g];
   if (m->q->body->op == OP_REDUCE) {
     Expr *lo = reduce_lo(m->q->body, 0), *hi = reduce_hi(m->q->body, 0), *yes = expr_bool(l->x, true, q->at), *cond = reduce_cond(m->q->body);
@@ -201,25 +226,25 @@ static Group *regroup(Share *s) {
   *u = *l->u;
   u->m.v = NULL;
   u->m.n = u->m.cap = 0;
-  Expr *read[MAX_ROWS];
+  Expr *read[MAX_ROWS], *from[MAX_ROWS];
   Eqn *row[MAX_ROWS];
-  int first[MAX_ROWS];
   for (int k = 0; k < s->found.n; k++) {
-    first[k] = first_of_two(s, s->found.v[k]);
-    row[k] = make_row(s, s->found.v[k], s->m[first[k]].q->def->root->name, &read[k]);
+    Kept *f = &s->found.v[k];
+    row[k] = make_row(s, f->e, s->m[f->first].q->def->root->name, &read[k]);
+    from[k] = f->from;
     l->row_tensor[l->nrows++] = row[k]->def;
   }
-  Swap w = { s->found.n, s->found.v, read };
+  Swap w = { s->found.n, from, read };
   for (int i = 0; i < s->n; i++) {
     for (int k = 0; k < s->found.n; k++) {
-      if (first[k] != i) continue;
+      if (s->found.v[k].first != i) continue;
       Member m = { .q = row[k] };
       for (int g = 0; g < u->ngrid; g++) m.pos[g] = g;
       vec_push(l->p->a, &u->m, m);
     }
     Member m = l->u->m.v[i];
     bool uses = false;
-    for (int k = 0; k < s->found.n && s->m[i].e; k++) uses |= holds(s, s->m[i].e, s->found.v[k]);
+    for (int k = 0; k < s->found.n && s->m[i].e; k++) uses |= s->found.v[k].first == i || holds(s, s->m[i].e, from[k]);
     if (uses) m.q = rewritten(s, i, &w);
     if (!m.q) return NULL;
     vec_push(l->p->a, &u->m, m);
@@ -252,6 +277,7 @@ Group *lower_share(Lower *l, Expr **steps) {
   find_rows(&s);
   if (!s.steps || !lower_dims_only(s.steps)) { l->nrows = 0; return NULL; }
   Map seen = map_make(l->p->scratch);
+  for (int i = 0; i < s.n; i++) find_result(&s, i);
   for (int i = 0; i < s.n; i++) if (s.m[i].e) find(&s, s.m[i].e, &seen);
   *steps = s.steps;
   return s.found.n ? regroup(&s) : l->nrows ? l->u : NULL;

@@ -49,7 +49,11 @@ static bool short_loop(const Stmt *loop) {
   return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < SHORT;
 }
 
-typedef struct Vector { Pipe *p; Kernel *k; Map lanes; } Vector;      // lanes: Var → the loop that accumulates it in lanes
+typedef struct Vector {
+  Pipe *p;
+  Map lanes;            // Var → the loop that accumulates it in lanes
+  Map reads;            // Tensor → a read of it in the form of the kernel that is being looked at
+} Vector;
 
 static int lanes_of(const Stmt *loop) {
   int lanes = LANES;
@@ -87,16 +91,24 @@ static Expr *is_large(ExprTable *x, const Tensor *t) {
   return n ? expr_op2(x, OP_GE, n, most, NO_SPAN) : NULL;
 }
 
-static bool kernel_reads(const Kernel *k, const Tensor *t) {
-  for (int i = 0; i < k->args.n; i++)
-    if (k->args.v[i].reads && (k->args.v[i].t == t || k->args.v[i].t->root == t)) return true;
-  return false;
+static void note_read(void *cx, Expr *e) {
+  if (e->op == OP_READ || e->op == OP_FIELD) map_putp(cx, e->u.t->root ? e->u.t->root : e->u.t, e);
+}
+
+static void note_reads(Vector *v, const Stmt *s) {
+  for (; s; s = s->next) {
+    Expr *part[] = { s->lo, s->hi, s->a, s->b };
+    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(v->p->scratch, part[k], note_read, &v->reads);
+    for (int k = 0; k < s->nsub; k++) expr_visit(v->p->scratch, s->sub[k], note_read, &v->reads);
+    note_reads(v, s->body);
+    note_reads(v, s->els);
+  }
 }
 
 static void stream_stores(Vector *v, Stmt *loop) {
   ExprTable *x = v->p->plan->x;
   for (Stmt *s = loop->body; s; s = s->next)
-    if (s->kind == ST_STORE && s->t->role != ROLE_LOCAL && contiguous(s, loop->ix) && !kernel_reads(v->k, s->t)) s->stream = is_large(x, s->t);
+    if (s->kind == ST_STORE && s->t->role != ROLE_LOCAL && contiguous(s, loop->ix) && !map_getp(&v->reads, s->t->root ? s->t->root : s->t)) s->stream = is_large(x, s->t);
 }
 
 // ---- the choice of each loop -------------------------------------------------------------------
@@ -124,11 +136,8 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   } else if (loop->how == HOW_SEQ && stores(loop->body) && straight(loop->body, false) && !loop->ordered) {
     loop->how = HOW_VEC;
   }
-  if (loop->how == HOW_SCAN && scans_in_blocks(loop)) loop->lanes = LANES;
-  bool map = loop->how == HOW_VEC || loop->how == HOW_PAR_VEC;
-  if (!map && (loop->how != HOW_SCAN || loop->lanes == 1)) return;
-  loop->lanes = LANES;
-  stream_stores(v, loop);
+  if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
+  if (loop->lanes == LANES) stream_stores(v, loop);
 }
 
 static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
@@ -261,12 +270,25 @@ static void prefetch(Vector *v, Stmt *s, const Stmt *outer) {
   }
 }
 
+// Each form of a kernel by itself.
+static void walk_forms(Vector *v, Stmt *s) {
+  bool forms = s && !s->next && s->kind == ST_IF && s->els;
+  if (forms) {
+    walk_forms(v, s->body);
+    walk_forms(v, s->els);
+    return;
+  }
+  v->reads = map_make(v->p->scratch);
+  note_reads(v, s);
+  walk(v, s, NULL, false);
+}
+
 bool pass_vector(Pipe *p) {
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
-    Vector v = { p, k, map_make(p->scratch) };
+    Vector v = { .p = p, .lanes = map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
-    walk(&v, k->body, NULL, false);
+    walk_forms(&v, k->body);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
     k->body = drop_folds(k->body);
