@@ -49,6 +49,7 @@ struct Emit {
   Map table_used;         // Tensor
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   Scan scan;
+  int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
   bool uses_parallel, uses_simd, uses_streams, uses_scans;      // in the file
   const char *entry;      // name of the typed entry
 };

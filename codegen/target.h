@@ -21,6 +21,7 @@ typedef struct Target {
   void (*loop)(Emit *e, const Stmt *loop);                 // a whole loop; the body by emit_block
   void (*lanes_var)(Emit *e, const Stmt *var);             // VAR with lanes > 1
   void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
+  void (*stage)(Emit *e, const Stmt *stage);               // STAGE
   void (*fault)(Emit *e, int site, const char *value);     // a statement
   void (*entry)(Emit *e, Buf *header);                     // behind the kernels: the documented entry points, and their
                                                            // declarations to header unless it is NULL

@@ -110,6 +110,19 @@ static void print_alloc(const Stmt *s, Buf *out) {
   buf_putc(out, ']');
 }
 
+static void print_stage(const Stmt *s, Buf *out) {
+  buf_printf(out, "stage %s = ", s->t->name);
+  print_value(s->a, out);
+  buf_printf(out, " for %s in ", s->ix->name);
+  print_value(s->lo, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi, out);
+  buf_printf(out, ", %s in ", s->ix2->name);
+  print_value(s->lo2, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi2, out);
+}
+
 // The line of s itself.
 static void print_head(const Stmt *s, Buf *out) {
   switch (s->kind) {
@@ -122,6 +135,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
   case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;
   case ST_ALLOC: print_alloc(s, out); return;
+  case ST_STAGE: print_stage(s, out); return;
   case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
 }

@@ -13,6 +13,7 @@
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
+//    │ tile       transposes: maps that read across the rows they write go by tiles
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
 //    │ vector     lanes for reductions, vectors for maps
 //    ▼
@@ -33,6 +34,7 @@ const Pass passes[] = {
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
+  { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
 };

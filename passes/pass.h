@@ -66,6 +66,7 @@ bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions int
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
+bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
 static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | LOWER_TAKES) & what; }
