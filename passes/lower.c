@@ -316,6 +316,30 @@ static int64_t long_column(const Lower *l) {
   return LOWER_CHUNKS * (each > LOWER_SPLIT_STEPS ? LOWER_SPLIT_STEPS : each > 0 ? each : 1);
 }
 
+static int64_t long_row(const Lower *l) {
+  int64_t cached = l->p->machine->cache_bytes / 16;
+  return cached < LOWER_LONG_ROW ? cached : LOWER_LONG_ROW;
+}
+
+// `parts` where there are few rows, and long ones.
+static Stmt *few_long_rows(Lower *l, Expr *steps, Stmt *parts, Stmt *rows) {
+  ExprTable *x = l->x;
+  Expr *n = l->u->extent[0];
+  for (int g = 1; g < l->u->ngrid; g++) n = expr_op2(x, OP_MUL, n, l->u->extent[g], NO_SPAN);
+  Expr *few = expr_op2(x, OP_LT, n, expr_int(x, DT_I64, LOWER_FEW_ROWS, NO_SPAN), NO_SPAN);
+  Expr *are_long = expr_op2(x, OP_GE, steps, expr_int(x, DT_I64, long_row(l), NO_SPAN), NO_SPAN);
+  Scalar a, b;
+  bool knows_few = expr_fold(few, &a), knows_long = expr_fold(are_long, &b);
+  if ((knows_few && !a.i) || (knows_long && !b.i)) return rows;
+  if (knows_few && knows_long) return parts;
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = expr_op2(x, OP_AND, few, are_long, NO_SPAN);
+  s->body = parts;
+  s->els = rows;
+  return s;
+}
+
+// Long columns go in parts, and few long rows.
 static Stmt *lower_shapes(Lower *l) {
   Stmt *parts;
   Expr *steps;
@@ -324,7 +348,9 @@ static Stmt *lower_shapes(Lower *l) {
   if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
   if (columns && expr_is_const(steps)) return parts;
   Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
-  return columns ? for_short_rows(l, steps, long_column(l) - 1, rows, parts) : rows;
+  if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
+  if (!lower_long_rows(l, most_work(l), &parts, &steps)) return rows;
+  return few_long_rows(l, steps, parts, rows);
 }
 
 static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {

@@ -6,12 +6,14 @@
 
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
-  LOWER_CHUNK_ALIGN = 16,       // and their alignment: whole lane groups
+  LOWER_CHUNK_ALIGN = 64,       // and their alignment: whole lane groups
   LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
   LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
   LOWER_PART_WHOLE = 1 << 20,   // more than a part has: nothing is looked at twice
+  LOWER_FEW_ROWS = 8,           // fewer rows than this do not occupy a machine's cores,
+  LOWER_LONG_ROW = 16384,       // and then rows from this length on are shared out
   LOWER_SPLIT_STEPS = 16,       // of a part at least, for a reduction over a column to be worth parts
   LOWER_MAX_STMTS = 50000,      // of one kernel
   LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
@@ -67,6 +69,7 @@ typedef struct Lower {
   const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
   Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
+  bool spread;          // loops of maps run in parallel too: rows are few
   bool online;          // cascades run in one pass
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
   int row_bytes;
@@ -97,6 +100,7 @@ void lower_start_items(Lower *l, Item *items, Index **grid);
 void lower_open_grid(Lower *l, Index **grid, Stmt **loop);
 void lower_close_grid(Lower *l, Stmt **loop);
 bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps);      // lower_columns.c
+bool lower_long_rows(Lower *l, Expr *work, Stmt **body, Expr **steps);
 
 // Nests (lower_nest.c).
 // The next loop of an item: an index left of `=`, in order, then the reduction's indices.
@@ -118,7 +122,8 @@ bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextL
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 // The same in LOWER_CHUNKS parts of the range: what a part leaves, and where. at: the part's index and the grid's.
 typedef struct Parts { Index *at[MAX_GRID + 1]; VEC(Tensor *) t; int taken; } Parts;
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p);
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p);
+int64_t lower_tile_steps(const Lower *l);
 void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      // and finishes the items
 
 // What loops of a row share (lower_share.c).
@@ -146,6 +151,7 @@ void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
 
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
+void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);

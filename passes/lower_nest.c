@@ -276,7 +276,9 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   bool data = lower_from_data(next[0].lo) || lower_from_data(next[0].hi);
   if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, true);
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
-  Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : HOW_SEQ);
+  bool spread = l->spread && l->scope->depth == l->grid_depth && !next[0].reduce && !data;
+  for (int i = 0; i < n; i++) spread &= lower_expands(items[i]->q);
+  Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : spread ? HOW_PAR : HOW_SEQ);
   s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
   if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
   Item *inside = arena_array(l->p->scratch, Item, n);
@@ -301,6 +303,7 @@ static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
   for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);
   Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, zero, count, HOW_PAR);
+  par->parallel_if = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
   Expr *from, *to;
   lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
   Item *inside = arena_array(l->p->scratch, Item, n);
@@ -391,9 +394,9 @@ static void settle_phases(Lower *l, int n, Item *items, NextLoop *next, const bo
 
 // A cascade among the items that runs in one pass; without one, all of cascade[] is false.
 static void find_cascade(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, bool *cascade, int *phase) {
-  bool found = lower_find_cascade(l, n, items, next, loops, cascade);
-  if (found && !l->online && !l->row && !lower_cascade_row(l, n, items, cascade, next, &l->row, &l->row_bytes)) l->row = NULL;
-  if (!found || !l->online) memset(cascade, 0, (size_t)n * sizeof *cascade);
+  bool found = lower_find_cascade(l, n, items, next, loops, cascade), alone = !l->u->ngrid && !l->scope->up;
+  if (found && !l->online && !alone && !l->row && !lower_cascade_row(l, n, items, cascade, next, &l->row, &l->row_bytes)) l->row = NULL;
+  if (!found || !(l->online || alone)) memset(cascade, 0, (size_t)n * sizeof *cascade);
   settle_phases(l, n, items, next, loops, cascade, phase);
 }
 
@@ -434,7 +437,10 @@ void lower_block(Lower *l, int n, Item *items) {
   }
   for (int ph = 0; ph <= last; ph++) {
     for (int i = 0; i < n; i++) if (!loops[i] && phase[i] == ph) lower_leaf(l, &items[i]);
-    if (ph == at && any_of(n, cascade)) lower_cascade(l, n, items, cascade, next);
+    if (ph == at && any_of(n, cascade)) {
+      if (!l->u->ngrid && !l->scope->up) lower_split_cascade(l, n, items, cascade, next);
+      else lower_cascade(l, n, items, cascade, next);
+    }
     lower_phase(l, n, items, next, loops, phase, ph, done);
   }
 }

@@ -174,7 +174,8 @@ typedef struct Online {
   int n;
   Runner *run;
   References refs;
-  Expr *lo, *hi, *from, *to;    // the range, and the tile
+  Expr *lo, *hi, *from, *to;    // the range, or a part of it, and the tile
+  Expr *all_lo, *all_hi;        // the range as written
   int64_t step;                 // of the tiles
   Cascade c;
 } Online;
@@ -339,7 +340,7 @@ static void tile_loop(Online *o, Targets *all) {
   }
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
-  ranges_index(l->facts, ix, o->lo, o->hi);         // a tile lies inside the range
+  ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
   for (int i = 0; i < n; i++) {
     inside[i] = all->v.v[i].it;
     lower_bind(l, &inside[i], &next[i], ix);
@@ -384,7 +385,7 @@ static void set_scopes(Online *o, Scope *s) {
   }
 }
 
-static int64_t tile_steps(const Lower *l) {
+int64_t lower_tile_steps(const Lower *l) {
   int64_t steps = l->p->machine->tile_bytes / (l->row_bytes > 0 ? l->row_bytes : 4) / LOWER_TILE_UNIT * LOWER_TILE_UNIT;
   return steps > LOWER_TILE_UNIT ? steps : LOWER_TILE_UNIT;
 }
@@ -456,6 +457,10 @@ static void start_runner(Online *o, Runner *r, Item *it) {
 
 static void start_online(Online *o, Lower *l, int n, Item *items, const bool *in) {
   *o = (Online){ .l = l, .refs = { .a = l->p->scratch }, .c = { l, n, items, in, NULL } };
+  NextLoop next;
+  lower_next_loop(l, &items[first_of(in)], &next);
+  o->all_lo = next.lo;
+  o->all_hi = next.hi;
   o->run = arena_array(l->p->scratch, Runner, n);
   for (int i = 0; i < n; i++) {
     if (!in[i]) continue;
@@ -469,7 +474,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
   start_online(&o, l, n, items, in);
   o.lo = lower_named(l, lower_expr(l, next[first_of(in)].lo), "from");
   o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
-  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : tile_steps(l);
+  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o);
   tiles(&o);
@@ -508,13 +513,14 @@ static Expr *found(Parts *p, Lower *l) {
   return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
 }
 
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p) {
+// steps: of a tile, where something follows.
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p) {
   Online o;
   start_online(&o, l, n, items, in);
   o.lo = from;
   o.hi = to;
   o.step = LOWER_PART_WHOLE;
-  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = LOWER_TILE_COLUMN;
+  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = steps;
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o);
   tiles(&o);
