@@ -84,6 +84,14 @@ typedef __SIZE_TYPE__ size_t;
 
 #define EMU_SITE(name) ({ static const EmuSite emu_site = {name, __LINE__}; &emu_site; })
 
+// Threads that meet in a function must have come from the same place: a call of such a function f is written EMU_FROM(f), its
+// body begins with EMU_ENTER.
+EMU_FN void emu_call_from(const EmuSite *s) { emu_state.api->call_from(s); }
+EMU_FN unsigned long emu_call_enter(void) { return emu_state.api->call_enter(); }
+EMU_FN void emu_call_leave(unsigned long *before) { emu_state.api->call_leave(*before); }
+#define EMU_FROM(f) (emu_call_from(EMU_SITE(#f)), f)
+#define EMU_ENTER __attribute__((cleanup(emu_call_leave))) unsigned long emu_call_before = emu_call_enter();
+
 // Calls of the emulator, in functions of their own: the compiler's checks would look at the reads of its table.
 EMU_FN void *emu_dynamic(void) { return emu_state.api->dynamic_shared(); }
 EMU_FN int emu_barrier(const EmuSite *s, EmuMeet how, int p) { return emu_state.api->barrier(s, how, p); }

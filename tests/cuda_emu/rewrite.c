@@ -5,7 +5,7 @@
 //     extern __shared__ float rows[];                           float *const rows = EMU_DYNAMIC;
 //   }                                                         }
 //
-// and behind the text, for each kernel, a function that takes its arguments from an array of pointers, and the table of kernels.
+// functions in which threads meet note where they are called (prelude.h, EMU_FROM), and behind the text, for each kernel, a function that takes its arguments from an array of pointers, and the table of kernels.
 // Lines stay where they are.
 #include "emu.h"
 #include <ctype.h>
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_KERNELS = 1024, MAX_PARAMS = 256 };
+enum { MAX_KERNELS = 1024, MAX_PARAMS = 256, MAX_MEETING = 256 };
 
 typedef struct Word { const char *p; size_t n; } Word;
 typedef struct Param { Word type, name; bool pointer; } Param;
@@ -25,6 +25,7 @@ typedef struct Rewriter {
   FILE *out;
   EmuFault *fault;
   Kernel kernel[MAX_KERNELS]; int nkernels;
+  Word meeting[MAX_MEETING]; int nmeeting;       // functions in which threads meet
   int depth;                 // of braces
   Kernel *inside;            // the kernel whose body this is
   bool pending;              // a head has been read, its body has not begun
@@ -271,6 +272,49 @@ static bool extern_word(Rewriter *w, Word word) {
   return !is(shared, "__shared__") || dynamic_shared(w, word, shared);
 }
 
+// ---- functions in which threads meet -----------------------------------------------------------------------------
+
+static bool meets(const Rewriter *w, Word word) {
+  static const char *const names[] = {"__syncthreads", "__syncwarp", "__shfl_", "__ballot_sync", "__any_sync", "__all_sync", "__match_", "__reduce_",
+                                      "PLAIT_CLUSTER_SYNC", "PLAIT_GRID_SYNC"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strncmp(word.p, names[i], strlen(names[i])) == 0) return true;
+  for (int i = 0; i < w->nmeeting; i++)
+    if (w->meeting[i].n == word.n && memcmp(w->meeting[i].p, word.p, word.n) == 0) return true;
+  return false;
+}
+
+static bool body_meets(const Rewriter *w, const char *p) {
+  int depth = 0;
+  while (*p) {
+    Word word = word_at(p);
+    if (word.n && meets(w, word)) return true;
+    depth += (*p == '{') - (*p == '}');
+    if (!depth) return false;
+    p = word.n ? p + word.n : *p == '"' || *p == '\'' ? skip_quoted(p) : p + 1;
+  }
+  return false;
+}
+
+// Outside of functions, `word (…) {` defines one.
+static void function_head(Rewriter *w, Word word) {
+  const char *open = skip_space(word.p + word.n), *close = *open == '(' ? closing(open) : NULL;
+  const char *body = close ? skip_space(close + 1) : NULL;
+  if (!body || *body != '{' || w->nmeeting == MAX_MEETING || !body_meets(w, body)) return;
+  w->meeting[w->nmeeting++] = word;
+  copy_to(w, body + 1);
+  fputs(" EMU_ENTER ", w->out);
+  w->depth++;
+}
+
+// Inside of one, `word (` calls it.
+static void call(Rewriter *w, Word word) {
+  if (*skip_space(word.p + word.n) != '(' || !meets(w, word) || strncmp(word.p, "__", 2) == 0 || strncmp(word.p, "PLAIT_", 6) == 0) return;
+  copy_to(w, word.p);
+  fprintf(w->out, "EMU_FROM(%.*s)", (int)word.n, word.p);
+  w->at = word.p + word.n;
+}
+
 // ---- the walk ----------------------------------------------------------------------------------------------------
 
 static void brace(Rewriter *w, char c) {
@@ -284,6 +328,8 @@ static bool handle_word(Rewriter *w, Word word) {
   if (is(word, "extern")) return extern_word(w, word);
   if (is(word, "__shared__")) return static_shared(w, word);
   if (is(word, "__global__")) return kernel_head(w, word);
+  if (w->depth) call(w, word);
+  else if (!w->pending) function_head(w, word);
   return true;
 }
 

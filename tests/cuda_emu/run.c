@@ -110,7 +110,7 @@ static void *api_dynamic_shared(void) { return run_now()->now->block->dynamic; }
 
 const EmuApi emu_api = {
   .access = api_access, .undefined = api_undefined, .barrier = api_barrier, .syncwarp = api_syncwarp, .shuffle = api_shuffle,
-  .vote = api_vote, .fold = api_fold, .activemask = api_activemask, .atomic = api_atomic, .fence = api_fence, .pause = api_pause,
+  .vote = api_vote, .fold = api_fold, .activemask = api_activemask, .atomic = api_atomic, .fence = api_fence, .call_from = api_call_from, .call_enter = api_call_enter, .call_leave = api_call_leave, .pause = api_pause,
   .stop = api_stop, .dynamic_shared = api_dynamic_shared, .cluster_rank = api_cluster_rank, .cluster_size = api_cluster_size,
   .cluster_sync = api_cluster_sync, .cluster_map = api_cluster_map, .grid_sync = api_grid_sync, .dependency_wait = api_dependency_wait,
   .mbarrier_init = api_mbarrier_init, .mbarrier_arrive = api_mbarrier_arrive, .mbarrier_wait = api_mbarrier_wait, .bulk_load = api_bulk_load,

@@ -79,6 +79,7 @@ const char *module_line(const EmuModule *m, uint32_t pc, char out[128]);
 // ---- threads and blocks ------------------------------------------------------------------------------------------
 
 typedef enum ThreadState { T_READY, T_BARRIER, T_WARP, T_CLUSTER, T_GRID, T_SPIN, T_DONE } ThreadState;
+enum { MAX_CALLS = 16 };
 typedef enum WarpOp { W_SYNC, W_SHUFFLE, W_VOTE, W_FOLD } WarpOp;
 
 typedef struct Copy { unsigned char *to; const unsigned char *from; size_t bytes; int group; void *pc; int thread; } Copy;
@@ -90,6 +91,9 @@ struct Thread {
   int id, lane;                              // threadIdx in order of x, y, z; id % 32
   ThreadState state;
   const EmuSite *site;                       // where it waits
+  unsigned long from;                        // the calls that it is in, as one number
+  const EmuSite *call[MAX_CALLS]; int ncalls;            // calls that are being made; call_line: of the innermost it is in
+  int call_line;
   // A meeting of a warp.
   WarpOp op; int how; unsigned mask, by; int width; uint64_t value, result; int all;
   EmuMeet meet; int predicate, meet_result;  // of a block
@@ -169,6 +173,9 @@ uint64_t run_random(Run *r);
 
 extern const EmuApi emu_api;
 // Parts of emu_api, by file.
+void api_call_from(const EmuSite *s);
+unsigned long api_call_enter(void);
+void api_call_leave(unsigned long before);
 int api_barrier(const EmuSite *s, EmuMeet how, int predicate);
 void api_syncwarp(const EmuSite *s, unsigned mask);
 unsigned long long api_shuffle(const EmuSite *s, EmuShuffle how, unsigned mask, unsigned long long v, unsigned by, int width);

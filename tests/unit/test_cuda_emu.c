@@ -598,6 +598,29 @@ START_TEST(lanes_at_different_shuffles_are_found) {
   finds("  float v = x[t];\n  if (t % 32 < 16) v += __shfl_xor_sync(0xffffffffu, v, 1);\n  else v -= __shfl_xor_sync(0xffffffffu, v, 1);\n  y[t] = v;", true, (Shape){0}, EMU_BAD_MASK, "line 4");
 } END_TEST
 
+// The lanes meet in one shuffle, but came from two places: on a GPU the function may have been copied into both.
+START_TEST(meetings_in_a_function_reached_from_different_places_are_found) {
+  const char *text = "static __device__ float other(float v, int by) { return __shfl_xor_sync(0xffffffffu, v, by); }\n"
+                     "static __device__ float sum(float v) { for (int o = 16; o; o /= 2) v += other(v, o);\n  return v; }\n"
+                     "static __device__ void all(void) { __syncthreads(); }\n"
+                     "extern \"C\" __global__ void good(float *y) { const float v = sum((float)threadIdx.x); y[threadIdx.x] = sum(other(v, 1)); all(); }\n"
+                     "extern \"C\" __global__ void bad(float *y) {\n  float v = 1;\n  if (threadIdx.x < 16) v = sum(v);\n  else\n    v = sum(-v);\n  y[threadIdx.x] = v;\n}\n"
+                     "extern \"C\" __global__ void worse(float *y) {\n  if (threadIdx.x < 16) all();\n  else all();\n}\n";
+  Lab l = lab_of(text, true);
+  float out[32];
+  void *y = fresh(&l, sizeof out);
+  launch_well(&l, "good", (Shape){.block = {32, 1, 1}}, ARGS(&y));
+  get(&l, out, y, sizeof out);
+  for (int i = 0; i < 32; i++) ck_assert(out[i] == 32 * 31 * 16);       // 32 times the sum of 0 to 31
+  ck_assert(!launch(&l, "bad", (Shape){.block = {32, 1, 1}}, ARGS(&y)));
+  ck_assert_int_eq(l.fault.kind, EMU_BAD_MASK);
+  ck_assert_msg(strstr(l.fault.text, "different places") != NULL, "%s", l.fault.text);
+  ck_assert(!launch(&l, "worse", (Shape){.block = {32, 1, 1}}, ARGS(&y)));
+  ck_assert_int_eq(l.fault.kind, EMU_BAD_BARRIER);
+  ck_assert_msg(strstr(l.fault.text, "thread 0 came from line 14, thread 16 from line 15") != NULL, "%s", l.fault.text);
+  lab_free(&l);
+} END_TEST
+
 START_TEST(lanes_with_different_masks_are_found) {
   finds("  y[t] = __shfl_xor_sync(t % 32 < 16 ? 0xffffffffu : 0xffff0000u, x[t], 1);", true, (Shape){0}, EMU_BAD_MASK, "0xffff0000");
 } END_TEST
@@ -917,7 +940,8 @@ int main(void) {
     a_last_arriver_needs_the_fences_of_the_others, a_fence_before_the_write_publishes_nothing, an_atomic_beside_a_plain_write_is_a_race,
     the_read_only_path_must_not_see_new_values, places_may_be_exempted_from_the_comparison_of_orders, a_barrier_in_a_branch_is_found,
     threads_at_different_barriers_are_found, threads_that_leave_before_a_barrier_are_found, lanes_missing_from_a_shuffle_are_found,
-    a_shuffle_from_a_lane_that_left_is_found, lanes_at_different_shuffles_are_found, lanes_with_different_masks_are_found, the_active_mask_is_no_ones_to_rely_on,
+    a_shuffle_from_a_lane_that_left_is_found, lanes_at_different_shuffles_are_found,
+    meetings_in_a_function_reached_from_different_places_are_found, lanes_with_different_masks_are_found, the_active_mask_is_no_ones_to_rely_on,
     reading_shared_memory_that_nobody_wrote_is_found, unwritten_shared_memory_is_nan_without_checks, reading_global_memory_that_nobody_wrote_is_found,
     one_element_too_far_is_found, without_checks_guards_find_it, an_overrun_that_alignment_hides_is_found_after_the_launch, an_overrun_of_a_shared_array_is_found,
     more_dynamic_shared_memory_than_asked_for_is_found, a_misaligned_vector_is_found, shared_floats_are_no_vectors_without_align, a_pointer_to_host_memory_is_found,
