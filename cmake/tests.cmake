@@ -4,7 +4,7 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena bind call codes cuda_emu diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
+  affine api arena bind call codes cuda_emu cuda_faults diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
   interp_ir interp_order interp_programs jit json kernel map math npy ops parse passes pool proc rules search sema std
   str vec)
 foreach(name IN LISTS UNIT_TESTS)

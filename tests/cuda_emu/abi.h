@@ -76,7 +76,8 @@ typedef struct EmuApi {
   void (*any_order)(const volatile void *p, unsigned long bytes);
 } EmuApi;
 
-typedef struct EmuParam { unsigned bytes, align; int is_pointer; const char *name; } EmuParam;
+typedef enum EmuPassing { EMU_BY_VALUE, EMU_POINTER, EMU_POINTER_TO_CONST, EMU_INDIRECT } EmuPassing;      // INDIRECT: a pointer to pointers
+typedef struct EmuParam { unsigned bytes, align; EmuPassing how; const char *name; } EmuParam;
 
 typedef struct EmuKernel {
   const char *name;
