@@ -231,7 +231,8 @@ EMU_INDEX(grid_dim, grid_dim)
 EMU_SHUFFLES(EMU_SHUFFLE_FN, )
 #define EMU_SHUFFLE_ROW(name, T, unused) T: emu_shuffle_##name,
 #define EMU_SHUFFLE(name, how, mask, v, by, width, ...) \
-  _Generic((v), EMU_SHUFFLES(EMU_SHUFFLE_ROW, ) void *: 0)(EMU_SITE(name), how, mask, v, (unsigned)(by), width)
+  _Generic((v), EMU_SHUFFLES(EMU_SHUFFLE_ROW, ) bool: emu_shuffle_int, char: emu_shuffle_int, signed char: emu_shuffle_int, \
+           unsigned char: emu_shuffle_int, short: emu_shuffle_int, unsigned short: emu_shuffle_int)(EMU_SITE(name), how, mask, v, (unsigned)(by), width)
 #define __shfl_sync(mask, v, ...) EMU_SHUFFLE("__shfl_sync", EMU_SHFL_IDX, mask, v, __VA_ARGS__, 32, 0)
 #define __shfl_up_sync(mask, v, ...) EMU_SHUFFLE("__shfl_up_sync", EMU_SHFL_UP, mask, v, __VA_ARGS__, 32, 0)
 #define __shfl_down_sync(mask, v, ...) EMU_SHUFFLE("__shfl_down_sync", EMU_SHFL_DOWN, mask, v, __VA_ARGS__, 32, 0)
@@ -439,7 +440,7 @@ EMU_TYPES(EMU_LESS, )
 #define EMU_TYPED(name, T, f) T: f##name,
 #define min(a, b) _Generic((a) + (b), EMU_TYPES(EMU_TYPED, emu_min_) float: fminf, double: fmin)(a, b)
 #define max(a, b) _Generic((a) + (b), EMU_TYPES(EMU_TYPED, emu_max_) float: fmaxf, double: fmax)(a, b)
-#define abs(a) _Generic((a), int: emu_abs_int, long: emu_abs_long, long long: emu_abs_llong, float: fabsf, double: fabs)(a)
+#define abs(a) _Generic((a) + 0, int: emu_abs_int, long: emu_abs_long, long long: emu_abs_llong, float: fabsf, double: fabs)(a)
 #define labs(a) emu_abs_long(a)
 #define llabs(a) emu_abs_llong(a)
 #define umin(a, b) emu_min_uint(a, b)

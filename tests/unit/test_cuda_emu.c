@@ -219,6 +219,8 @@ START_TEST(shuffles_read_the_lane_that_ptx_says) {
   warp_gives("__shfl_down_sync(0xffffffffu, (double)lane, 3)", w);
   for (int i = 0; i < 32; i++) w[i] = i / 8 * 8 + 9 % 8;
   warp_gives("__shfl_sync(0xffffffffu, (long long)lane, 9, 8)", w);
+  for (int i = 0; i < 32; i++) w[i] = (i ^ 1) % 3 == 0;
+  warp_gives("__shfl_xor_sync(0xffffffffu, lane % 3 == 0 ? (bool)1 : (bool)0, 1)", w);
   for (int i = 0; i < 32; i++) w[i] = i % 16 + 4 < 16 ? i + 4 : i;
   warp_gives("__shfl_down_sync(0xffffffffu, (unsigned)lane, 4, 16)", w);
 } END_TEST

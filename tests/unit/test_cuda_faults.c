@@ -215,6 +215,13 @@ START_TEST(reading_shared_memory_that_nobody_wrote_is_found) {
   finds("  __shared__ float s[64];\n  if (t) s[t] = x[t];\n  __syncthreads();\n  y[t] = s[t];", true, (Shape){0}, EMU_UNINITIALISED, "shared `s`, byte 0");
 } END_TEST
 
+// Nor does the compiler invent one: it could move reads out of loops and conditions.
+START_TEST(a_read_that_the_text_does_not_make_is_none) {
+  finds_nothing("  __shared__ float s[64];\n  float v = 0;\n  for (int k = 0; k < n - 256; k++) v += s[3];\n  if (n > 256) s[3] = v;\n  y[t] = v;", true, (Shape){0});
+  finds_nothing("  __shared__ float s[64];\n  float v = 0;\n  for (int k = 0; k < n; k++)\n    if (k == 256) v += s[3];\n  if (n > 256) s[3] = v;\n  y[t] = v;", true, (Shape){0});
+  finds_nothing("  __shared__ float s[64];\n  if (n > 256) s[t] = 1;\n  y[t] = n > 256 ? s[3] : 0.0f;", true, (Shape){0});
+} END_TEST
+
 START_TEST(unwritten_shared_memory_is_nan_without_checks) {
   Lab l = broken_lab("  __shared__ float s[64];\n  __shared__ unsigned short h[64];\n  if (t != 5) s[t] = h[t] = 0;\n  y[t] = s[t];\n  c[t] = h[t];", false);
   float in[N] = {0}, out[64];
@@ -491,7 +498,7 @@ int main(void) {
     threads_at_different_barriers_are_found, threads_that_leave_before_a_barrier_are_found, lanes_missing_from_a_shuffle_are_found,
     a_shuffle_from_a_lane_that_left_is_found, lanes_at_different_shuffles_are_found, meetings_in_a_function_reached_from_different_places_are_found,
     lanes_with_different_masks_are_found, the_active_mask_is_no_ones_to_rely_on, reading_shared_memory_that_nobody_wrote_is_found,
-    unwritten_shared_memory_is_nan_without_checks, reading_global_memory_that_nobody_wrote_is_found, one_element_too_far_is_found,
+    a_read_that_the_text_does_not_make_is_none, unwritten_shared_memory_is_nan_without_checks, reading_global_memory_that_nobody_wrote_is_found, one_element_too_far_is_found,
     without_checks_guards_find_it, an_overrun_that_alignment_hides_is_found_after_the_launch, an_overrun_of_a_shared_array_is_found,
     more_dynamic_shared_memory_than_asked_for_is_found, a_misaligned_vector_is_found, shared_floats_are_no_vectors_without_align,
     a_pointer_to_host_memory_is_found, what_arguments_only_read_is_not_written, writes_by_the_host_count_piece_by_piece, freed_memory_is_no_memory,
