@@ -45,17 +45,8 @@ static void store_at(Lower *l, Tensor *t, Index *c, Expr *value) {
   lower_emit(l, s);
 }
 
-static void fold_lanes(Lower *l, Reducer r, Var *v, Var *v2) {
-  Stmt *s = stmt_new(l->p->a, ST_FOLD);
-  s->reducer = r;
-  s->var = v;
-  s->var2 = v2;
-  s->lanes = 1;
-  lower_emit(l, s);
-}
-
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c) {
-  fold_lanes(l, reducer_of(q), it->acc, it->acc2);
+  lower_fold_lanes(l, reducer_of(q), it->acc, it->acc2);
   store_at(l, part[0], c, expr_var(l->x, it->acc));
   if (part[1]) store_at(l, part[1], c, expr_var(l->x, it->acc2));
 }

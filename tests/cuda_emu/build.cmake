@@ -12,9 +12,9 @@ target_link_libraries(cuda_emu PUBLIC plait_core)
 
 # What compiles kernels when the tests run: gcc where there is one, see compile.c.
 find_program(EMU_CC NAMES gcc cc clang REQUIRED)
-foreach(name emu faults)
-  target_link_libraries(test_cuda_${name} PRIVATE cuda_emu)
-  target_compile_definitions(test_cuda_${name} PRIVATE EMU_CC="${EMU_CC}")
+foreach(name cuda_emu cuda_faults)
+  target_link_libraries(test_${name} PRIVATE cuda_emu)
+  target_compile_definitions(test_${name} PRIVATE EMU_CC="${EMU_CC}")
 endforeach()
 
 # Stand-ins for NVIDIA's libraries: with LD_LIBRARY_PATH=build/cuda_emu whatever opens them runs without a GPU.
