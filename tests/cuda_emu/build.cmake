@@ -46,6 +46,11 @@ if(EMU_CUDA_HEADERS AND EXISTS ${EMU_CUDA_HEADERS}/nvrtc.h)
   target_compile_definitions(cuda_emu_libraries PRIVATE EMU_CUDA_HEADERS)
 endif()
 
+# The library's runtime over them.
+emu_test(cuda_emu_stack ${EMU}/test_stack.c)
+target_link_libraries(cuda_emu_stack PRIVATE plait_core)
+add_dependencies(cuda_emu_stack cuda_emu_driver cuda_emu_nvrtc)
+
 # Kernels through NVIDIA's own compiler, where it is: registers, spills and shared memory.
 add_executable(cuda_emu_nvrtc_check ${EMU}/nvrtc_check.c)
 target_compile_definitions(cuda_emu_nvrtc_check PRIVATE _GNU_SOURCE)
