@@ -52,6 +52,11 @@ typedef struct Item {
   bool scans;           // a prefix (rewrite.h) whose last loop is open: each step adds a term, and has a value
 } Item;
 
+// By tensor id: the equations that read it, and the kernel of each.
+typedef struct Reader { Eqn *q; int group; } Reader;
+typedef struct ReaderList { Arena *a; const Eqn *of; int group; VEC(Reader) v; } ReaderList;
+typedef struct Readers { ReaderList *of; int n; } Readers;
+
 typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
   Group *u;
@@ -59,16 +64,18 @@ typedef struct Lower {
   Ranges *facts;
   Scope *scope;
   Map index_scope;      // Index → Scope that binds it
+  Map depths_now; unsigned epoch;       // … and those that hold until a member's value opens or closes, which ends an epoch
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
   Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
   Map reads;            // Eqn → which tensors it reads, by id
   Map names;            // Name → how often used
   Member_state *state; int ntensors;    // by tensor id; how many there are
-  const bool *read_elsewhere;   // by tensor id: read by other kernels
+  const Readers *readers;       // of the whole plan
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
-  Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
+  bool asked_needed;    // the next has been found out
+  Expr *needed;         // lower_needed: when the kernel's values are read at all, over dimensions; NULL: always
   bool spread;          // loops of maps run in parallel too: rows are few
   bool online;          // cascades run in one pass
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
@@ -134,6 +141,7 @@ Tensor *lower_row_local(const Lower *l, const Tensor *t);          // the array 
 Expr *lower_expr(Lower *l, Expr *e);
 void lower_count(Lower *l, Expr *root);            // before lowering a root: how often its parts are used
 bool lower_is_leaf(const Expr *e);
+bool lower_is_member(const Lower *l, const Tensor *t);
 bool lower_harmless(Lower *l, Expr *e);            // computing e here cannot fail and needs no statement
 Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact);    // fact: the condition before lowering, for proofs; NULL: none
 void lower_if_close(Lower *l, Stmt *s);
@@ -147,7 +155,8 @@ Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variab
 bool lower_nonempty(Lower *l, Expr *reduce);
 bool lower_too_big(Lower *l);
 bool lower_reads(Lower *l, Eqn *q, const Tensor *t);
-void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
+bool lower_read_elsewhere(const Lower *l, const Tensor *t);       // by other kernels
+Expr *lower_needed(Lower *l);
 
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);

@@ -185,6 +185,7 @@ void lower_finish(Lower *l, Item *it, Expr *value) {
   }
   st->value = value;
   st->scope = l->scope;
+  l->epoch++;
   st->n = q->n;
   for (int k = 0; k < q->n; k++) st->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[k]));
   store_value(l, it, value);
