@@ -225,16 +225,33 @@ static void run_only_when_needed(Lower *l) {
   l->k->body = s;
 }
 
-Tensor *lower_row_local(const Lower *l, const Tensor *t) {
-  for (int i = 0; i < l->nrows; i++) if (l->row_tensor[i] == t) return l->row_local[i];
+Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent) {
+  Expr *at = n ? sub[0] : expr_int(l->x, DT_I64, 0, NO_SPAN);
+  for (int k = 1; k < n; k++) at = expr_op2(l->x, OP_ADD, expr_op2(l->x, OP_MUL, at, extent[k], NO_SPAN), sub[k], NO_SPAN);
+  return at;
+}
+
+Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at) {
+  for (int i = 0; i < l->nrows; i++) {
+    if (l->row_tensor[i] != t) continue;
+    *at = sub[t->rank - 1];
+    return l->row_local[i];
+  }
+  for (int i = 0; i < l->few_tensor.n; i++) {
+    if (l->few_tensor.v[i] != t) continue;
+    *at = lower_flat(l, t->rank, sub, t->extent);
+    return l->few_local.v[i];
+  }
   return NULL;
 }
 
 // The arrays on the stack that keep rows.
 static void alloc_rows(Lower *l) {
-  Expr *extent = l->nrows ? expr_int(l->x, DT_I64, LOWER_ROW_VALUES / l->nrows, NO_SPAN) : NULL;
   for (int i = 0; i < l->nrows; i++) {
     Tensor *t = l->row_tensor[i];
+    Scalar steps;
+    int64_t most = LOWER_ROW_VALUES / l->nrows;
+    Expr *extent = expr_int(l->x, DT_I64, expr_fold(t->extent[t->rank - 1], &steps) && steps.i < most ? steps.i : most, NO_SPAN);
     l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
     Stmt *s = stmt_new(l->p->a, ST_ALLOC);
     s->t = l->row_local[i];
@@ -244,6 +261,8 @@ static void alloc_rows(Lower *l) {
 
 void lower_forget(Lower *l) {
   l->reads = map_make(l->p->scratch);
+  l->few = false;
+  l->few_tensor.n = l->few_local.n = 0;
   l->ntensors = l->f->tensors.n;
   l->index_scope = map_make(l->p->scratch);
   l->names = map_make(l->p->scratch);

@@ -81,7 +81,9 @@ typedef struct Lower {
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
   int row_bytes;
   Tensor *row_tensor[4]; int nrows;     // members whose elements live only while their grid point is computed …
-  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the indices that are not the grid's
+  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the index that is not the grid's
+  bool few;             // grid points are fewer than LOWER_FEW_ROWS: what each has one of is in an array on the stack, …
+  VEC(Tensor *) few_tensor, few_local;  // … of members here
   int nstmts;
   bool reported;
 } Lower;
@@ -135,7 +137,9 @@ void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      /
 
 // What loops of a row share (lower_share.c).
 Group *lower_share(Lower *l, Expr **steps);
-Tensor *lower_row_local(const Lower *l, const Tensor *t);          // the array that stands for t; NULL: none does
+// The array on the stack that stands for t, and where in it its element at these subscripts is; NULL: none does.
+Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at);
+Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent);      // row-major position
 
 // Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
 Expr *lower_expr(Lower *l, Expr *e);

@@ -10,22 +10,25 @@
 
 // ---- which members -----------------------------------------------------------------------------
 
-typedef struct Access { const Index *column, *reduced; int columns, others; } Access;
+typedef struct Access { const Eqn *q; const Index *column, *reduced; int columns, others; } Access;
 
-// x[…, reduced, …, column] walks a row of memory over grid points; what has the reduced index last walks it by itself.
+// x[…, reduced, …, column] walks a row of memory over grid points. Each of its elements has one grid point, else the parts of all of
+// them would be more than what is read.
 static void look_at_read(void *cx, Expr *e) {
   Access *a = cx;
-  if (e->op != OP_READ || !e->u.t->rank || !expr_uses_index(e, a->reduced)) return;
+  if (e->op != OP_READ || !e->u.t->rank || !expr_uses_index(e, a->reduced) || !expr_uses_index(e, a->column)) return;
   Expr *last = e->arg[e->u.t->rank - 1];
-  if (last->op == OP_INDEX && last->u.ix == a->column) a->columns++;
-  else a->others += expr_uses_index(last, a->reduced) || expr_uses_index(e, a->column);
+  bool all = last->op == OP_INDEX && last->u.ix == a->column;
+  for (int k = 0; k < a->q->n; k++) all &= expr_uses_index(e, a->q->ix[k]);
+  if (all) a->columns++;
+  else a->others++;
 }
 
 static bool is_column(Lower *l, const Member *m) {
   const Eqn *q = m->q;
   const Group *u = l->u;
   if (q->body->op != OP_REDUCE || q->scc || q->base || q->def->fmt || q->body->u.bind->n != 1 || q->n != u->ngrid) return false;
-  Access a = { q->ix[m->pos[u->ngrid - 1]], q->body->u.bind->ix[0], 0, 0 };
+  Access a = { q, q->ix[m->pos[u->ngrid - 1]], q->body->u.bind->ix[0], 0, 0 };
   expr_visit(l->p->scratch, q->body, look_at_read, &a);
   return a.columns > 0 && a.others == 0;
 }
@@ -87,6 +90,7 @@ static void merge_parts(Lower *l, Item *items, Index **grid, const bool *in, boo
   Stmt *loop[MAX_GRID];
   lower_open_grid(l, grid, loop);
   loop[0]->parallel_if = spread ? NULL : work;
+  for (int g = 0; g < l->u->ngrid && spread; g++) loop[g]->how = HOW_SEQ;        // they are few
   lower_start_items(l, items, grid);
   for (int g = 0; g < l->u->ngrid; g++) p->at[g + 1] = grid[g];
   lower_merge(l, l->u->m.n, items, in, p);
@@ -104,6 +108,22 @@ static void merge_parts(Lower *l, Item *items, Index **grid, const bool *in, boo
   l->spread = false;
 }
 
+// What a grid point has one of, for a kernel of few of them.
+static void few_points(Lower *l) {
+  Expr *extent = expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN);
+  l->few = true;
+  for (int i = 0; i < l->u->m.n; i++) {
+    Tensor *t = l->u->m.v[i].q->def;
+    if (t->role != ROLE_LOCAL || t->fmt || t->rank != l->u->ngrid || dtypes[t->dtype].bits < 8 || lower_read_elsewhere(l, t)) continue;
+    Tensor *c = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
+    Stmt *s = stmt_new(l->p->a, ST_ALLOC);
+    s->t = c;
+    lower_emit(l, s);
+    vec_push(l->p->scratch, &l->few_tensor, t);
+    vec_push(l->p->scratch, &l->few_local, c);
+  }
+}
+
 static bool lower_in_parts(Lower *l, Fits fits, int64_t tile, bool spread, Expr *work, Stmt **body, Expr **steps) {
   int n = l->u->m.n;
   Index *grid[MAX_GRID];
@@ -117,6 +137,7 @@ static bool lower_in_parts(Lower *l, Fits fits, int64_t tile, bool spread, Expr 
   for (int i = 0; i < n && spread; i++) found &= in[i] || lower_expands(items[i].q);
   if (found) {
     Parts p = { .taken = 0 };
+    if (spread) few_points(l);
     l->online = true;
     l->grid_depth = l->u->ngrid + 1;
     leave_parts(l, items, grid, in, *steps, tile, &p, work);

@@ -392,8 +392,9 @@ static const Eqn *current_equation(const Lower *l) { return l->k->eqns.v[l->k->e
 // The element at lowered subscripts that are in range.
 static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
   if (e->u.t->fmt) return lower_expr(l, lower_decode(l, e->u.t, sub, e->at));
-  Tensor *row = lower_row_local(l, e->u.t);
-  if (row) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, row, e->at, 1, &sub[e->u.t->rank - 1]);
+  Expr *at;
+  Tensor *local = lower_local(l, e->u.t, sub, &at);
+  if (local) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, local, e->at, 1, &at);
   return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t->root, e->at, e->u.t->rank, sub);
 }
 

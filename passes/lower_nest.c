@@ -156,11 +156,13 @@ Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *
 static void store_value(Lower *l, Item *it, Expr *value) {
   Eqn *q = it->q;
   Stmt *s = stmt_new(l->p->a, ST_STORE);
-  Tensor *row = lower_row_local(l, q->def);
-  s->t = row ? row : q->def->root;
+  for (int k = 0; k < q->n; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[k]));
+  Expr *at;
+  Tensor *local = lower_local(l, q->def, s->sub, &at);
+  s->t = local ? local : q->def->root;
   s->a = value;
-  s->nsub = row ? 1 : q->n;
-  for (int k = 0; k < s->nsub; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[row ? q->n - 1 : k]));
+  s->nsub = local ? 1 : q->n;
+  if (local) s->sub[0] = at;
   s->at = q->at;
   lower_emit(l, s);
 }

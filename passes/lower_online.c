@@ -505,18 +505,27 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
 
 // Where part c of a grid point leaves variable v.
 static Tensor *part_tensor(Parts *p, Lower *l, const char *what, Dtype d) {
-  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN) };
-  for (int g = 0; g < l->u->ngrid; g++) extent[g + 1] = l->u->extent[g];
-  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, l->u->ngrid + 1, extent, NO_SPAN);
+  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN) };
+  for (int g = 0; g < l->u->ngrid && !l->few; g++) extent[g + 1] = l->u->extent[g];
+  int rank = l->few ? 2 : l->u->ngrid + 1;
+  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, rank, extent, NO_SPAN);
   vec_push(l->p->scratch, &p->t, t);
   return t;
+}
+
+// Subscripts of the part, and of the grid point.
+static int part_place(const Parts *p, Lower *l, Expr **sub) {
+  int n = l->u->ngrid;
+  for (int k = 0; k <= n; k++) sub[k] = expr_index(l->x, p->at[k]);
+  if (!l->few) return n + 1;
+  sub[1] = lower_flat(l, n, sub + 1, l->u->extent);
+  return 2;
 }
 
 static void leave(Parts *p, Lower *l, Var *v, const char *what) {
   Stmt *s = stmt_new(l->p->a, ST_STORE);
   s->t = part_tensor(p, l, what, v->dtype);
-  s->nsub = l->u->ngrid + 1;
-  for (int k = 0; k < s->nsub; k++) s->sub[k] = expr_index(l->x, p->at[k]);
+  s->nsub = part_place(p, l, s->sub);
   s->a = expr_var(l->x, v);
   lower_emit(l, s);
 }
@@ -525,7 +534,7 @@ static void leave(Parts *p, Lower *l, Var *v, const char *what) {
 static Expr *found(Parts *p, Lower *l) {
   Tensor *t = p->t.v[p->taken++];
   Expr *sub[MAX_GRID + 1];
-  for (int k = 0; k <= l->u->ngrid; k++) sub[k] = expr_index(l->x, p->at[k]);
+  part_place(p, l, sub);
   return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
 }
 
