@@ -100,6 +100,9 @@ typedef struct Remark { Reason reason; Eqn *a, *b; Expr *bytes; const char *text
 
 typedef struct Temp { Tensor *t; int first, last; Expr *offset; Expr *bytes; } Temp;    // kernels first..last use it; offset into scratch, 64-byte aligned
 
+// How the kernels were chosen: proved to take least time by the model, or merged greedily; and the time it gives them.
+typedef struct Choice { bool proved; double ns; } Choice;
+
 typedef struct Plan {
   Fn *fn;               // after the Fn passes (params, results, dims as in the source)
   const Fn *source;     // as elaborated, for the unfused yardstick
@@ -112,6 +115,7 @@ typedef struct Plan {
   VEC(Where) conds;     // conditions checked at the call before anything is written (subscripts that depend on no data), beside fn->where
   VEC(Site *) cond_sites;   // their messages, same order
   VEC(Remark) remarks;
+  Choice choice;
   Expr *bytes_unfused, *bytes_fused, *bytes_minimum, *flops;
 } Plan;
 

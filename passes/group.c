@@ -12,28 +12,25 @@
 #include "passes/group.h"
 #include "passes/group_int.h"
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 // ---- order -----------------------------------------------------------------------------------------
 
+static int by_rank(const void *a, const void *b) {
+  const Node *x = *(Node *const *)a, *y = *(Node *const *)b;
+  return x->rank - y->rank;
+}
+
 static void order_groups(Grouping *g) {
-  Pipe *p = g->p;
-  Arena *s = p->scratch;
-  int n = 0, *node = arena_array(s, int, g->n + 1), *at = arena_array(s, int, g->n + 1), *out = arena_array(s, int, g->n + 1);
-  uint64_t *key = arena_array(s, uint64_t, g->n + 1);
-  for (int i = 0; i < g->n; i++) if (g->node[i].up == i) key[n] = g->node[i].u->key, at[i] = n, node[n++] = i;
-  Order o = order_make(s, n, key);
-  for (int i = 0; i < g->n; i++)
-    for (int k = 0; k < g->after[i].to.n; k++) {
-      int a = group_find(g, i), b = group_find(g, g->after[i].to.v[k]);
-      if (a != b) order_edge(&o, at[a], at[b]);
-    }
-  bool ordered = order_take(&o, out);
+  VEC(Node *) alive = {0};
+  bool ordered = group_rank(g);
   assert(ordered && "merging keeps the groups free of cycles");
-  for (int k = 0; k < n; k++) {
-    Group *u = g->node[node[out[k]]].u;
-    u->id = u->kernel = k;
-    vec_push(p->a, &p->groups, u);
+  for (int i = 0; i < g->n; i++) if (g->node[i].up == i) vec_push(g->p->scratch, &alive, &g->node[i]);
+  if (alive.n) qsort(alive.v, (size_t)alive.n, sizeof *alive.v, by_rank);
+  for (int k = 0; k < alive.n; k++) {
+    alive.v[k]->u->id = alive.v[k]->u->kernel = k;
+    vec_push(g->p->a, &g->p->groups, alive.v[k]->u);
   }
 }
 
@@ -135,18 +132,30 @@ bool pass_group(Pipe *p) {
   Plan *plan = p->plan = arena_new(p->a, Plan);
   *plan = (Plan){ .fn = f, .source = p->source, .a = p->a, .x = f->x };
   group_find_units(&g);
-  group_rank(&g);
-  if (!p->opt.no_fuse) group_greedily(&g);
+  bool ordered = group_rank(&g);
+  assert(ordered && "definitions do not read each other in a circle");
+  if (!p->opt.no_fuse) {
+    Search *s = group_search_begin(&g);
+    group_greedily(&g);
+    plan->choice.proved = group_search_end(s);
+  }
   order_groups(&g);
   for (int i = 0; i < g.n; i++) {
     if (g.node[i].up != i) continue;
     order_members(&g, &g.node[i]);
     g.node[i].u->ns = g.node[i].w.ns;
+    plan->choice.ns += g.machine->launch_us * 1e3 + g.node[i].w.ns;
   }
   if (!p->opt.no_fuse) group_remarks(&g);
   if (p->opt.steps) *p->opt.steps = g.steps + f->x->n;
   for (int i = 0; i < g.n; i++) if (g.node[i].up == i) order_grid(&g, &g.node[i]);
   return few_enough(&g);
+}
+
+static void print_choice(const Pipe *p, Buf *out) {
+  double us = p->plan->choice.ns / 1e3;
+  const char *how = p->opt.no_fuse ? "each equation alone" : p->plan->choice.proved ? "no choice takes less time by the model" : "merged while that saved time by the model";
+  buf_printf(out, "# %s: %.3g %s\n", how, us < 999.5 ? us : us / 1e3, us < 999.5 ? "us" : "ms");
 }
 
 void groups_print(const Pipe *p, Buf *out) {
@@ -164,6 +173,7 @@ void groups_print(const Pipe *p, Buf *out) {
       buf_putc(out, '\n');
     }
   }
+  if (p->plan) print_choice(p, out);
   for (int i = 0; p->plan && i < p->plan->remarks.n; i++)
     buf_printf(out, "# %s %s\n", reasons[p->plan->remarks.v[i].reason].id, p->plan->remarks.v[i].text);
 }

@@ -17,16 +17,20 @@ int group_find(const Grouping *g, int node) {
 
 // ---- ranks -----------------------------------------------------------------------------------------
 
-void group_rank(Grouping *g) {
-  uint64_t *key = arena_array(g->p->scratch, uint64_t, g->n + 1);
-  int *out = arena_array(g->p->scratch, int, g->n + 1);
-  for (int i = 0; i < g->n; i++) key[i] = g->node[i].u->key;
-  Order o = order_make(g->p->scratch, g->n, key);
+bool group_rank(Grouping *g) {
+  Arena *s = g->p->scratch;
+  int n = 0, *node = arena_array(s, int, g->n + 1), *at = arena_array(s, int, g->n + 1), *out = arena_array(s, int, g->n + 1);
+  uint64_t *key = arena_array(s, uint64_t, g->n + 1);
+  for (int i = 0; i < g->n; i++) if (g->node[i].up == i) key[n] = g->node[i].u->key, at[i] = n, node[n++] = i;
+  Order o = order_make(s, n, key);
   for (int i = 0; i < g->n; i++)
-    for (int k = 0; k < g->after[i].to.n; k++) order_edge(&o, i, g->after[i].to.v[k]);
-  bool ordered = order_take(&o, out);
-  assert(ordered && "definitions do not read each other in a circle");
-  for (int i = 0; i < g->n; i++) g->node[out[i]].rank = i;
+    for (int k = 0; k < g->after[i].to.n; k++) {
+      int a = group_find(g, i), b = group_find(g, g->after[i].to.v[k]);
+      if (a != b) order_edge(&o, at[a], at[b]);
+    }
+  if (!order_take(&o, out)) return false;
+  for (int k = 0; k < n; k++) g->node[node[out[k]]].rank = k;
+  return true;
 }
 
 // ---- searching between two ranks ---------------------------------------------------------------

@@ -50,10 +50,17 @@ static bool take(Grouping *g, Heap *h, const Entry *e) {
   return true;
 }
 
+static void fill_first(Grouping *g, Heap *h) {
+  for (int i = 0; i < g->pairs.n; i++) {
+    const Pair *p = &g->pairs.v[i];
+    if (p->can) heap_push(h, entry(g, p->a, p->b, p->saved));
+  }
+}
+
 static void fill(Grouping *g, Heap *h) {
   Map seen = map_make(g->p->scratch);
-  for (int i = 0; i < g->pairs.n; i += 2) {
-    int a = group_find(g, g->pairs.v[i]), b = group_find(g, g->pairs.v[i + 1]);
+  for (int i = 0; i < g->pairs.n; i++) {
+    int a = group_find(g, g->pairs.v[i].a), b = group_find(g, g->pairs.v[i].b);
     uint64_t key = (uint64_t)(a < b ? a : b) << 32 | (uint64_t)(a < b ? b : a);
     Offer o;
     if (a == b || map_get(&seen, key)) continue;
@@ -62,14 +69,18 @@ static void fill(Grouping *g, Heap *h) {
   }
 }
 
+static int drain(Grouping *g, Heap *h) {
+  int merged = 0;
+  while (h->v.n) {
+    Entry e = heap_pop(h);
+    merged += take(g, h, &e);
+  }
+  return merged;
+}
+
 // Again while something merges: what did not fit a part of a group may fit the whole.
 void group_greedily(Grouping *g) {
-  for (int merged = 1; merged;) {
-    Heap h = { .a = g->p->scratch };
-    merged = 0;
-    for (fill(g, &h); h.v.n;) {
-      Entry e = heap_pop(&h);
-      merged += take(g, &h, &e);
-    }
-  }
+  Heap h = { .a = g->p->scratch };
+  fill_first(g, &h);
+  while (drain(g, &h)) fill(g, &h);
 }

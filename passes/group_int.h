@@ -7,6 +7,7 @@
 //   group_order.c  topological order
 //   group_graph.c  which groups must run before which
 //   group_greedy.c merge what saves most first
+//   group_search.c the best partition of a few units
 //   group_why.c    remarks on what stayed apart
 #ifndef PLAIT_PASSES_GROUP_INT_H
 #define PLAIT_PASSES_GROUP_INT_H
@@ -70,6 +71,9 @@ typedef struct Node {
 
 typedef struct Edges { VEC(int) to; } Edges;
 
+// can: the two units alone can merge; saved: what that would save.
+typedef struct Pair { int a, b; bool can; double saved; } Pair;
+
 typedef struct Grouping {
   Pipe *p;
   Fn *f;
@@ -83,7 +87,8 @@ typedef struct Grouping {
   EqnCost *cost;        // of its equation
   Node *node; int n;    // units
   Edges *after, *before;        // by unit: those that need it, those that it needs
-  VEC(int) pairs;       // units that may be worth merging: first, second, first, …
+  VEC(Pair) pairs;      // units that may be worth merging
+  VEC(Pair) tied;       // readers of tensors that have too many for all their pairs
   int64_t steps;        // work done, for tests of how it grows
 } Grouping;
 
@@ -116,6 +121,7 @@ void group_weigh(Grouping *g, Node *n);  // of a unit
 // A pair as it would merge: a before b, and the ns that it saves, a launch included. Below zero it costs time.
 typedef struct Offer { const Node *a, *b; Match m; Weight sum; double saved; } Offer;
 bool group_offer(Grouping *g, const Node *a, const Node *b, Offer *o);  // false: they can't; o->m.why says why, if they touch
+Node group_copy(const Grouping *g, const Node *n);       // nothing shared with n that changes
 void group_join(Grouping *g, Node *into, const Node *other, const Match *m, const Weight *sum, bool into_first);
 
 // group_order.c: things 0 .. n - 1 in an order in which each stands after those it waits for. Of the ready ones the smallest
@@ -126,10 +132,15 @@ void order_edge(Order *o, int from, int to);
 bool order_take(Order *o, int *out);     // once; false for a circle
 
 // group_graph.c
-void group_rank(Grouping *g);            // of all nodes
+bool group_rank(Grouping *g);            // of all nodes that live; false for a circle
 bool group_between(Grouping *g, int a, int b);  // must some third node run after one and before the other?
 void group_merge(Grouping *g, const Offer *o);   // of two of g->node
 
 void group_greedily(Grouping *g);        // group_greedy.c
+
+// group_search.c
+typedef struct Search Search;
+Search *group_search_begin(Grouping *g);         // before merging
+bool group_search_end(Search *s);        // after it: replaces what is not the best. True: all is proved to be
 void group_remarks(Grouping *g);         // group_why.c
 #endif

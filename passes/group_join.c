@@ -302,6 +302,31 @@ static void merge_access(Grouping *g, Node *into, const Node *other, const Acces
   set_spots(g, y, &p);
 }
 
+static void copy_map(const Grouping *g, Map *m, int n, const Node *from, bool reads) {
+  *m = map_make(g->p->scratch);
+  for (int k = 0; k < n; k++) {
+    int id = reads ? from->reads.v[k].t->id : from->u->m.v[k].q->def->id;
+    map_put(m, (uint64_t)id, (void *)(uintptr_t)(k + 1));
+  }
+}
+
+Node group_copy(const Grouping *g, const Node *n) {
+  Node c = *n;
+  c.u = arena_new(g->p->a, Group);
+  *c.u = *n->u;
+  c.u->m.v = arena_array(g->p->a, Member, n->u->m.n);
+  c.reads.v = arena_array(g->p->scratch, Access, n->reads.n + 1);
+  memcpy(c.u->m.v, n->u->m.v, (size_t)n->u->m.n * sizeof *c.u->m.v);
+  if (n->reads.n) memcpy(c.reads.v, n->reads.v, (size_t)n->reads.n * sizeof *c.reads.v);
+  c.u->m.cap = c.u->m.n;
+  c.reads.cap = c.reads.n;
+  c.units.cap = c.units.n;              // what is pushed goes elsewhere
+  for (int k = 0; k < c.reads.n; k++) c.reads.v[k].spots.cap = c.reads.v[k].spots.n, c.reads.v[k].parts.cap = c.reads.v[k].parts.n;
+  copy_map(g, &c.read_at, n->reads.n, n, true);
+  copy_map(g, &c.defines, n->u->m.n, n, false);
+  return c;
+}
+
 // `other` is left as it was. The grid's order is the larger one's, so that the larger has little to change.
 void group_join(Grouping *g, Node *into, const Node *other, const Match *m, const Weight *sum, bool into_first) {
   bool grid_first = m->partial ? m->partial == PARTIAL_SECOND : into_first;

@@ -266,7 +266,7 @@ static void make_units(Grouping *g) {
 
 // ---- who touches whom ----------------------------------------------------------------------------
 
-enum { ALL_PAIRS = 8, NEAR = 3 };       // readers of one tensor: pairs of all of them, or of each with its next ones
+enum { ALL_PAIRS = 12, NEAR = 3 };      // readers of one tensor: pairs of all of them, or of each with its next ones
 
 typedef struct Reader { uint64_t shape, key; int unit; } Reader;
 
@@ -297,13 +297,13 @@ static void pair(Grouping *g, Map *paired, int a, int b) {
   uint64_t key = a < b ? (uint64_t)a << 32 | (uint64_t)b : (uint64_t)b << 32 | (uint64_t)a;
   if (a == b || map_get(paired, key)) return;
   map_put(paired, key, g);
-  vec_push(g->p->scratch, &g->pairs, a);
-  vec_push(g->p->scratch, &g->pairs, b);
+  vec_push(g->p->scratch, &g->pairs, (Pair){ .a = a, .b = b });
 }
 
 static void pair_readers(Grouping *g, Map *paired, Readers *r) {
   int n = r->v.n, reach = n <= ALL_PAIRS ? n : NEAR;
   if (n > 1) qsort(r->v.v, (size_t)n, sizeof *r->v.v, by_shape);
+  for (int i = 1; i < n && n > ALL_PAIRS; i++) vec_push(g->p->scratch, &g->tied, (Pair){ .a = r->v.v[i - 1].unit, .b = r->v.v[i].unit });
   for (int i = 0; i < n; i++)
     for (int j = i + 1; j < n && j <= i + reach; j++) pair(g, paired, r->v.v[i].unit, r->v.v[j].unit);
 }
@@ -353,4 +353,10 @@ void group_find_units(Grouping *g) {
   make_units(g);
   find_neighbours(g);
   for (int i = 0; i < g->n; i++) group_weigh(g, &g->node[i]);
+  for (int i = 0; i < g->pairs.n; i++) {
+    Pair *p = &g->pairs.v[i];
+    Offer o;
+    p->can = group_offer(g, &g->node[p->a], &g->node[p->b], &o);
+    p->saved = o.saved;
+  }
 }

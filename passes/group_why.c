@@ -71,8 +71,8 @@ void group_remarks(Grouping *g) {
   Map seen = map_make(g->p->scratch);
   VEC(Apart) apart = {0};
   int *node = arena_array(g->p->scratch, int, g->n + 1);
-  for (int i = 0; i < g->pairs.n; i += 2) {
-    int a = group_find(g, g->pairs.v[i]), b = group_find(g, g->pairs.v[i + 1]);
+  for (int i = 0; i < g->pairs.n; i++) {
+    int a = group_find(g, g->pairs.v[i].a), b = group_find(g, g->pairs.v[i].b);
     int ia = g->node[a].u->id, ib = g->node[b].u->id;
     if (ia > ib) { int t = ia; ia = ib; ib = t; }
     uint64_t key = (uint64_t)ia << 32 | (uint64_t)ib;

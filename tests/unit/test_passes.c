@@ -18,24 +18,27 @@ static Built build_with(const char *text, const char *entry, const PassOptions *
   return b;
 }
 
-static Built build(const char *text) {
-  PassOptions opt = { .verify = true };
-  Built b = build_with(text, NULL, &opt);
+static Built build_well(const char *text, const PassOptions *opt) {
+  Built b = build_with(text, NULL, opt);
   Buf out = buf_make(b.a);
   diags_print(b.d, &out, false);
   ck_assert_msg(b.plan != NULL, "%s", out.s);
   return b;
 }
 
-static Built build_file(const char *path) {
+static Built build(const char *text) { return build_well(text, &(PassOptions){ .verify = true }); }
+
+static Built build_file_with(const char *path, const PassOptions *opt) {
   static char text[1 << 16];
   FILE *in = fopen(path, "rb");
   ck_assert_msg(in != NULL, "cannot open %s: run from the project's folder", path);
   size_t n = fread(text, 1, sizeof text - 1, in);
   text[n] = '\0';
   fclose(in);
-  return build(text);
+  return build_well(text, opt);
 }
+
+static Built build_file(const char *path) { return build_file_with(path, &(PassOptions){ .verify = true }); }
 
 // The value of a cost for dimensions by name: "N=64 D=32".
 static double bytes(const Built *b, const Expr *e, const char *dims) {
@@ -164,16 +167,6 @@ START_TEST(grouping_does_not_depend_on_order_or_names) {
 }
 END_TEST
 
-// ---- reasons ------------------------------------------------------------------------------------
-
-static bool has_reason(const char *text, Reason r) {
-  Built b = build(text);
-  bool found = false;
-  for (int i = 0; i < b.plan->remarks.n; i++) found |= b.plan->remarks.v[i].reason == r;
-  arena_destroy(b.a);
-  return found;
-}
-
 // 300 sums over one row, more than a kernel takes.
 static const char *many_sums(void) {
   static char text[60000];
@@ -187,6 +180,77 @@ static const char *many_sums(void) {
   }
   snprintf(text + n, sizeof text - n, "}\n");
   return text;
+}
+
+// ---- the search ----------------------------------------------------------------------------------
+
+// a and b share two inputs, c and d as well, b and c three; c needs all of a before its first element, d all of b. Merging
+// b with c, which saves most, leaves a and d alone.
+static const char *const four[] = {
+  "  a[i] = x0[i] + x1[i]\n", "  b[i] = x0[i] * x1[i] + y0[i] + y1[i] + y2[i]\n",
+  "  c[i] = y0[i] * y1[i] * y2[i] + z0[i] - a[p[i]]\n", "  d[i] = z0[i] + b[p[i]]\n",
+};
+
+static Built build_four(const int *order) {
+  char text[800];
+  snprintf(text, sizeof text, "fn f(x0: f32[N], x1: f32[N], y0: f32[N], y1: f32[N], y2: f32[N], z0: f32[N], p: i32[N]) -> "
+           "(a: f32[N], b: f32[N], c: f32[N], d: f32[N]) {\n%s%s%s%s}\n", four[order[0]], four[order[1]], four[order[2]], four[order[3]]);
+  return build(text);
+}
+
+START_TEST(a_few_equations_get_the_best_partition_not_the_greedy_one) {
+  Built b = build_four((int[]){ 0, 1, 2, 3 });
+  ck_assert(b.plan->choice.proved);
+  ck_assert_int_eq(b.plan->kernels.n, 2);
+  // {a, b}: x0, x1, y0, y1, y2 read, a, b written; {c, d}: y0, y1, y2, z0, p, a, b read, c, d written; 4 bytes each
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, "N=100"), 4 * 16 * 100);
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(the_best_partition_does_not_depend_on_order) {
+  static const int order[][4] = { { 0, 1, 2, 3 }, { 1, 0, 2, 3 }, { 1, 3, 0, 2 }, { 0, 2, 1, 3 } };
+  double ns = 0;
+  for (int k = 0; k < 4; k++) {
+    Built b = build_four(order[k]);
+    if (!k) ns = b.plan->choice.ns;
+    ck_assert_int_eq(b.plan->kernels.n, 2);
+    ck_assert_double_eq(b.plan->choice.ns, ns);
+    arena_destroy(b.a);
+  }
+}
+END_TEST
+
+START_TEST(no_choice_takes_longer_than_each_equation_alone) {
+  static const char *const file[] = {
+    "examples/model/layer.plait", "examples/training/layer_norm_grad.plait", "examples/training/cross_entropy.plait",
+    "examples/fusion/rope_qk.plait", "examples/attention/decode.plait",
+  };
+  for (unsigned k = 0; k < sizeof file / sizeof *file; k++) {
+    Built fused = build_file(file[k]), alone = build_file_with(file[k], &(PassOptions){ .verify = true, .no_fuse = true });
+    ck_assert(fused.plan->choice.proved);
+    ck_assert_double_lt(fused.plan->choice.ns, alone.plan->choice.ns);
+    arena_destroy(fused.a);
+    arena_destroy(alone.a);
+  }
+}
+END_TEST
+
+START_TEST(many_equations_are_merged_greedily) {
+  Built b = build(many_sums());
+  ck_assert(!b.plan->choice.proved);
+  arena_destroy(b.a);
+}
+END_TEST
+
+// ---- reasons ------------------------------------------------------------------------------------
+
+static bool has_reason(const char *text, Reason r) {
+  Built b = build(text);
+  bool found = false;
+  for (int i = 0; i < b.plan->remarks.n; i++) found |= b.plan->remarks.v[i].reason == r;
+  arena_destroy(b.a);
+  return found;
 }
 
 START_TEST(each_reason_for_staying_apart_can_be_had) {
@@ -362,6 +426,8 @@ int main(void) {
     a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
+    a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
+    no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
     grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
     a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
     sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
