@@ -67,7 +67,7 @@ static void vote(Votes *w, const int *dim, int ngrid, double bytes) {
 static void vote_reads(const Grouping *g, const Node *n, Votes *w) {
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
-    for (int p = 0; p < x->spots.n; p++) {
+    for (int p = 0; p < x->spots.n && !group_is_value(g, x->t); p++) {
       int dim[MAX_GRID];
       memset(dim, -1, sizeof dim);
       for (int d = x->t->rank - 1; d >= 0; d--) if (x->spots.v[p].grid[d] >= 0) dim[x->spots.v[p].grid[d]] = d;
@@ -170,7 +170,7 @@ void groups_print(const Pipe *p, Buf *out) {
     for (int k = 0; k < u->m.n; k++) {
       buf_puts(out, "  ");
       eqn_print(p->fn, u->m.v[k].q, out);
-      buf_putc(out, '\n');
+      buf_puts(out, member_is_partial(&u->m.v[k], u->ngrid) ? "    # each grid point adds its share\n" : "\n");
     }
   }
   if (p->plan) print_choice(p, out);

@@ -2,6 +2,7 @@
 //
 //   group.c        the pass: order, printing
 //   group_unit.c   what there is to group: staged updates, structural keys, units and what they read
+//   group_value.c  what several equations compute alike
 //   group_match.c  can two groups become one, and over which grid
 //   group_join.c   two groups become one; the time that this saves
 //   group_order.c  topological order
@@ -83,8 +84,11 @@ typedef struct Grouping {
   int *unit;            // which unit defines it; -1
   int *readers;         // how many units read it
   double *bytes;        // at nominal extents
+  double *home;         // the same where the extents are known; else more than any cache holds
+  double *worth;        // operations that are saved when two readers share it: of values (group_value.c), which come after the tensors
   Reads *reads;         // of its equation
   EqnCost *cost;        // of its equation
+  Map values; int nvalues;      // values by a hash of what they are
   Node *node; int n;    // units
   Edges *after, *before;        // by unit: those that need it, those that it needs
   VEC(Pair) pairs;      // units that may be worth merging
@@ -100,6 +104,11 @@ uint64_t group_mix(uint64_t a, uint64_t b);
 void group_stage_updates(Pipe *p);
 void group_find_units(Grouping *g);      // keys, units, their reads, edges and pairs
 
+// group_value.c
+void group_find_values(Grouping *g, Eqn *q);     // adds to its reads
+int group_most_values(const Fn *f);
+static inline bool group_is_value(const Grouping *g, const Tensor *t) { return t->id >= g->f->tensors.n; }
+
 // group_match.c: a before b. Grid index ga[k] of a and gb[k] of b become one, number k. With `partial` the members of one
 // of the two get reduced indices as the grid's instead: red[m * MAX_GRID + k] of member m.
 typedef enum Partial { PARTIAL_NONE, PARTIAL_FIRST, PARTIAL_SECOND } Partial;
@@ -108,7 +117,7 @@ typedef struct Match {
   int ga[MAX_GRID], gb[MAX_GRID];
   Partial partial;
   int *red;
-  bool touches;         // they read a common tensor, or one reads the other
+  bool touches;         // they read a common tensor or value, or one reads the other
   bool depends;         // b reads what a makes
   Reason why;           // when they can't merge
 } Match;

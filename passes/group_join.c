@@ -20,7 +20,7 @@ static double bytes_of(const Grouping *g, const Access *x) {
   return x->whole || x->part_bytes > all ? all : x->part_bytes;
 }
 
-static void move_bytes(const Grouping *g, Weight *w, const Tensor *t, double bytes) { cost_add_bytes(g->machine, &w->work, bytes, whole_bytes(g, t)); }
+static void move_bytes(const Grouping *g, Weight *w, const Tensor *t, double bytes) { cost_add_bytes(g->machine, &w->work, bytes, g->home[t->root->id]); }
 
 static bool in_memory(const Grouping *g, const Tensor *t, int inside) { return fn_is_output(t) || g->readers[t->id] > inside; }
 
@@ -65,7 +65,7 @@ void group_weigh(Grouping *g, Node *n) {
   n->w = (Weight){0};
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
-    if (group_definer(n, x->t)) continue;
+    if (group_definer(n, x->t) || group_is_value(g, x->t)) continue;
     move_bytes(g, &n->w, x->t, bytes_of(g, x));
     n->w.streams++;
   }
@@ -182,6 +182,10 @@ static void share_reads(const Grouping *g, const Node *a, const Node *b, const M
     if (!y || group_definer(a, x->t) || group_definer(b, x->t)) continue;
     if (few == b) { const Access *t = x; x = y; y = t; }
     if (x->t->rank && !walk_together(g, a, x, b, y, m)) continue;
+    if (group_is_value(g, x->t)) {
+      sum->work.flops -= later ? 0 : g->worth[x->t->id];
+      continue;
+    }
     sum->streams--;
     if (later && row_bytes(g, a, x, m) > (double)g->machine->cache_bytes) continue;
     move_bytes(g, sum, x->t, -common_bytes(g, x, y));

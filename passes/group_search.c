@@ -103,7 +103,7 @@ static void add_reads(Sum *s, const Node *n, const Map *defined) {
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
     double all = s->g->bytes[x->t->root->id], *sum = map_get(&s->seen, (uint64_t)x->t->id);
-    if (map_get(defined, (uint64_t)x->t->id)) continue;
+    if (map_get(defined, (uint64_t)x->t->id) || group_is_value(s->g, x->t)) continue;
     if (!sum) map_put(&s->seen, (uint64_t)x->t->id, sum = arena_new(s->g->p->scratch, double));
     double before = fmin(*sum, all);
     for (int i = 0; i < x->parts.n; i++) {
@@ -113,7 +113,7 @@ static void add_reads(Sum *s, const Node *n, const Map *defined) {
       *sum += x->parts.v[i].bytes;
     }
     if (x->whole) *sum = fmax(*sum, all);
-    cost_add_bytes(s->g->machine, &s->work, fmin(*sum, all) - before, all);
+    cost_add_bytes(s->g->machine, &s->work, fmin(*sum, all) - before, s->g->home[x->t->root->id]);
   }
 }
 
@@ -124,6 +124,20 @@ static int units_reading(const Piece *p, const Tensor *t) {
     n += x ? x->units : 0;
   }
   return n;
+}
+
+// Operations that the units share at the most: of each value all but one.
+static double shared_flops(Grouping *g, const Piece *p) {
+  Map seen = map_make(g->p->scratch);
+  double flops = 0;
+  for (int i = 0; i < p->n; i++)
+    for (int k = 0; k < p->fresh[i]->reads.n; k++) {
+      const Tensor *t = p->fresh[i]->reads.v[k].t;
+      if (!group_is_value(g, t)) continue;
+      flops += map_get(&seen, (uint64_t)t->id) ? g->worth[t->id] : 0;
+      map_put(&seen, (uint64_t)t->id, p->fresh[i]);
+    }
+  return flops;
 }
 
 static double least(Grouping *g, const Piece *p) {
@@ -137,9 +151,10 @@ static double least(Grouping *g, const Piece *p) {
     for (int k = 0; k < p->fresh[i]->u->m.n; k++) {
       const Tensor *t = p->fresh[i]->u->m.v[k].q->def;
       if (!fn_is_output(t) && g->readers[t->id] <= units_reading(p, t)) continue;
-      cost_add_bytes(g->machine, &s.work, cost_nominal(g->cost[t->id].write_bytes), g->bytes[t->root->id]);
+      cost_add_bytes(g->machine, &s.work, cost_nominal(g->cost[t->id].write_bytes), g->home[t->root->id]);
     }
   }
+  s.work.flops -= shared_flops(g, p);
   return g->machine->launch_us * 1e3 + cost_time(g->machine, &s.work);
 }
 

@@ -12,7 +12,7 @@ static Expr *at_stake(Grouping *g, const Node *a, const Node *b) {
   const Node *few = a->reads.n <= b->reads.n ? a : b, *many = few == a ? b : a;
   for (int k = 0; k < few->reads.n; k++) {
     Tensor *t = few->reads.v[k].t;
-    if (t->rank && group_access(many, t)) bytes = plus(g, bytes, cost_tensor_bytes(g->f->x, t));
+    if (t->rank && !group_is_value(g, t) && group_access(many, t)) bytes = plus(g, bytes, cost_tensor_bytes(g->f->x, t));
   }
   for (int k = 0; k < a->u->m.n; k++) {
     Tensor *t = a->u->m.v[k].q->def;
@@ -60,6 +60,16 @@ static void remark(Grouping *g, const Offer *o, bool can, bool between) {
   vec_push(g->p->plan->a, &g->p->plan->remarks, (Remark){ why, from, to, at_stake(g, o->a, o->b), text });
 }
 
+// Two that only compute something alike leave no remark: no bytes are at stake.
+static bool share_bytes(const Grouping *g, const Offer *o) {
+  bool share = o->m.depends;
+  for (int k = 0; k < o->a->reads.n && !share; k++) {
+    const Tensor *t = o->a->reads.v[k].t;
+    share = t->rank && !group_is_value(g, t) && group_access(o->b, t);
+  }
+  return share;
+}
+
 typedef struct Apart { int a, b; } Apart;       // nodes; by the order of their groups
 
 static int by_groups(const void *x, const void *y) {
@@ -87,6 +97,6 @@ void group_remarks(Grouping *g) {
     int a = node[apart.v[i].a], b = node[apart.v[i].b];
     Offer o;
     bool can = group_offer(g, &g->node[a], &g->node[b], &o);
-    if (o.m.touches) remark(g, &o, can, can && o.saved > 0);
+    if (o.m.touches && share_bytes(g, &o)) remark(g, &o, can, can && o.saved > 0);
   }
 }

@@ -120,6 +120,24 @@ static Expr *body_at(Inline *in, Info *t, Expr *const *sub) {
   return expr_subst(in->f->x, t->expanded, def->n, def->ix, sub);
 }
 
+static bool is_whole_index(const Eqn *q, const Expr *sub, const Expr *extent) {
+  for (int k = 0; k < q->n; k++) if (sub->op == OP_INDEX && sub->u.ix == q->ix[k]) return q->extent[k] == extent;
+  return false;
+}
+
+// The condition under which the read is in range: nothing is asked of an index that runs over that very extent.
+static Expr *in_range(const Env *v, const Expr *read, const Expr *now) {
+  ExprTable *x = v->in->f->x;
+  Expr *all = NULL, *zero = expr_int(x, DT_I64, 0, now->at);
+  for (int d = 0; d < now->u.t->rank; d++) {
+    Expr *extent = now->u.t->extent[d];
+    if (is_whole_index(v->q, read->arg[d], extent)) continue;
+    Expr *both = expr_op2(x, OP_AND, expr_op2(x, OP_GE, now->arg[d], zero, now->at), expr_op2(x, OP_LT, now->arg[d], extent, now->at), now->at);
+    all = all ? expr_op2(x, OP_AND, all, both, now->at) : both;
+  }
+  return all ? all : expr_bool(x, true, now->at);
+}
+
 // What stands in the place of `read`, which `now` is with its subscripts rewritten.
 static Expr *value_of(Env *v, Expr *read, Expr *now) {
   Inline *in = v->in;
@@ -131,8 +149,8 @@ static Expr *value_of(Env *v, Expr *read, Expr *now) {
   if (value) return value;
   value = body_at(in, &in->info[t->id], now->arg);
   if (t->stored) value = expr_cast(x, t->dtype, value, now->at);
-  if (now->aux == READ_DEFAULT) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, read_default(now), now->at);
-  else if (!trusted) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, expr_read_fails(x, now), now->at);
+  if (now->aux == READ_DEFAULT) value = expr_select(x, in_range(v, read, now), value, read_default(now), now->at);
+  else if (!trusted) value = expr_select(x, in_range(v, read, now), value, expr_read_fails(x, now), now->at);
   map_put(&in->values, key, value);
   return value;
 }

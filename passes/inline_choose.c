@@ -10,6 +10,7 @@
 #include "ir/cost.h"
 #include "ir/rewrite.h"
 #include "passes/inline.h"
+#include <math.h>
 
 enum { FREE_FLOPS = 2 };        // fewer ride along with the multiplication of a contraction (a conversion, a scale)
 
@@ -85,9 +86,11 @@ static void look_at(Inline *in, Eqn *q) {
 
 // ---- the choice --------------------------------------------------------------------------------
 
-// Without row buffers only a reduction is worth a temporary for what it reads again and again: it is another kernel's.
+// Without row buffers only a reduction is worth a temporary for what it reads again and again: it is another kernel's. Where
+// few kernels are asked for, a map that would take one more is not worth it either.
 static bool counts_once(const Inline *in, const Info *t, const Use *u) {
-  return t->flops < FREE_FLOPS || (u->reader->q->body->op != OP_REDUCE && !pipe_takes(in->p, LOWER_ROW_BUFFERS));
+  bool few = in->f->max_kernels >= 0 || !pipe_takes(in->p, LOWER_ROW_BUFFERS);
+  return t->flops < FREE_FLOPS || (u->reader->q->body->op != OP_REDUCE && few);
 }
 
 // How often t is evaluated because of this use, when it moves. A cheap conversion inside a contraction counts once.
@@ -116,9 +119,27 @@ static double time_stored(const Inline *in, const Info *t) {
   return in->p->machine->launch_us * 1e3 + 2 * cost_nominal_bytes(t->q->def) / memory(in);
 }
 
-static void stay(Info *t, const double *hidden) {
+// Does the reader have the same row: an index of its own at the first place?
+static bool same_row(const Use *u) {
+  const Expr *e = u->read;
+  for (int k = 0; e->u.t->rank && k < u->reader->q->n; k++) if (e->arg[0]->op == OP_INDEX && e->arg[0]->u.ix == u->reader->q->ix[k]) return true;
+  return false;
+}
+
+// With row buffers one that stays joins the kernel of a reader that has its rows, whose slack is then its own.
+static void join_reader(const Inline *in, Info *t) {
+  const Use *most = NULL;
+  for (int k = 0; k < t->uses.n; k++)
+    if (same_row(&t->uses.v[k]) && (!most || t->uses.v[k].evals > most->evals)) most = &t->uses.v[k];
+  if (!most || !pipe_takes(in->p, LOWER_ROW_BUFFERS)) return;
+  t->carrier = most->reader->carrier;
+  t->carrier->slack -= fmin(t->carrier->slack, t->points * t->flops / gigaflops(in));
+}
+
+static void stay(const Inline *in, Info *t, const double *hidden) {
   t->stays = true;
   for (int k = 0; k < t->uses.n; k++) t->uses.v[k].reader->carrier->slack += hidden[k];
+  join_reader(in, t);
 }
 
 static void move(const Inline *in, Info *t) {
@@ -141,7 +162,7 @@ void inline_choose(Inline *in) {
     double *hidden = arena_array(in->p->scratch, double, t->uses.n + 1);
     if (!inline_may_move(t) || !t->uses.n) continue;
     bool dear = time_moved(in, t, hidden) > time_stored(in, t);
-    if (dear && !t->forced) stay(t, hidden);
+    if (dear && !t->forced) stay(in, t, hidden);
     else move(in, t);
   }
 }
