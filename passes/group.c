@@ -113,11 +113,11 @@ static void order_grid(const Grouping *g, const Node *n) {
 
 // ---- the pass ---------------------------------------------------------------------------------------------
 
-static bool few_enough(Grouping *g) {
+static bool few_enough(Grouping *g, int launches) {
   Fn *f = g->f;
   Pipe *p = g->p;
-  if (f->max_kernels < 0 || p->groups.n <= f->max_kernels || p->opt.no_fuse) return true;
-  diag_error(p->d, E_kernel_limit, f->max_kernels_at, "`%s` becomes %d kernels, more than the %d it allows", f->name, p->groups.n, f->max_kernels);
+  if (f->max_kernels < 0 || launches <= f->max_kernels || p->opt.no_fuse) return true;
+  diag_error(p->d, E_kernel_limit, f->max_kernels_at, "`%s` becomes %d kernels, more than the %d it allows", f->name, launches, f->max_kernels);
   for (int i = 0; i < p->plan->remarks.n && i < 8; i++) {
     Remark *m = &p->plan->remarks.v[i];
     diag_label(p->d, m->b->at, "%s [%s]", m->text, reasons[m->reason].id);
@@ -144,12 +144,14 @@ bool pass_group(Pipe *p) {
     if (g.node[i].up != i) continue;
     order_members(&g, &g.node[i]);
     g.node[i].u->ns = g.node[i].w.ns;
-    plan->choice.ns += g.machine->launch_us * 1e3 + g.node[i].w.ns;
+    plan->choice.ns += g.node[i].w.ns;
   }
+  int launches = pipe_takes(p, LOWER_SECTIONS) && !p->opt.no_fuse ? group_sections(&g) : p->groups.n;
+  plan->choice.ns += launches * g.machine->launch_us * 1e3;
   if (!p->opt.no_fuse) group_remarks(&g);
   if (p->opt.steps) *p->opt.steps = g.steps + f->x->n;
   for (int i = 0; i < g.n; i++) if (g.node[i].up == i) order_grid(&g, &g.node[i]);
-  return few_enough(&g);
+  return few_enough(&g, launches);
 }
 
 static void print_choice(const Pipe *p, Buf *out) {
@@ -161,7 +163,9 @@ static void print_choice(const Pipe *p, Buf *out) {
 void groups_print(const Pipe *p, Buf *out) {
   for (int i = 0; i < p->groups.n; i++) {
     Group *u = p->groups.v[i];
-    buf_printf(out, "kernel %d over", i);
+    bool beside = i && p->groups.v[i - 1]->kernel == u->kernel;
+    if (beside) buf_puts(out, "beside it over");
+    else buf_printf(out, "kernel %d over", u->kernel);
     for (int k = 0; k < u->ngrid; k++) {
       buf_printf(out, "%s %s < ", k ? "," : "", u->grid[k]->name);
       expr_print(u->extent[k], out);

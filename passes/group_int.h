@@ -9,6 +9,7 @@
 //   group_graph.c  which groups must run before which
 //   group_greedy.c merge what saves most first
 //   group_search.c the best partition of a few units
+//   group_section.c  which groups share a launch
 //   group_why.c    remarks on what stayed apart
 #ifndef PLAIT_PASSES_GROUP_INT_H
 #define PLAIT_PASSES_GROUP_INT_H
@@ -151,5 +152,6 @@ void group_greedily(Grouping *g);        // group_greedy.c
 typedef struct Search Search;
 Search *group_search_begin(Grouping *g);         // before merging
 bool group_search_end(Search *s);        // after it: replaces what is not the best. True: all is proved to be
+int group_sections(Grouping *g);         // group_section.c: which groups share a launch; how many launches there are
 void group_remarks(Grouping *g);         // group_why.c
 #endif

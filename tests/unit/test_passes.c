@@ -278,6 +278,37 @@ START_TEST(todays_lowering_gets_no_shares) {
 }
 END_TEST
 
+// ---- launches ------------------------------------------------------------------------------------
+
+static void check_launches(const char *text, int launches, int beside) {
+  Arena *a;
+  const char *s = schedule(&a, text, LOWER_SECTIONS);
+  ck_assert_msg(occurrences(s, "kernel ") == launches && occurrences(s, "beside it over") == beside, "%s", s);
+  arena_destroy(a);
+}
+
+START_TEST(small_unlike_problems_share_a_launch) {
+  // a step of an optimiser for two parameters; the norms of queries, keys and values of one token
+  check_launches("fn f(p: f32[N], g: f32[N], m: f32[N], p2: f32[M], g2: f32[M], m2: f32[M]) -> (pn: f32[N], mn: f32[N], pn2: f32[M], mn2: f32[M]) {\n"
+                 "  mn = m * 0.9 + g * 0.1\n  pn = p - mn * 0.01\n  mn2 = m2 * 0.9 + g2 * 0.1\n  pn2 = p2 - mn2 * 0.01\n}\n", 1, 1);
+  check_launches("fn f(q: f32[32, 128], k: f32[8, 128], v: f32[4, 128]) -> (qn: f32[32, 128], kn: f32[8, 128], vn: f32[4, 128]) {\n"
+                 "  qn = rms_norm(q)\n  kn = rms_norm(k)\n  vn = rms_norm(v)\n}\n", 1, 2);
+}
+END_TEST
+
+START_TEST(what_waits_for_another_has_a_launch_of_its_own) {
+  check_launches("fn f(a: f32[64, 128], b: f32[32, 128]) -> y: f32[96, 128] {\n  p = rms_norm(a)\n  q = rms_norm(b)\n"
+                 "  y[i < 96, j] = if i < 64 then p[i, j] else q[i - 64, j]\n}\n", 2, 1);
+}
+END_TEST
+
+START_TEST(large_problems_and_sums_keep_their_launches) {
+  check_launches("fn f(x: f32[4096, 4096], z: f32[2048, 8192]) -> (y: f32[4096, 4096], w: f32[2048, 8192]) {\n  y = x + 1\n  w = z + 1\n}\n", 2, 0);
+  // the sum is added up at its end, the map is not
+  check_launches("fn f(x: f32[M], z: f32[N]) -> (s: f32, w: f32[N]) {\n  s = sum[i](x[i])\n  w = z + 1\n}\n", 2, 0);
+}
+END_TEST
+
 // ---- order and names decide nothing -------------------------------------------------------------
 
 static int kernels_of(const char *text) {
@@ -585,6 +616,7 @@ int main(void) {
     the_gradients_of_layer_norm_are_one_kernel_over_rows, a_maximum_over_all_joins_what_walks_its_input,
     sums_over_both_axes_walk_the_rows, what_reads_a_shared_sum_is_another_kernel,
     shares_need_the_whole_range_and_a_walk_of_their_own, todays_lowering_gets_no_shares,
+    small_unlike_problems_share_a_launch, what_waits_for_another_has_a_launch_of_its_own, large_problems_and_sums_keep_their_launches,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
     no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
