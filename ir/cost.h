@@ -26,6 +26,9 @@ void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out);
 void cost_set(Fn *f, int n, const EqnCost *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 
+// Bytes that n reads of one tensor touch together, each element once.
+Expr *cost_touched(Fn *f, int n, const Touch *const *u);
+
 // Bytes read of one tensor, and of all traffic. What is read in several passes over rows longer than `cache` bytes counts once
 // for each pass.
 Expr *cost_read_bytes(ExprTable *x, const Traffic *t, int64_t cache);

@@ -153,10 +153,42 @@ static void move(const Inline *in, Info *t) {
   }
 }
 
+// ---- reductions of a few steps ------------------------------------------------------------------
+
+// `any` and `all` are left alone: written out they would skip terms, and what may fail in them.
+static bool few_steps(const Expr *e) {
+  double steps = 1;
+  if (e->op != OP_REDUCE) return false;
+  Op combine = reducers[e->u.bind->reducer].combine;
+  if (combine == OP_NONE || combine == OP_OR || combine == OP_AND) return false;
+  for (int k = 0; k < e->u.bind->n; k++) {
+    if (!expr_is_const(reduce_lo(e, k)) || !expr_is_const(reduce_hi(e, k))) return false;
+    steps *= (double)(reduce_hi(e, k)->u.v.i - reduce_lo(e, k)->u.v.i);
+  }
+  return steps >= 1 && steps <= TINY_STEPS;
+}
+
+// Subscripts that are each an index of its own: the reader can share a kernel with what it reads.
+static bool reads_plainly(const Expr *read) {
+  for (int d = 0; d < read->u.t->rank; d++) {
+    if (read->arg[d]->op != OP_INDEX) return false;
+    for (int k = 0; k < d; k++) if (read->arg[k] == read->arg[d]) return false;
+  }
+  return true;
+}
+
+// Such a one is worth computing again where a reader would have to wait for all of it: for its neighbours, say.
+static void find_tiny(Info *t) {
+  bool elsewhere = false;
+  for (int k = 0; k < t->uses.n; k++) elsewhere |= !reads_plainly(t->uses.v[k].read);
+  t->tiny = elsewhere && few_steps(t->q->body);
+}
+
 void inline_choose(Inline *in) {
   Fn *f = in->f;
   for (int i = 0; i < f->tensors.n; i++) in->info[i].points = cost_nominal_elements(f->tensors.v[i]);
   for (int i = 0; i < f->eqns.n; i++) look_at(in, f->eqns.v[i]);
+  for (int i = 0; i < f->eqns.n; i++) find_tiny(&in->info[f->eqns.v[i]->def->id]);
   for (int i = f->eqns.n - 1; i >= 0; i--) {
     Info *t = &in->info[f->eqns.v[i]->def->id];
     double *hidden = arena_array(in->p->scratch, double, t->uses.n + 1);

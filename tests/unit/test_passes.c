@@ -453,6 +453,47 @@ START_TEST(each_reason_for_staying_apart_can_be_had) {
 }
 END_TEST
 
+// The bytes at stake in the program's only remark.
+static double stake_of(const char *text, const char *dims) {
+  Built b = build(text);
+  ck_assert_int_eq(b.plan->remarks.n, 1);
+  double n = bytes(&b, b.plan->remarks.v[0].bytes, dims);
+  arena_destroy(b.a);
+  return n;
+}
+
+START_TEST(a_remark_counts_what_one_kernel_would_not_have_moved) {
+  // y, a result, is read once less: 4·N; the part of x that both read is: 4·N
+  ck_assert_double_eq(stake_of("fn f(x: f32[N], p: i32[N]) -> (y: f32[N], z: f32[N]) {\n  y[i] = exp(x[i])\n  z[k] = y[p[k]] - x[k]\n}\n", "N=100"), 4 * 2 * 100);
+  // s, a local of D elements: not written, not read; x, of N·D, read once less
+  ck_assert_double_eq(stake_of("fn f(x: f32[N, D]) -> y: f32[N, D] {\n  s[j] = sum[i](x[i, j])\n  y[i, j] = x[i, j] / s[j]\n}\n", "N=100 D=10"),
+                      4 * (2 * 10 + 100 * 10));
+  // one reads the first half of x, the other all of it
+  ck_assert_double_eq(stake_of("fn f(x: f32[2 * N], z: f32[N]) -> (a: f32, b: f32[N]) {\n  a = sum[i < N](x[i])\n  b[i] = x[i] + x[N + i] + z[i]\n}\n", "N=100"), 4 * 100);
+}
+END_TEST
+
+// x has 40 readers, z 40 others, and one of these reads one of those: too many tensors for one kernel.
+START_TEST(a_kernel_too_large_is_cut_where_least_passes) {
+  Arena *a = arena_create();
+  Buf text = buf_make(a);
+  buf_puts(&text, "fn f(x: f64[N, D], z: f64[N, D]) -> (a0: f32[N, D]");
+  for (int k = 1; k < 80; k++) buf_printf(&text, ", a%d: f32[N, D]", k);
+  buf_puts(&text, ") {\n");
+  for (int k = 0; k < 80; k++) buf_printf(&text, "  a%d[i, j] = f32(%s[i, j]) * %d%s\n", k, k < 40 ? "x" : "z", k + 2, k == 40 ? " + a0[i, j]" : "");
+  buf_puts(&text, "}\n");
+  Built b = build(text.s);
+  ck_assert_int_eq(b.plan->kernels.n, 2);
+  // x and z once, 80 results written, one of them read: 8 and 4 bytes each
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, "N=10 D=10"), (2 * 8 + 81 * 4) * 100);
+  ck_assert_int_eq(b.plan->remarks.n, 1);
+  ck_assert_int_eq(b.plan->remarks.v[0].reason, REASON_LIMIT);
+  ck_assert_double_eq(bytes(&b, b.plan->remarks.v[0].bytes, "N=10 D=10"), 4 * 100);
+  arena_destroy(b.a);
+  arena_destroy(a);
+}
+END_TEST
+
 START_TEST(a_limit_on_kernels_that_fails_says_which_and_why) {
   PassOptions opt = { .verify = true };
   Built b = build_with("fn f(x: f32[N]) -> y: f32[N] where kernels <= 1 {\n  s = sum[i](x[i])\n  y[i] = x[i] / s\n}\n", NULL, &opt);
@@ -620,7 +661,8 @@ int main(void) {
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
     no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
-    grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
+    grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had,
+    a_remark_counts_what_one_kernel_would_not_have_moved, a_kernel_too_large_is_cut_where_least_passes, a_limit_on_kernels_that_fails_says_which_and_why,
     a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
     sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
     every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,
