@@ -111,6 +111,14 @@ static void order_grid(const Grouping *g, const Node *n) {
   for (int k = 0; first && k < u->ngrid; k++) u->grid[k] = first->q->ix[first->pos[k]];
 }
 
+// Every equation that something needs is in one group.
+static bool complete(const Grouping *g) {
+  int equations = 0, members = 0;
+  for (int i = 0; i < g->f->eqns.n; i++) equations += g->live[g->f->eqns.v[i]->def->id];
+  for (int i = 0; i < g->p->groups.n; i++) members += g->p->groups.v[i]->m.n;
+  return equations == members;
+}
+
 // ---- the pass ---------------------------------------------------------------------------------------------
 
 static bool few_enough(Grouping *g, int launches) {
@@ -140,6 +148,7 @@ bool pass_group(Pipe *p) {
     plan->choice.proved = group_search_end(s);
   }
   order_groups(&g);
+  assert(complete(&g) && "no equation is lost");
   for (int i = 0; i < g.n; i++) {
     if (g.node[i].up != i) continue;
     order_members(&g, &g.node[i]);

@@ -73,8 +73,8 @@ typedef struct Node {
 
 typedef struct Edges { VEC(int) to; } Edges;
 
-// can: the two units alone can merge; saved: what that would save.
-typedef struct Pair { int a, b; bool can; double saved; } Pair;
+// can: the two units alone can merge; saved: what that would save; with_others: in a larger group they might be together.
+typedef struct Pair { int a, b; bool can, with_others; double saved; } Pair;
 
 typedef struct Grouping {
   Pipe *p;
@@ -120,6 +120,7 @@ typedef struct Match {
   int *red;
   bool touches;         // they read a common tensor or value, or one reads the other
   bool depends;         // b reads what a makes
+  bool common;          // they have indices in common, by which they might share a kernel with others
   Reason why;           // when they can't merge
 } Match;
 bool group_match(Grouping *g, const Node **a, const Node **b, Match *m);      // puts the two in order

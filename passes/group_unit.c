@@ -370,5 +370,6 @@ void group_find_units(Grouping *g) {
     Offer o;
     p->can = group_offer(g, &g->node[p->a], &g->node[p->b], &o);
     p->saved = o.saved;
+    p->with_others = p->can || o.m.common;
   }
 }

@@ -406,6 +406,16 @@ START_TEST(the_best_partition_does_not_depend_on_order) {
 }
 END_TEST
 
+START_TEST(equations_share_the_outer_indices_that_suit_both) {
+  // m and t have k and j in common, but j stands behind another index of t: they share k
+  Built b = build("fn f(v: f32[K], x: f32[M], z: f32[N]) -> t: f32[K, N, M] {\n  s[k] = sum[q < M](v[k] * x[q])\n"
+                  "  m[k < K, j < M] = max[p < N](max(s[k], sin(x[j])) + z[p])\n  t[k < K, i < N, j < M] = sin(m[k, j])\n}\n");
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  ck_assert_int_eq(b.plan->kernels.v[0]->eqns.n, 3);
+  arena_destroy(b.a);
+}
+END_TEST
+
 START_TEST(no_choice_takes_longer_than_each_equation_alone) {
   static const char *const file[] = {
     "examples/model/layer.plait", "examples/training/layer_norm_grad.plait", "examples/training/cross_entropy.plait",
@@ -660,7 +670,7 @@ int main(void) {
     small_unlike_problems_share_a_launch, what_waits_for_another_has_a_launch_of_its_own, large_problems_and_sums_keep_their_launches,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
-    no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
+    equations_share_the_outer_indices_that_suit_both, no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
     grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had,
     a_remark_counts_what_one_kernel_would_not_have_moved, a_kernel_too_large_is_cut_where_least_passes, a_limit_on_kernels_that_fails_says_which_and_why,
     a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
