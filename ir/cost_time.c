@@ -1,7 +1,7 @@
 // cost_time.c: numbers for the expressions of cost.c, and the time that a kernel takes.
 //
-// A kernel waits for memory or for arithmetic, whichever takes longer; a part of the other shows (COST_OVERLAP). Bytes of a
-// tensor come from memory, or from the cache that all cores share when the whole tensor fits there; what a kernel keeps
+// A kernel waits for memory, for the caches of the cores or for arithmetic, whichever takes longest; a part of the others shows
+// (COST_OVERLAP). Bytes of a tensor come from memory, or from the cache that all cores share when the whole tensor fits there; what a kernel keeps
 // between two passes over a row comes from the cache of one core. The figures are the machine's (machine.c).
 #include "ir/cost.h"
 #include <math.h>
@@ -66,6 +66,7 @@ void cost_add_bytes(const Machine *m, Work *w, double bytes, double whole) {
 double cost_time(const Machine *m, const Work *w) {
   double part = w->cores > 0 && w->cores < m->cores ? w->cores / m->cores : 1;
   double memory = w->dram / fmin(m->dram_gbs, part * m->cores * m->core_gbs) + w->shared / (m->shared_gbs * part);
-  double core = (w->cache / m->cache_gbs + w->flops / m->gflops) / part;
-  return fmax(memory, core) + COST_OVERLAP * fmin(memory, core);
+  double cache = w->cache / (m->cache_gbs * part), flops = w->flops / (m->gflops * part);
+  double longest = fmax(memory, fmax(cache, flops));
+  return longest + COST_OVERLAP * (memory + cache + flops - longest);
 }
