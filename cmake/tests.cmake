@@ -20,6 +20,10 @@ if(PLAIT_CLANG)
   endforeach()
 endif()
 
+# The sweep of the vector mathematics; tools/math/table.py builds and runs it.
+add_executable(math-sweep EXCLUDE_FROM_ALL tools/math/sweep.c)
+target_link_libraries(math-sweep PRIVATE plait_core)
+
 add_test(NAME layers COMMAND ${PROJECT_SOURCE_DIR}/tests/layers.sh ${PROJECT_SOURCE_DIR})
 
 # Runners of whole programs. Each ends with a line "N passed, N failed".
