@@ -2,14 +2,14 @@
 //
 //   sweep write                              C text with a loop for each function (loops.h)
 //   sweep names                              lines of: function, operation, has it two operands, error allowed
-//   sweep judge FIRST COUNT STEP NAME SO...  the floats of bits FIRST, FIRST + STEP, … below FIRST + COUNT, through the loop in each
+//   sweep judge FIRST COUNT STEP NAMES SO... the floats of bits FIRST, FIRST + STEP, … below FIRST + COUNT, through the loops in each
 //                                            of the shared objects; of functions of two operands COUNT / STEP random pairs, and
-//                                            with FIRST 0 all pairs of special values
+//                                            with FIRST 0 all pairs of special values. NAMES: forms of one operation, with commas
 //   sweep time NAME SO...                    ns of an element, for each object
 //   sweep clock                              GHz, if a multiplication of integers takes three cycles
 //
 // Judges against op_eval in double, which is glibc's: below two units in 2^-53, 2^-28 of a float's (tools/math/reference.c).
-// A line for each object: error, relative error, x, y of the largest error, how many were wrong outright, and how many
+// A line for each name and object: error, relative error, x, y of the largest error, how many were wrong outright, and how many
 // values differ from those of the object before it.
 #include "tools/math/loops.h"
 #include <dlfcn.h>
@@ -18,11 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, MOST_OBJECTS = 8 };
+enum { BLOCK = 4096, MOST_OBJECTS = 8, MOST_FORMS = 4 };
 
 typedef struct Worst { double error; float x, y; long wrong, differ; } Worst;
 typedef struct Object { void *loop; Worst worst; float z[BLOCK]; } Object;
-typedef struct Sweep { LoopFn f; int n; Object object[MOST_OBJECTS]; } Sweep;
+typedef struct Form { LoopFn f; Object object[MOST_OBJECTS]; } Form;
+typedef struct Sweep { int nforms, nobjects; Form form[MOST_FORMS]; } Sweep;
 
 static const float special[] = {
   0, -0.0f, 1, -1, 2, -2, 3, -3, .5f, -.5f, 1.5f, -1.5f, 0x1p-149f, -0x1p-149f, 0x1p-126f, -0x1p-126f, 0x1.fffffep127f, -0x1.fffffep127f,
@@ -42,28 +43,54 @@ static void judge_one(const LoopFn *f, Worst *w, float x, float y, double want, 
   if (error > w->error) w->error = error, w->x = x, w->y = y;
 }
 
+// Whether all of the block is ordinary, within the normal floats, and no error above `least`: most blocks are.
+static bool is_plain(const LoopFn *f, const double *want, const float *got, long n, double least) {
+  int odd = 0;
+  for (long i = 0; i < n; i++) {
+    double size = fabs(want[i]), off = fabs((double)got[i] - want[i]), error = f->relative != 0 ? off / size : loops_units(off, size);
+    if (f->exact) error = off / (size > 1 ? size : 1);
+    odd |= !(size > 0x1p-125 && size < 0x1p127) | !(error <= least);
+  }
+  return !odd;
+}
+
+static void judge_all(const LoopFn *f, Worst *w, const float *x, const float *y, const double *want, const float *got, long n, double least) {
+  if (is_plain(f, want, got, n, least)) return;
+  for (long i = 0; i < n; i++) judge_one(f, w, x[i], y[i], want[i], got[i]);
+}
+
+static long count_unlike(const float *a, const float *b, long n) {
+  long count = 0;
+  if (memcmp(a, b, (size_t)n * sizeof *a) == 0) return 0;
+  for (long i = 0; i < n; i++) count += !loops_same(a[i], b[i]);
+  return count;
+}
+
 static void add(Worst *all, const Worst *part) {
   if (part->error > all->error) all->error = part->error, all->x = part->x, all->y = part->y;
   all->wrong += part->wrong;
   all->differ += part->differ;
 }
 
-// `want` is made once for all objects; an object that gives what the one before it gave is not judged again.
-static void block(Sweep *s, const float *x, const float *y, long n) {
-  double want[BLOCK];
+// An object that gives what the one before it gave is not judged again.
+static void block_of(Form *m, int n_objects, const float *x, const float *y, const double *want, long n) {
   Worst part = {0};
-  for (long i = 0; i < n; i++) want[i] = loops_exact(&s->f, x[i], y[i]);
-  for (int k = 0; k < s->n; k++) {
-    Object *o = &s->object[k];
-    part.differ = 0;
-    loops_run(&s->f, o->loop, x, y, o->z, n);
-    for (long i = 0; k && i < n; i++) part.differ += !loops_same(o->z[i], o[-1].z[i]);
+  for (int k = 0; k < n_objects; k++) {
+    Object *o = &m->object[k];
+    loops_run(&m->f, o->loop, x, y, o->z, n);
+    part.differ = k ? count_unlike(o->z, o[-1].z, n) : 0;
     if (!k || part.differ) {
-      part.error = 0, part.wrong = 0;
-      for (long i = 0; i < n; i++) judge_one(&s->f, &part, x[i], y[i], want[i], o->z[i]);
+      part = (Worst){.differ = part.differ};
+      judge_all(&m->f, &part, x, y, want, o->z, n, o->worst.error);
     }
     add(&o->worst, &part);
   }
+}
+
+static void block(Sweep *s, const float *x, const float *y, long n) {
+  double want[BLOCK];
+  for (long i = 0; i < n; i++) want[i] = loops_exact(&s->form[0].f, x[i], y[i]);
+  for (int k = 0; k < s->nforms; k++) block_of(&s->form[k], s->nobjects, x, y, want, n);
 }
 
 static uint64_t random_bits(uint64_t *state) {
@@ -118,16 +145,16 @@ static void times(const Sweep *s) {
   static float x[BLOCK], y[BLOCK], z[BLOCK];
   double best[MOST_OBJECTS];
   for (int i = 0; i < BLOCK; i++) x[i] = .01f + .98f * (float)(i * 2654435761u >> 8) * 0x1p-24f, y[i] = x[i * 7 % BLOCK] + .1f;
-  for (int k = 0; k < s->n; k++) best[k] = INFINITY;
+  for (int k = 0; k < s->nobjects; k++) best[k] = INFINITY;
   for (int round = 0; round < 4000; round++) {
     if (round % 50 == 0) usleep(10000);
-    for (int k = 0; k < s->n; k++) {
+    for (int k = 0; k < s->nobjects; k++) {
       double a = now();
-      loops_run(&s->f, s->object[k].loop, x, y, z, BLOCK);
+      loops_run(&s->form[0].f, s->form[0].object[k].loop, x, y, z, BLOCK);
       best[k] = fmin(best[k], (now() - a) / BLOCK);
     }
   }
-  for (int k = 0; k < s->n; k++) printf("%.3f\n", best[k]);
+  for (int k = 0; k < s->nobjects; k++) printf("%.3f\n", best[k]);
 }
 
 static void show_clock(void) {
@@ -155,24 +182,38 @@ static bool find(const char *name, LoopFn *f) {
   return false;
 }
 
-static bool load(Sweep *s, char **path) {
+static bool find_all(Sweep *s, char *list) {
+  for (char *name = strtok(list, ","); name; name = strtok(NULL, ","))
+    if (s->nforms == MOST_FORMS || !find(name, &s->form[s->nforms++].f)) return false;
+  return s->nforms > 0;
+}
+
+static void load_loops(Sweep *s, void *so) {
   char name[64];
-  snprintf(name, sizeof name, "loop_%s", s->f.name);
-  for (; *path && s->n < MOST_OBJECTS; path++) {
+  for (int k = 0; k < s->nforms; k++) {
+    snprintf(name, sizeof name, "loop_%s", s->form[k].f.name);
+    s->form[k].object[s->nobjects].loop = dlsym(so, name);
+  }
+  s->nobjects++;
+}
+
+static bool load(Sweep *s, char **path) {
+  for (; *path && s->nobjects < MOST_OBJECTS; path++) {
     void *so = dlopen(*path, RTLD_NOW | RTLD_LOCAL);
     if (!so) return fprintf(stderr, "sweep: %s\n", dlerror()), false;
-    s->object[s->n++].loop = dlsym(so, name);
+    load_loops(s, so);
   }
-  return s->n > 0;
+  return s->nobjects > 0;
 }
 
 static int judge(Sweep *s, uint64_t first, uint64_t count, uint64_t step) {
-  if (s->f.two) sweep_pairs(s, first, count / step);
+  if (s->form[0].f.two) sweep_pairs(s, first, count / step);
   else sweep_floats(s, first, count, step);
-  for (int k = 0; k < s->n; k++) {
-    const Worst *w = &s->object[k].worst;
-    printf("%.17g %a %a %ld %ld\n", w->error, (double)w->x, (double)w->y, w->wrong, w->differ);
-  }
+  for (int m = 0; m < s->nforms; m++)
+    for (int k = 0; k < s->nobjects; k++) {
+      const Worst *w = &s->form[m].object[k].worst;
+      printf("%.17g %a %a %ld %ld\n", w->error, (double)w->x, (double)w->y, w->wrong, w->differ);
+    }
   return 0;
 }
 
@@ -188,8 +229,8 @@ int main(int argc, char **argv) {
   if (argc == 2 && !strcmp(argv[1], "write")) return loops_write(stdout), 0;
   if (argc == 2 && !strcmp(argv[1], "names")) return names(), 0;
   if (argc == 2 && !strcmp(argv[1], "clock")) return show_clock(), 0;
-  if (argc > 3 && !strcmp(argv[1], "time") && find(argv[2], &s.f) && load(&s, argv + 3)) return times(&s), 0;
-  if (argc > 6 && !strcmp(argv[1], "judge") && find(argv[5], &s.f) && load(&s, argv + 6))
+  if (argc > 3 && !strcmp(argv[1], "time") && find_all(&s, argv[2]) && load(&s, argv + 3)) return times(&s), 0;
+  if (argc > 6 && !strcmp(argv[1], "judge") && find_all(&s, argv[5]) && load(&s, argv + 6))
     return judge(&s, strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
   return fputs("sweep: see the head of tools/math/sweep.c\n", stderr), 2;
 }

@@ -58,15 +58,23 @@ class Sweep:
             todo += [w for w in sorted(set(re.findall(r"\w+", self.bodies[f]))) if w in self.bodies and w not in seen + todo]
         return hashlib.sha256(("".join(self.bodies[f] for f in seen) + repr(self.ways)).encode()).hexdigest()[:12]
 
-    def judge(self, name, two, piece, step):
-        """Lines of one piece, from the folder if they are there."""
+    def kept(self, name, piece, step):
+        return self.folder / f"{name}.{self.key(name)}.{piece}.{step}"
+
+    def judge(self, names, two, piece, step):
+        """Judges one piece for those of the names for which it has not been done: forms of one operation."""
         count = (PAIRS if two else 1 << 32) // PIECES
-        kept = self.folder / f"{name}.{self.key(name)}.{piece}.{step}"
-        if not kept.exists():
-            text = output(self.program, "judge", piece * count, count, step, name, *self.objects)
-            kept.with_suffix(".new").write_text(text)
-            os.replace(kept.with_suffix(".new"), kept)
-        return [line.split() for line in kept.read_text().splitlines()]
+        missing = [name for name in names if not self.kept(name, piece, step).exists()]
+        if not missing:
+            return
+        lines = output(self.program, "judge", piece * count, count, step, ",".join(missing), *self.objects).splitlines()
+        for k, name in enumerate(missing):
+            path = self.kept(name, piece, step)
+            path.with_suffix(".new").write_text("\n".join(lines[k * len(self.ways):(k + 1) * len(self.ways)]))
+            os.replace(path.with_suffix(".new"), path)
+
+    def judged(self, name, piece, step):
+        return [line.split() for line in self.kept(name, piece, step).read_text().splitlines()]
 
 
 def worst_of(pieces, way):
@@ -88,15 +96,19 @@ def logarithm(x):
 
 def sweep_errors(s, wanted, step, jobs):
     rows, bad = [], 0
+    functions = [f for f in s.functions if not wanted or f[0] in wanted]
+    groups = {}
+    for name, op, two, limit in functions:
+        groups.setdefault(op if op != "none" else name, []).append((name, op, two == "1", float(limit)))
     with ThreadPoolExecutor(jobs) as pool:
-        for name, op, two, limit in s.functions:
-            if wanted and name not in wanted:
-                continue
-            pieces = list(pool.map(lambda k: s.judge(name, two == "1", k, step), range(PIECES)))
-            row, line_bad = error_row(name, op, two == "1", float(limit), pieces)
-            print(row, flush=True)
-            rows.append(row)
-            bad += line_bad
+        for group in groups.values():
+            names, two = [f[0] for f in group], group[0][2]
+            list(pool.map(lambda k: s.judge(names, two, k, step), range(PIECES)))
+            for name, op, _, limit in group:
+                row, row_bad = error_row(name, op, two, limit, [s.judged(name, k, step) for k in range(PIECES)])
+                print(row, flush=True)
+                rows.append(row)
+                bad += row_bad
     return rows, bad
 
 
