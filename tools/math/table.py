@@ -27,7 +27,7 @@ def output(*command):
 def bodies(text):
     """Name to text of each function."""
     parts = re.split(r"^(?=(?:static inline|void) )", text, flags=re.M)
-    return {re.search(r"(\w+)\(", part).group(1): part for part in parts if "(" in part}
+    return {re.search(r"(?!__attribute__)\b(\w+)\(\w", part).group(1): part for part in parts if "(" in part}
 
 
 class Sweep:
