@@ -1,6 +1,5 @@
 // map.c: open addressing with linear probing, at most half full; an empty slot has no value.
 #include "base/map.h"
-#include "base/str.h"
 #include <assert.h>
 #include <stddef.h>
 
@@ -8,10 +7,17 @@ typedef struct MapSlot { uint64_t key; void *value; } MapSlot;
 
 Map map_make(Arena *a) { return (Map){.a = a}; }
 
+// The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of the key reaches the low ones.
+static uint64_t spread(uint64_t v) {
+  v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
+  v = (v ^ v >> 27) * 0x94d049bb133111ebu;
+  return v ^ v >> 31;
+}
+
 // The slot that holds key, or the empty one where it belongs.
 static MapSlot *map_slot(const Map *m, uint64_t key) {
   uint64_t mask = (uint64_t)m->cap - 1;
-  uint64_t at = hash_bytes(&key, sizeof key, 0) & mask;
+  uint64_t at = spread(key) & mask;
   while (m->slot[at].value && m->slot[at].key != key) at = (at + 1) & mask;
   return &m->slot[at];
 }

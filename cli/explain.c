@@ -46,6 +46,10 @@ static void put_traffic(Explain *e, const plait_report *r, size_t k, size_t nten
   table_print(&t, stdout, 2);
 }
 
+static const char *duration(Cli *c, double s) {
+  return s < 1e-3 ? cli_printf(c, "%.3g us", s * 1e6) : s < 1 ? cli_printf(c, "%.3g ms", s * 1e3) : cli_printf(c, "%.3g s", s);
+}
+
 static const char *intensity(Cli *c, double flops, double bytes) {
   return bytes > 0 ? cli_printf(c, "%.2f flop/B", flops / bytes) : "no memory";
 }
@@ -54,8 +58,8 @@ static void put_kernel(Explain *e, const plait_report *r, size_t k) {
   Cli *c = e->c;
   plait_kernel info = {.struct_size = sizeof info};
   if (plait_report_kernel(r, k, &info)) return;
-  printf("%skernel %zu  %s%s  %s, %s, %s\n", paint(c->color_out, BOLD), k + 1, info.name, paint(c->color_out, PLAIN),
-         human(c, info.bytes, "B"), human(c, info.flops, "flop"), intensity(c, info.flops, info.bytes));
+  printf("%skernel %zu  %s%s  %s, %s, %s, about %s\n", paint(c->color_out, BOLD), k + 1, info.name, paint(c->color_out, PLAIN),
+         human(c, info.bytes, "B"), human(c, info.flops, "flop"), intensity(c, info.flops, info.bytes), duration(c, info.seconds));
   for (size_t i = 0; i < info.nequations; i++) put_wrapped(stdout, plait_report_equation(r, k, i), 2, 120);
   put_traffic(e, r, k, info.ntensors);
   putchar('\n');
@@ -188,7 +192,7 @@ static int run_explain(Cli *c, const Args *a) {
 static const Option options[] = {
   OPTION_ENTRY, OPTION_DIM,
   {"--set", 's', "NAME=N", true, "an integer scalar that extents depend on; without it its default counts, or 0"},
-  {"--json", 0, NULL, false, "print kernels[] {name, equations[], reads[], writes[], bytes, flops}, bytes_unfused, bytes_fused, "
+  {"--json", 0, NULL, false, "print kernels[] {name, equations[], reads[], writes[], bytes, flops, seconds}, bytes_unfused, bytes_fused, "
    "bytes_minimum, flops, remarks[] {code, equations[], bytes, text} as JSON"},
   OPTIONS_PASSES,
   {0},
@@ -197,8 +201,8 @@ static const Option options[] = {
 const Command command_explain = {
   "explain", "show kernels, bytes and why equations stayed apart", "FILE", 1, 1, options,
   "Nothing is run. For given dimensions it shows each kernel with its equations, the bytes that it reads and writes, its "
-  "operations and their ratio; then three yardsticks for the bytes: unfused (every equation a kernel of its own), now, and the "
-  "least (each input once, each result once); then for equations that stayed in different kernels the reason and the bytes at "
+  "operations, their ratio and the time by the model of the machine; then three yardsticks for the bytes: unfused (every "
+  "equation a kernel of its own), now, and the least (each input once, each result once); then for equations that stayed in different kernels the reason and the bytes at "
   "stake (plait help PLF0102 tells more); and last what it means for time.\n"
   "\n"
   "Bytes count traffic with memory, each element once a kernel. Ranges that depend on data count with their bound.\n",

@@ -433,6 +433,7 @@ static Text select(Emit *e, const Expr *x) {
 }
 
 const char *emit_var(Emit *e, const Var *v) {
+  if (e->scan.acc && e->scan.acc->var == v && !e->scan.first) return arena_printf(e->a, "%s[%s]", e->scan.sums, e->lane);
   const char *name = names_of(&e->names, v);
   assert(name && "a VAR is declared before its use");
   const Stmt *lanes = map_getp(&e->lanes, v);

@@ -1,7 +1,11 @@
+// cost.c: bytes and operations of equations, as expressions over dimensions.
+//
+//   y[i] = x[i, 0] + x[i, 3]     reads 2 parts of x of N elements each, writes N, computes N
+//
+// One equation is looked at once (cost_equation); what a set of them moves follows from what each of them touches.
 #include "ir/cost.h"
 #include "ir/affine.h"
 #include "ir/rewrite.h"
-#include <math.h>
 
 // ---- small arithmetic on expressions -----------------------------------------------------------
 
@@ -43,15 +47,12 @@ Expr *cost_tensor_bytes(ExprTable *x, const Tensor *t) { return box_bytes(x, t, 
 
 typedef struct Range { Expr *lo, *hi; } Range;
 
-typedef struct Region { Expr *lo[8], *hi[8], *count[8]; } Region;      // lo, hi: the interval along each dimension, as a key
-typedef struct Touched { Tensor *t; VEC(Region) regions; bool whole; } Touched;
-
 typedef struct Count {
-  Fn *f; ExprTable *x; Arena *a;
+  ExprTable *x; Arena *a;
   Map range;            // Index → Range
   Ranges *facts;
-  VEC(Touched) touched;
-  const bool *defined;  // by tensor id (of the root): made by the set itself
+  Arena *keep;          // where `out` lives
+  EqnCost *out;
 } Count;
 
 static void note_ranges(void *cx, Expr *e) {
@@ -86,45 +87,34 @@ static void use_index(void *cx, Expr *e) {
 // How many values a subscript takes, at most the extent.
 static Expr *distinct(Count *c, Expr *sub, Expr *extent) {
   Used u = { c, num(c->x, 1), false, false, extent };
-  expr_visit(c->a, sub, use_index, &u);
+  if (sub->op == OP_INDEX) use_index(&u, sub);
+  else expr_visit(c->a, sub, use_index, &u);
   if (u.unknown || u.is_extent) return extent;
   return least(c->x, u.product, extent);
 }
 
-static Touched *touched(Count *c, Tensor *t) {
-  for (int i = 0; i < c->touched.n; i++) if (c->touched.v[i].t == t) return &c->touched.v[i];
-  vec_push(c->a, &c->touched, (Touched){ .t = t });
-  return &c->touched.v[c->touched.n - 1];
-}
-
-static bool same_region(const Region *a, const Region *b, int rank) {
-  for (int d = 0; d < rank; d++) if (a->lo[d] != b->lo[d] || a->hi[d] != b->hi[d]) return false;
-  return true;
+// The interval that a subscript runs over: of an index that has a box, without asking for a proof.
+static void interval(Count *c, Expr *sub, Expr **lo, Expr **hi) {
+  Range *r = sub->op == OP_INDEX ? map_getp(&c->range, sub->u.ix) : NULL;
+  if (r && expr_is_int(r->lo, 0) && (r->hi->op == OP_DIM || expr_is_const(r->hi))) { *lo = r->lo; *hi = r->hi; return; }
+  if (!range_extremes(c->facts, c->x, sub, lo, hi)) { *lo = *hi = sub; return; }
+  *hi = plus(c->x, *hi, num(c->x, 1));
 }
 
 static void note_read(void *cx, Expr *e) {
   Count *c = cx;
-  if (e->op != OP_READ || e->aux == READ_FAILS || e->u.t->table) return;
-  Tensor *t = e->u.t->root;
-  if (c->defined[e->u.t->id] || (!t->rank && t->role == ROLE_PARAM)) return;
-  Touched *u = touched(c, t);
-  Region r;
-  bool whole = true;
+  Tensor *t = e->u.t;
+  if (e->op != OP_READ || e->aux == READ_FAILS || t->table || (!t->rank && t->role == ROLE_PARAM)) return;
+  Touch u = { .read = e, .whole = true };
+  Expr *count[8], *lo, *hi;
   for (int d = 0; d < t->rank; d++) {
-    r.count[d] = distinct(c, e->arg[d], t->extent[d]);
-    if (!range_extremes(c->facts, c->x, e->arg[d], &r.lo[d], &r.hi[d])) r.lo[d] = r.hi[d] = e->arg[d];
-    whole &= r.count[d] == t->extent[d];
+    count[d] = distinct(c, e->arg[d], t->extent[d]);
+    interval(c, e->arg[d], &lo, &hi);
+    u.whole &= count[d] == t->extent[d];
+    u.part = hash_bytes((uint32_t[]){ lo->id, hi->id }, 2 * sizeof(uint32_t), u.part);
   }
-  u->whole |= whole;
-  for (int i = 0; i < u->regions.n; i++) if (same_region(&u->regions.v[i], &r, t->rank)) return;
-  vec_push(c->a, &u->regions, r);
-}
-
-static Expr *touched_bytes(Count *c, const Touched *u) {
-  Expr *all = cost_tensor_bytes(c->x, u->t), *sum = NULL;
-  if (u->whole) return all;
-  for (int i = 0; i < u->regions.n; i++) sum = plus(c->x, sum, box_bytes(c->x, u->t, u->regions.v[i].count));
-  return least(c->x, sum, all);
+  u.bytes = box_bytes(c->x, t, count);
+  vec_push(c->keep, &c->out->reads, u);
 }
 
 // ---- operations --------------------------------------------------------------------------------
@@ -159,22 +149,6 @@ static void flops_in(Count *c, Map *seen, Expr *e, Expr *mult, Expr **sum) {
   for (uint32_t k = 0; k < e->nargs; k++) flops_in(c, seen, e->arg[k], mult, sum);
 }
 
-static void start(Count *c, Fn *f, Arena *a) {
-  *c = (Count){ .f = f, .x = f->x, .a = a };
-  c->range = map_make(a);
-  c->facts = ranges_create(a, f->x);
-}
-
-static void enter(Count *c, Eqn *q) {
-  for (int k = 0; k < q->n; k++) {
-    Range *r = arena_new(c->a, Range);
-    *r = (Range){ num(c->x, 0), q->extent[k] };
-    map_putp(&c->range, q->ix[k], r);
-    ranges_index(c->facts, q->ix[k], r->lo, r->hi);
-  }
-  eqn_visit(c->a, q, note_ranges, c);
-}
-
 static Expr *equation_flops(Count *c, const Eqn *q) {
   Expr *points = num(c->x, 1), *sum = NULL;
   for (int k = 0; k < q->n; k++) points = times(c->x, points, q->extent[k]);
@@ -182,8 +156,6 @@ static Expr *equation_flops(Count *c, const Eqn *q) {
   flops_in(c, &seen, q->body, points, &sum);
   return sum ? sum : num(c->x, 0);
 }
-
-// ---- sets of equations -------------------------------------------------------------------------
 
 static Expr *written_bytes(Count *c, const Eqn *q) {
   Expr *count[8];
@@ -195,46 +167,108 @@ static Expr *written_bytes(Count *c, const Eqn *q) {
   return least(c->x, box_bytes(c->x, q->def, count), cost_tensor_bytes(c->x, q->def));
 }
 
-static int by_tensor(const Traffic *v, int n, const Tensor *t) {
-  for (int i = 0; i < n; i++) if (v[i].t == t) return i;
-  return -1;
+void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out) {
+  Arena *a = arena_create();
+  Count c = { .x = f->x, .a = a, .range = map_make(a), .facts = ranges_create(a, f->x), .keep = keep, .out = out };
+  *out = (EqnCost){ .q = q };
+  for (int k = 0; k < q->n; k++) {
+    Range *r = arena_new(a, Range);
+    *r = (Range){ num(c.x, 0), q->extent[k] };
+    map_putp(&c.range, q->ix[k], r);
+    ranges_index(c.facts, q->ix[k], r->lo, r->hi);
+  }
+  eqn_visit(a, q, note_ranges, &c);
+  eqn_visit(a, q, note_read, &c);
+  out->flops = equation_flops(&c, q);
+  out->write_bytes = written_bytes(&c, q);
+  arena_destroy(a);
 }
 
-void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out) {
-  Arena *a = arena_create();
-  Count c;
-  start(&c, f, a);
-  bool *defined = arena_array(a, bool, f->tensors.n + 1);
-  for (int i = 0; i < n; i++) defined[q[i]->def->id] = true;
-  c.defined = defined;
-  Expr *flops = num(f->x, 0);
-  for (int i = 0; i < n; i++) {
-    ranges_push(c.facts);
-    enter(&c, q[i]);
-    eqn_visit(a, q[i], note_read, &c);
-    flops = plus(f->x, flops, equation_flops(&c, q[i]));
-    ranges_pop(c.facts);
+// ---- sets of equations -------------------------------------------------------------------------
+
+// What a set reads of one tensor. Parts that are not the same may overlap: together they are at most the tensor.
+typedef struct Parts { Tensor *root; Map seen; Expr *sum; bool whole; int at; } Parts;
+
+typedef struct Set { ExprTable *x; Arena *a; Map of; VEC(Parts *) list; } Set;     // of: root's id → Parts
+
+static Parts *parts_of(Set *s, Tensor *root) {
+  Parts *p = map_get(&s->of, (uint64_t)root->id);
+  if (p) return p;
+  p = arena_new(s->a, Parts);
+  *p = (Parts){ .root = root, .seen = map_make(s->a), .at = -1 };
+  map_put(&s->of, (uint64_t)root->id, p);
+  vec_push(s->a, &s->list, p);
+  return p;
+}
+
+static void add_part(Set *s, const Touch *u) {
+  Parts *p = parts_of(s, u->read->u.t->root);
+  p->whole |= u->whole;
+  if (p->whole || map_get(&p->seen, u->part)) return;
+  map_put(&p->seen, u->part, p);
+  p->sum = plus(s->x, p->sum, u->bytes);
+}
+
+static Expr *parts_bytes(Set *s, const Parts *p) {
+  Expr *all = cost_tensor_bytes(s->x, p->root);
+  return p->whole ? all : least(s->x, p->sum, all);
+}
+
+static void add_reads(Set *s, int n, const EqnCost *q) {
+  Map defined = map_make(s->a);
+  for (int i = 0; i < n; i++) map_put(&defined, (uint64_t)q[i].q->def->id, s);
+  for (int i = 0; i < n; i++)
+    for (int k = 0; k < q[i].reads.n; k++)
+      if (!map_get(&defined, (uint64_t)q[i].reads.v[k].read->u.t->id)) add_part(s, &q[i].reads.v[k]);
+}
+
+static Traffic *traffic_of(Fn *f, Set *s, Tensor *root, Cost *out) {
+  Parts *p = parts_of(s, root);
+  if (p->at < 0) {
+    p->at = out->traffic.n;
+    vec_push(f->a, &out->traffic, (Traffic){ .t = root, .passes = 1 });
   }
-  for (int i = 0; i < c.touched.n; i++)
-    vec_push(f->a, &out->traffic, (Traffic){ c.touched.v[i].t, touched_bytes(&c, &c.touched.v[i]), NULL });
+  return &out->traffic.v[p->at];
+}
+
+void cost_set(Fn *f, int n, const EqnCost *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out) {
+  Arena *a = arena_create();
+  Set s = { .x = f->x, .a = a, .of = map_make(a) };
+  Expr *flops = num(f->x, 0);
+  add_reads(&s, n, q);
+  for (int i = 0, reads = s.list.n; i < reads; i++) traffic_of(f, &s, s.list.v[i]->root, out)->read_bytes = parts_bytes(&s, s.list.v[i]);
   for (int i = 0; i < n; i++) {
-    if (!kept(cx, q[i]->def)) continue;
-    int at = by_tensor(out->traffic.v, out->traffic.n, q[i]->def->root);
-    if (at < 0) {
-      at = out->traffic.n;
-      vec_push(f->a, &out->traffic, (Traffic){ q[i]->def->root, NULL, NULL });
-    }
-    out->traffic.v[at].write_bytes = plus(f->x, out->traffic.v[at].write_bytes, written_bytes(&c, q[i]));
+    flops = plus(f->x, flops, q[i].flops);
+    if (!kept(cx, q[i].q->def)) continue;
+    Traffic *t = traffic_of(f, &s, q[i].q->def->root, out);
+    t->write_bytes = plus(f->x, t->write_bytes, q[i].write_bytes);
   }
   out->flops = flops;
   arena_destroy(a);
 }
 
-Expr *cost_bytes(ExprTable *x, const Cost *c) {
+void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out) {
+  Arena *a = arena_create();
+  EqnCost *each = arena_array(a, EqnCost, n + 1);
+  for (int i = 0; i < n; i++) cost_equation(f, q[i], a, &each[i]);
+  cost_set(f, n, each, kept, cx, out);
+  arena_destroy(a);
+}
+
+// ---- what the reports add up -------------------------------------------------------------------
+
+// Read again in each pass over a row that the cache does not hold.
+Expr *cost_read_bytes(ExprTable *x, const Traffic *t, int64_t cache) {
+  if (!t->read_bytes || t->passes <= 1 || !t->row_bytes) return t->read_bytes ? t->read_bytes : num(x, 0);
+  Expr *again = times(x, num(x, t->passes), t->read_bytes);
+  return expr_select(x, expr_op2(x, OP_GT, t->row_bytes, num(x, cache), NO_SPAN), again, t->read_bytes, NO_SPAN);
+}
+
+Expr *cost_bytes(ExprTable *x, const Cost *c, int64_t cache) {
   Expr *sum = num(x, 0);
   for (int i = 0; i < c->traffic.n; i++) {
-    sum = plus(x, sum, c->traffic.v[i].read_bytes ? c->traffic.v[i].read_bytes : num(x, 0));
-    sum = plus(x, sum, c->traffic.v[i].write_bytes ? c->traffic.v[i].write_bytes : num(x, 0));
+    const Traffic *t = &c->traffic.v[i];
+    sum = plus(x, plus(x, sum, cost_read_bytes(x, t, cache)), t->write_bytes ? t->write_bytes : num(x, 0));
   }
   return sum;
 }
@@ -247,7 +281,7 @@ Expr *cost_unfused(Fn *f) {
   for (int i = 0; i < f->eqns.n; i++) {
     Cost c = {0};
     cost_equations(f, 1, &f->eqns.v[i], always, NULL, &c);
-    sum = plus(f->x, sum, cost_bytes(f->x, &c));
+    sum = plus(f->x, sum, cost_bytes(f->x, &c, INT64_MAX));
   }
   return sum;
 }
@@ -255,27 +289,5 @@ Expr *cost_unfused(Fn *f) {
 Expr *cost_minimum(Fn *f) {
   Cost c = {0};
   cost_equations(f, f->eqns.n, f->eqns.v, output, NULL, &c);
-  return cost_bytes(f->x, &c);
-}
-
-static double value2(Op op, double a, double b) {
-  switch (op) {
-  case OP_ADD: return a + b;
-  case OP_SUB: return a - b;
-  case OP_MUL: return a * b;
-  case OP_MIN: return a < b ? a : b;
-  case OP_MAX: return a > b ? a : b;
-  case OP_FLOORDIV: return b == 0 ? 0 : floor(a / b);
-  case OP_MOD: return b == 0 ? 0 : a - b * floor(a / b);
-  default: return 0;
-  }
-}
-
-double cost_value(const Expr *e, const int64_t *dims) {
-  switch (e->op) {
-  case OP_CONST: return dtype_is_float((Dtype)e->dtype) ? e->u.v.f : (double)e->u.v.i;
-  case OP_DIM: return (double)dims[e->u.dim->id];
-  case OP_CAST: return cost_value(e->arg[0], dims);
-  default: return e->nargs == 2 ? value2((Op)e->op, cost_value(e->arg[0], dims), cost_value(e->arg[1], dims)) : 0;
-  }
+  return cost_bytes(f->x, &c, INT64_MAX);
 }

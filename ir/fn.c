@@ -79,6 +79,7 @@ Eqn *fn_equation(Fn *f, Tensor *def, int n, Index *const *ix, Expr *body, Span a
 
 // The position is a hint: passes edit the list, and fn_renumber after it keeps the look-up quick.
 Eqn *fn_def(const Fn *f, const Tensor *t) {
+  if (t->role == ROLE_PARAM || t->role == ROLE_MUT || t->role == ROLE_TABLE) return NULL;
   if (t->eqn_at >= 0 && t->eqn_at < f->eqns.n && f->eqns.v[t->eqn_at]->def == t) return f->eqns.v[t->eqn_at];
   for (int k = 0; k < f->eqns.n; k++)
     if (f->eqns.v[k]->def == t) return f->eqns.v[k];

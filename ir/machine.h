@@ -6,11 +6,15 @@
 typedef struct Machine {
   const char *name;
   const char *target;           // "c" or "cuda"
-  double dram_gbs, cache_gbs;   // bytes a nanosecond from memory and from the last on-chip level
+  double dram_gbs, shared_gbs, cache_gbs;   // bytes a ns from memory, from the cache all share, from those of the cores; all cores together
+  int64_t shared_bytes;         // of the cache that all share
   int64_t cache_bytes;          // of one core (block) that keep a row between passes
+  int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   double launch_us;             // of a kernel (fork and join, or a launch)
   double gflops;                // f32, all cores
   int cores;
+  double core_gbs;              // bytes a ns that one core alone gets from memory
+  int registers;                // values (vectors of them) that stay in registers in a loop
   int vector_bytes;             // 64: AVX-512
 } Machine;
 

@@ -22,7 +22,8 @@ typedef struct Printer {
   Buf *out;
   Arena *a;             // of the call
   Interner *names;      // NULL without a function
-  Map taken;            // names that no index may have; values are not NULL
+  const Fn *f;          // whose tensors' names no index may have; NULL: none
+  Map taken;            // other names that no index may have; values are not NULL
   Map index;            // Index to its name where that differs from its own
   VEC(Name) bound;      // names of the indices in scope
 } Printer;
@@ -40,7 +41,8 @@ static bool is_bound(const Printer *p, const char *name) {
 }
 
 static bool is_free_name(const Printer *p, Name name) {
-  return name_is_valid(name) && !map_getp(&p->taken, name) && op_by_name(name) == OP_NONE && !is_bound(p, name);
+  bool tensor = p->f && map_getp(&p->f->taken, name);
+  return !tensor && name_is_valid(name) && !map_getp(&p->taken, name) && op_by_name(name) == OP_NONE && !is_bound(p, name);
 }
 
 static Name index_name(const Printer *p, const Index *ix) {
@@ -353,7 +355,7 @@ static void print_eqn(Printer *p, const Eqn *q) {
 }
 
 static void take_names(Printer *p, const Fn *f) {
-  for (int k = 0; k < f->tensors.n; k++) take(p, f->tensors.v[k]->name);
+  p->f = f;
   for (int k = 0; k < f->dims.n; k++) take(p, f->dims.v[k]->name);
 }
 

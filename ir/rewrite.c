@@ -62,6 +62,7 @@ void fn_drop_unread(Fn *f, Arena *scratch) {
   for (int i = 0; i < f->eqns.n; i++)
     if (keep[f->eqns.v[i]->def->id]) f->eqns.v[n++] = f->eqns.v[i];
   f->eqns.n = n;
+  fn_renumber(f);
 }
 
 Expr *expr_read_fails(ExprTable *x, Expr *read) {
@@ -83,5 +84,24 @@ int eqn_block_pos(const Eqn *q) {
   if (!q->base) return q->n - 1;
   Expr *last = q->store[q->nstore - 1];
   for (int k = 0; k < q->n; k++) if (last->op == OP_INDEX && last->u.ix == q->ix[k]) return k;
+  return -1;
+}
+
+// e is ix + 1.
+static bool is_next(const Expr *e, const Index *ix) {
+  if (e->op != OP_ADD) return false;
+  for (int k = 0; k < 2; k++)
+    if (e->arg[k]->op == OP_INDEX && e->arg[k]->u.ix == ix && expr_is_int(e->arg[1 - k], 1)) return true;
+  return false;
+}
+
+int eqn_scan_pos(const Eqn *q) {
+  const Expr *e = q->body;
+  if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return -1;
+  for (int pos = 0; pos < q->n; pos++) {
+    const Index *k = q->ix[pos];
+    if (!is_next(reduce_hi(e, 0), k) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
+    return pos;
+  }
   return -1;
 }

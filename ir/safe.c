@@ -19,10 +19,12 @@ Ranges *safe_ranges(Fn *f, Arena *scratch) {
   for (int i = 0; i < f->where.n; i++) ranges_assume(r, f->where.v[i].e, true);
   // Extents are checked at the call (fn_bind); for a dimension the prover knows it already.
   Expr *zero = expr_int(f->x, DT_I64, 0, NO_SPAN), *most = expr_int(f->x, DT_I64, LIMIT_EXTENT, NO_SPAN);
+  Map known = map_make(scratch);
   for (int i = 0; i < f->tensors.n; i++)
     for (int d = 0; d < f->tensors.v[i]->rank; d++) {
       Expr *e = f->tensors.v[i]->extent[d];
-      if (e->op == OP_DIM || e->op == OP_CONST) continue;
+      if (e->op == OP_DIM || e->op == OP_CONST || map_get(&known, e->id)) continue;
+      map_put(&known, e->id, e);
       ranges_assume(r, expr_op2(f->x, OP_GE, e, zero, NO_SPAN), true);
       ranges_assume(r, expr_op2(f->x, OP_LE, e, most, NO_SPAN), true);
     }
@@ -132,34 +134,41 @@ static bool scan(Scan *s, Expr *e) {
   return scan_reduction(s, e);
 }
 
-static Scan scan_make(Fn *f, Eqn *q, Arena *a, SafeVisit visit, void *cx) {
-  Scan s = { .f = f, .q = q, .a = a, .visit = visit, .cx = cx, .budget = SAFE_BUDGET };
-  s.facts = safe_ranges(f, a);
+// A scan of q: `facts` with q's indices, until scan_end.
+static Scan scan_begin(Fn *f, Ranges *facts, Eqn *q, Arena *a, SafeVisit visit, void *cx) {
+  Scan s = { .f = f, .q = q, .facts = facts, .a = a, .visit = visit, .cx = cx, .budget = SAFE_BUDGET };
   s.done = map_make(a);
-  safe_indices(s.facts, f->x, q);
+  ranges_push(facts);
+  safe_indices(facts, f->x, q);
   return s;
 }
 
-bool safe_scan(Fn *f, Eqn *q, Arena *scratch, SafeVisit visit, void *cx) {
-  Scan s = scan_make(f, q, scratch, visit, cx);
-  if (q->cond && !scan(&s, q->cond)) return false;
-  if (q->cond) {
-    if (!scan_guarded(&s, q->cond, true, q->body)) return false;
-  } else if (!scan(&s, q->body)) {
-    return false;
-  }
+static void scan_end(Scan *s) { ranges_pop(s->facts); }
+
+static bool scan_equation(Scan *s) {
+  Eqn *q = s->q;
+  if (q->cond && !scan(s, q->cond)) return false;
+  if (!(q->cond ? scan_guarded(s, q->cond, true, q->body) : scan(s, q->body))) return false;
   for (int k = 0; k < q->nstore; k++)
-    if (!(q->cond ? scan_guarded(&s, q->cond, true, q->store[k]) : scan(&s, q->store[k]))) return false;
+    if (!(q->cond ? scan_guarded(s, q->cond, true, q->store[k]) : scan(s, q->store[k]))) return false;
   return true;
+}
+
+bool safe_scan(Fn *f, Ranges *facts, Eqn *q, Arena *scratch, SafeVisit visit, void *cx) {
+  Scan s = scan_begin(f, facts, q, scratch, visit, cx);
+  bool all = scan_equation(&s);
+  scan_end(&s);
+  return all;
 }
 
 static void see_failure(void *cx, const SafeUse *u) { if (!u->proven) *(bool *)cx = true; }
 
-bool safe_may_fail(Fn *f, Eqn *q, Expr *e) {
+bool safe_may_fail(Fn *f, Ranges *facts, Eqn *q, Expr *e) {
   bool fails = false;
   Arena *a = arena_create();
-  Scan s = scan_make(f, q, a, see_failure, &fails);
+  Scan s = scan_begin(f, facts, q, a, see_failure, &fails);
   bool all = scan(&s, e);
+  scan_end(&s);
   arena_destroy(a);
   return fails || !all;
 }

@@ -17,11 +17,12 @@ typedef struct SafeUse {
 typedef void (*SafeVisit)(void *cx, const SafeUse *use);
 
 // Visits every occurrence in q's expressions once per set of facts it stands under. False when the expression has
-// too many such contexts to look at; the caller then assumes the worst.
-bool safe_scan(Fn *f, Eqn *q, Arena *scratch, SafeVisit visit, void *cx);
+// too many such contexts to look at; the caller then assumes the worst. `facts` are safe_ranges(f), which is made once and
+// comes back as it was.
+bool safe_scan(Fn *f, Ranges *facts, Eqn *q, Arena *scratch, SafeVisit visit, void *cx);
 
 // May evaluating e, a part of q, fail for some values of q's indices?
-bool safe_may_fail(Fn *f, Eqn *q, Expr *e);
+bool safe_may_fail(Fn *f, Ranges *facts, Eqn *q, Expr *e);
 
 // Does e read a tensor of q's own recurrence?
 bool safe_reads_scc(const Fn *f, const Eqn *q, Expr *e);

@@ -8,14 +8,21 @@
 
 enum { ALIGN = 64 };            // a cache line, and an AVX-512 vector
 
-typedef struct Use { bool read, written, stack; int first, last; } Use;
+// unless: a condition over dimensions under which nothing uses it; NULL: none is known.
+typedef struct Use { bool read, written, stack; int first, last; Expr *unless; } Use;
 
-typedef struct Buffers { Pipe *p; Use *use; int kernel; } Buffers;
+typedef struct Buffers { Pipe *p; Use *use; int kernel; Expr *unless; } Buffers;     // unless: of the branch being looked at
+
+static void use_under(const Buffers *b, Use *u) {
+  if (!u->read && !u->written) u->unless = b->unless;
+  else if (u->unless != b->unless) u->unless = NULL;
+}
 
 static void see_expr(void *cx, Expr *e) {
   Buffers *b = cx;
   if (e->op != OP_READ && e->op != OP_FIELD) return;
   Use *u = &b->use[e->u.t->id];
+  use_under(b, u);
   u->read = true;
   if (!u->written && !u->stack) u->first = b->kernel;
   u->last = b->kernel;
@@ -31,6 +38,7 @@ static void see_stmts(Buffers *b, Stmt *s) {
     if (s->kind == ST_ALLOC) b->use[s->t->id].stack = true;
     if (s->kind == ST_STORE) {
       Use *u = &b->use[s->t->id];
+      use_under(b, u);
       if (!u->written) u->first = b->kernel;
       u->written = true;
       if (u->last < b->kernel) u->last = b->kernel;
@@ -40,8 +48,20 @@ static void see_stmts(Buffers *b, Stmt *s) {
   }
 }
 
+// The other form of a kernel that has two uses no memory for what it does not need.
+static void see_kernel(Buffers *b, Stmt *s) {
+  bool forms = s && !s->next && s->kind == ST_IF && s->els;
+  if (!forms) { see_stmts(b, s); return; }
+  see_operand(b, s->a);
+  see_kernel(b, s->body);
+  Expr *outer = b->unless;
+  b->unless = s->a;
+  see_kernel(b, s->els);
+  b->unless = outer;
+}
+
 static bool unread_store(const Buffers *b, const Stmt *s) {
-  return s->kind == ST_STORE && s->t->role == ROLE_LOCAL && !b->use[s->t->id].read && !b->use[s->t->id].stack;
+  return (s->kind == ST_STORE || s->kind == ST_ALLOC) && s->t->role == ROLE_LOCAL && !b->use[s->t->id].read;
 }
 
 static Stmt *drop_stores(const Buffers *b, Stmt *s) {
@@ -90,9 +110,10 @@ static void place_temps(Buffers *b) {
       Use *u = &b->use[i];
       if (t->role != ROLE_LOCAL || u->stack || !u->written || !u->read || u->first != k) continue;
       Expr *bytes = cost_tensor_bytes(plan->x, t);
+      if (u->unless) bytes = expr_select(plan->x, u->unless, expr_int(plan->x, DT_I64, 0, NO_SPAN), bytes, NO_SPAN);
       vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
       // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
-      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ t, bytes, bytes });
+      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
     }
 }
 
@@ -101,7 +122,7 @@ bool pass_buffers(Pipe *p) {
   Buffers b = { .p = p, .use = arena_array(p->scratch, Use, p->fn->tensors.n + 1) };
   for (int i = 0; i < plan->kernels.n; i++) {
     b.kernel = i;
-    see_stmts(&b, plan->kernels.v[i]->body);
+    see_kernel(&b, plan->kernels.v[i]->body);
   }
   for (int i = 0; i < plan->kernels.n; i++) plan->kernels.v[i]->body = drop_stores(&b, plan->kernels.v[i]->body);
   place_temps(&b);

@@ -10,15 +10,16 @@
 #include "ir/rewrite.h"
 #include "passes/pass.h"
 
-typedef struct Swap { Tensor *from, *to; } Swap;
+typedef struct Twins {
+  Tensor **to;          // by tensor id: what is read in its place; NULL: itself
+  int swaps;
+  Map last;             // hash of an equation → its place + 1, the last of that hash
+  int *before;          // by place: the one of the same hash before it, + 1; 0: none
+} Twins;
 
 static Expr *swap_read(void *cx, ExprTable *x, Expr *e) {
-  const Swap *s = cx;
-  return e->op == OP_READ && e->u.t == s->from ? expr_make(x, OP_READ, (Dtype)e->dtype, e->aux, s->to, e->at, (int)e->nargs, e->arg) : e;
-}
-
-static void swap_everywhere(Fn *f, int first, Swap s) {
-  for (int i = first; i < f->eqns.n; i++) eqn_map(f->x, f->eqns.v[i], swap_read, &s);
+  Tensor *to = e->op == OP_READ ? ((const Twins *)cx)->to[e->u.t->id] : NULL;
+  return to ? expr_make(x, OP_READ, (Dtype)e->dtype, e->aux, to, e->at, (int)e->nargs, e->arg) : e;
 }
 
 static bool plain(const Eqn *q) { return !q->base && !q->recurrent && !q->def->fmt; }
@@ -32,31 +33,39 @@ static bool same(const Eqn *a, const Eqn *b) {
   return expr_same(a->body, b->body, a->n, a->ix, b->ix);
 }
 
-// The earlier equation that b repeats, or NULL.
-static Eqn *twin(const Fn *f, int b, const uint64_t *hash) {
-  for (int i = 0; i < b; i++) {
-    Eqn *a = f->eqns.v[i];
-    if (hash[i] != hash[b] || !plain(a) || !same(a, f->eqns.v[b])) continue;
-    if (f->eqns.v[b]->def->role == ROLE_LOCAL) return a;
-  }
-  return NULL;
+// The first earlier equation that b repeats, or NULL.
+static Eqn *twin(const Fn *f, const Twins *t, Eqn *b, uint64_t hash) {
+  Eqn *first = NULL;
+  if (b->def->role != ROLE_LOCAL) return NULL;
+  for (int i = (int)(uintptr_t)map_get(&t->last, hash); i; i = t->before[i - 1])
+    if (same(f->eqns.v[i - 1], b)) first = f->eqns.v[i - 1];
+  return first;
 }
 
-static void drop(Fn *f, int at) {
-  for (int i = at; i + 1 < f->eqns.n; i++) f->eqns.v[i] = f->eqns.v[i + 1];
-  f->eqns.n--;
+static void remember(Twins *t, uint64_t hash, int at) {
+  t->before[at] = (int)(uintptr_t)map_get(&t->last, hash);
+  map_put(&t->last, hash, (void *)(uintptr_t)(at + 1));
 }
 
 bool pass_cse(Pipe *p) {
   Fn *f = p->fn;
-  uint64_t *hash = arena_array(p->scratch, uint64_t, f->eqns.n + 1);
+  Twins t = { .to = arena_array(p->scratch, Tensor *, f->tensors.n + 1), .last = map_make(p->scratch) };
+  t.before = arena_array(p->scratch, int, f->eqns.n + 1);
+  int n = 0;
   for (int i = 0; i < f->eqns.n; i++) {
     Eqn *q = f->eqns.v[i];
-    hash[i] = expr_shape_hash(q->body, q->n, q->ix);
-    Eqn *a = plain(q) ? twin(f, i, hash) : NULL;
-    if (!a) continue;
-    swap_everywhere(f, i + 1, (Swap){ q->def, a->def });
-    drop(f, i--);
+    if (t.swaps) eqn_map(f->x, q, swap_read, &t);
+    uint64_t hash = expr_shape_hash(q->body, q->n, q->ix);
+    Eqn *a = plain(q) ? twin(f, &t, q, hash) : NULL;
+    if (a) {
+      t.to[q->def->id] = a->def;
+      t.swaps++;
+      continue;
+    }
+    if (plain(q)) remember(&t, hash, n);
+    f->eqns.v[n++] = q;
   }
+  f->eqns.n = n;
+  fn_renumber(f);
   return true;
 }

@@ -3,151 +3,207 @@
 //   t[i] = x[i] * 2          y[i] = x[i] * 2 + 1
 //   y[i] = t[i] + 1    ──▶
 //
-// Moved are definitions without a reduction. Reading the inputs again costs nothing when the readers share a kernel, and less
-// than a store and a load when they do not; computing again is cheap beside memory. Kept are: results (the value is stored
-// anyway, readers in the same kernel take it from there), recurrences, block formats, and a definition with some arithmetic
-// that would move into the inner loop of a contraction, where each element would be computed once per output.
-// [Halide PLDI'13 calls this compute-inline.]
+// Moved are definitions without a reduction, unless computing them again costs more time than storing and loading them:
+// a definition that is evaluated more often than it has elements (two readers, one side of a contraction) costs its
+// operations that many times, less what hides behind the memory traffic of the reader. Kept are also: results (the value is
+// stored anyway, readers in the same kernel take it from there), recurrences and block formats.
+// [Halide PLDI'13 calls this compute-inline; the weighing is that of XLA's priority fusion.]
+//
+// Decided first (inline_choose.c, from the readers back to the definitions), then done from the outputs, so that a body is
+// written once and where it is needed: time grows with the text that comes out.
 //
 // Laziness decides one case: a definition that may fail, and of which not every element is read, always moves, so that
 // only what is read is checked. See Note [Elements that nothing reads].
+#include "passes/inline.h"
 #include "base/limits.h"
 #include "ir/rewrite.h"
 #include "ir/safe.h"
-#include "passes/pass.h"
+#include <assert.h>
 
-typedef struct Info {
-  Eqn *q;               // the definition; NULL for inputs
-  int order;            // its place among the equations
-  bool whole;           // some reader that is wanted itself reads every element
-  bool fails;           // evaluating an element may fail
-  bool forced;
-} Info;
-
-typedef struct Inline {
-  Pipe *p;
-  Fn *f;
-  Info *info;           // by tensor id
-  int *updated_at;      // by tensor id: place of the update that ends this version's life; large when none
-  Eqn *q;               // the reader being rewritten
-  int order;            // and its place
-  Map proven, unproven; // its READs whose subscripts are in range everywhere; somewhere perhaps not
-} Inline;
+// ---- what is known of each definition ----------------------------------------------------------
 
 static void see_use(void *cx, const SafeUse *u) {
   Inline *in = cx;
   if (!u->proven) in->info[in->q->def->id].fails = true;
-  if (u->e->op == OP_READ && u->whole) in->info[u->e->u.t->id].whole = true;
+  if (u->e->op != OP_READ) return;
+  map_put(u->proven ? &in->proven : &in->unproven, u->e->id, u->e);
+  Info *t = &in->info[u->e->u.t->id];
+  if (!u->whole || t->whole) return;
+  t->whole = true;
+  vec_push(in->p->scratch, &in->marked, t);
+}
+
+// Whether q wants elements itself is known: its readers have been seen.
+static void survey_equation(Inline *in, Ranges *facts, Eqn *q) {
+  Info *me = &in->info[q->def->id];
+  in->q = q;
+  in->marked.n = 0;
+  if (fn_is_output(q->def)) me->whole = true;
+  bool wanted = me->whole;
+  me->scanned = safe_scan(in->f, facts, q, in->p->scratch, see_use, in);
+  if (!me->scanned) me->fails = true;
+  for (int k = 0; k < in->marked.n && !wanted; k++) in->marked.v[k]->whole = false;
+  me->forced = me->fails && !me->whole && q->def->role == ROLE_LOCAL && !q->recurrent && !q->def->fmt;
 }
 
 // Fills info for all equations, readers before definitions so that `whole` is known of a reader first.
 static void survey(Inline *in) {
   Fn *f = in->f;
-  for (int i = 0; i < f->tensors.n; i++) in->updated_at[i] = 1 << 30;
+  Ranges *facts = safe_ranges(f, in->p->scratch);
+  for (int i = 0; i < f->tensors.n; i++) in->info[i].updated_at = NEVER;
   for (int i = 0; i < f->eqns.n; i++) {
     Eqn *q = f->eqns.v[i];
     in->info[q->def->id].q = q;
     in->info[q->def->id].order = i;
-    if (q->base) in->updated_at[q->base->id] = i;
+    in->info[q->def->id].reduces = expr_has(q->body, OP_REDUCE);
+    if (q->base) in->info[q->base->id].updated_at = i;
   }
-  for (int i = f->eqns.n - 1; i >= 0; i--) {
-    Eqn *q = in->q = f->eqns.v[i];
-    Info *me = &in->info[q->def->id];
-    if (fn_is_output(q->def)) me->whole = true;
-    bool wanted = me->whole;
-    bool *before = arena_array(in->p->scratch, bool, f->tensors.n + 1);
-    for (int t = 0; t < f->tensors.n; t++) before[t] = in->info[t].whole;
-    if (!safe_scan(f, q, in->p->scratch, see_use, in)) me->fails = true;
-    if (!wanted)
-      for (int t = 0; t < f->tensors.n; t++) in->info[t].whole = before[t];
-    me->forced = me->fails && !me->whole && q->def->role == ROLE_LOCAL && !q->recurrent && !q->def->fmt;
+  for (int i = f->eqns.n - 1; i >= 0; i--) survey_equation(in, facts, f->eqns.v[i]);
+}
+
+// ---- which reads go ------------------------------------------------------------------------------
+
+// A read in the body of one equation; the same node may stand in another's when it names no index.
+static uint64_t read_key(const Eqn *q, const Expr *read) { return (uint64_t)q->def->id << 32 | read->id; }
+
+typedef struct Mark { Inline *in; Info *me; int deepest; } Mark;
+
+static bool goes(const Inline *in, const Info *me, const Expr *read) {
+  const Info *t = &in->info[read->u.t->id];
+  if (!inline_may_move(t) || read->aux == READ_FAILS || read->u.t == me->q->def) return false;
+  if (me->order > t->until) return false;               // a version of a `mut` tensor that it reads is gone by then
+  if (t->forced) return true;
+  return !t->stays && t->depth + me->q->body->depth <= LIMIT_EXPR_DEPTH;
+}
+
+static void mark_read(void *cx, Expr *e) {
+  Mark *m = cx;
+  if (e->op != OP_READ) return;
+  Info *t = &m->in->info[e->u.t->id];
+  int until = t->updated_at;
+  if (goes(m->in, m->me, e)) {
+    map_put(&m->in->going, read_key(m->me->q, e), e);
+    if (t->depth > m->deepest) m->deepest = t->depth;
+    if (t->until < until) until = t->until;
+  }
+  if (until < m->me->until) m->me->until = until;
+}
+
+// Definitions before readers, so that a definition's depth and the last place where it may be evaluated are known.
+static void mark_reads(Inline *in) {
+  for (int i = 0; i < in->f->eqns.n; i++) {
+    Eqn *q = in->f->eqns.v[i];
+    Mark m = { in, &in->info[q->def->id], 0 };
+    m.me->until = NEVER;
+    eqn_visit(in->p->scratch, q, mark_read, &m);
+    m.me->depth = q->body->depth + m.deepest;
   }
 }
 
-static int body_flops(Arena *scratch, Expr *e);
-static void add_flops(void *cx, Expr *e) { *(int *)cx += ops[e->op].flops; }
-static int body_flops(Arena *scratch, Expr *e) {
-  int n = 0;
-  expr_visit(scratch, e, add_flops, &n);
-  return n;
+// ---- writing the bodies --------------------------------------------------------------------------
+
+// The body of q, with its indices replaced.
+typedef struct Env { Inline *in; const Eqn *q; Expr *const *by; Map done; } Env;
+
+static Expr *expand(Env *v, Expr *e);
+
+static Expr *at_index(const Env *v, Expr *e) {
+  for (int k = 0; v->by && k < v->q->n; k++) if (v->q->ix[k] == e->u.ix) return v->by[k];
+  return e;
 }
 
-typedef struct Contraction { Eqn *q; Expr *read; bool found; } Contraction;
-
-static void look_for_weight(void *cx, Expr *e) {
-  Contraction *c = cx;
-  if (e->op != OP_READ || e == c->read) return;
-  Binder *b = c->q->body->u.bind;
-  bool reduced = false;
-  for (int k = 0; k < b->n; k++) reduced |= expr_uses_index(e, b->ix[k]) && expr_uses_index(c->read, b->ix[k]);
-  for (int k = 0; k < c->q->n && reduced; k++)
-    if (expr_uses_index(e, c->q->ix[k]) && !expr_uses_index(c->read, c->q->ix[k])) c->found = true;
+// The definition's body at these subscripts. One with a reduction goes through expr_subst, which keeps binders apart.
+static Expr *body_at(Inline *in, Info *t, Expr *const *sub) {
+  const Eqn *def = t->q;
+  if (!t->reduces) return expand(&(Env){ in, def, sub, map_make(in->p->scratch) }, def->body);
+  if (!t->expanded) t->expanded = expand(&(Env){ in, def, NULL, map_make(in->p->scratch) }, def->body);
+  return expr_subst(in->f->x, t->expanded, def->n, def->ix, sub);
 }
 
-// Is `read` one side of a contraction in q: another read runs over the reduced index and an index of q that `read` lacks?
-static bool in_contraction(Arena *scratch, Eqn *q, Expr *read) {
-  if (q->body->op != OP_REDUCE) return false;
-  Contraction c = { q, read, false };
-  expr_visit(scratch, q->body, look_for_weight, &c);
-  return c.found;
-}
-
-static void latest_version(void *cx, Expr *e) {
-  void **pair = cx;
-  const int *updated_at = pair[0];
-  int *first = pair[1];
-  if (e->op == OP_READ && updated_at[e->u.t->id] < *first) *first = updated_at[e->u.t->id];
-}
-
-// The body may only move to places where the versions of `mut` tensors that it reads still stand.
-static bool outlives(Inline *in, Eqn *def) {
-  int first = 1 << 30;
-  expr_visit(in->p->scratch, def->body, latest_version, (void *[]){ in->updated_at, &first });
-  return in->order <= first;
-}
-
-static bool should_inline(Inline *in, Expr *read) {
+// What stands in the place of `read`, which `now` is with its subscripts rewritten.
+static Expr *value_of(Env *v, Expr *read, Expr *now) {
+  Inline *in = v->in;
+  ExprTable *x = in->f->x;
   Tensor *t = read->u.t;
-  Info *i = &in->info[t->id];
-  if (t->role != ROLE_LOCAL || !i->q || i->q->recurrent || t->fmt || read->aux == READ_FAILS) return false;
-  if (!outlives(in, i->q)) return false;
-  if (i->forced) return true;
-  if (i->q->body->op == OP_REDUCE) return false;
-  if (i->q->body->depth + in->q->body->depth > LIMIT_EXPR_DEPTH) return false;
-  return body_flops(in->p->scratch, i->q->body) < 2 || !in_contraction(in->p->scratch, in->q, read);
+  bool trusted = in->info[v->q->def->id].scanned && map_get(&in->proven, read->id) && !map_get(&in->unproven, read->id);
+  uint64_t key = (uint64_t)now->id * 2 + trusted;
+  Expr *value = map_get(&in->values, key);
+  if (value) return value;
+  value = body_at(in, &in->info[t->id], now->arg);
+  if (t->stored) value = expr_cast(x, t->dtype, value, now->at);
+  if (now->aux == READ_DEFAULT) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, read_default(now), now->at);
+  else if (!trusted) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, expr_read_fails(x, now), now->at);
+  map_put(&in->values, key, value);
+  return value;
 }
 
-static Expr *inline_read(void *cx, ExprTable *x, Expr *e) {
-  Inline *in = cx;
-  if (e->op != OP_READ || e->u.t == in->q->def || !should_inline(in, e)) return e;
-  Tensor *t = e->u.t;
-  Eqn *def = in->info[t->id].q;
-  Expr *body = t->stored ? expr_cast(x, t->dtype, def->body, e->at) : def->body;
-  Expr *value = expr_subst(x, body, def->n, def->ix, e->arg);
-  if (e->aux == READ_DEFAULT) return expr_select(x, expr_in_range(x, t, e->arg, e->at), value, read_default(e), e->at);
-  if (map_getp(&in->proven, e) && !map_getp(&in->unproven, e)) return value;   // a rebuilt read is in neither: checked
-  return expr_select(x, expr_in_range(x, t, e->arg, e->at), value, expr_read_fails(x, e), e->at);
+static Expr *expand_new(Env *v, Expr *e) {
+  Expr *arg[2 * LIMIT_RANK + 2];
+  bool changed = false;
+  if (e->op == OP_INDEX) return at_index(v, e);
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    arg[k] = expand(v, e->arg[k]);
+    changed |= arg[k] != e->arg[k];
+  }
+  Expr *made = changed ? expr_rebuild(v->in->f->x, e, arg) : e;
+  bool go = e->op == OP_READ && map_get(&v->in->going, read_key(v->q, e)) && !(v->in->f->x->overflow && !v->in->info[e->u.t->id].forced);
+  return go ? value_of(v, e, made) : made;
 }
 
-static void note_read(void *cx, const SafeUse *u) {
-  Inline *in = cx;
-  if (u->e->op == OP_READ) map_putp(u->proven ? &in->proven : &in->unproven, u->e, u->e);
+static Expr *expand(Env *v, Expr *e) {
+  Expr *made = map_get(&v->done, e->id);
+  if (made) return made;
+  made = expand_new(v, e);
+  map_put(&v->done, e->id, made);
+  return made;
+}
+
+static void want(void *cx, Expr *e) {
+  bool *wanted = cx;
+  if (e->op == OP_READ) wanted[e->u.t->id] = true;
+}
+
+// An equation as it becomes; it is put in place when all are made, since others need the body as it was.
+typedef struct Written { Eqn *q; Expr *body, *cond, *store[8]; } Written;
+
+static void write_equation(Inline *in, Eqn *q, Written *w) {
+  Env v = { in, q, NULL, map_make(in->p->scratch) };
+  *w = (Written){ .q = q, .body = expand(&v, q->body), .cond = q->cond ? expand(&v, q->cond) : NULL };
+  for (int k = 0; k < q->nstore; k++) w->store[k] = expand(&v, q->store[k]);
+}
+
+static void put_in_place(const Written *w) {
+  w->q->body = w->body;
+  w->q->cond = w->cond;
+  for (int k = 0; k < w->q->nstore; k++) w->q->store[k] = w->store[k];
+}
+
+static void write_wanted(Inline *in) {
+  Fn *f = in->f;
+  bool *wanted = arena_array(in->p->scratch, bool, f->tensors.n + 1);
+  Written *w = arena_array(in->p->scratch, Written, f->eqns.n + 1);
+  int n = 0;
+  for (int i = f->eqns.n - 1; i >= 0; i--) {
+    Eqn *q = f->eqns.v[i];
+    if (!wanted[q->def->id] && !fn_is_output(q->def) && !q->scc) continue;
+    write_equation(in, q, &w[n]);
+    expr_visit(in->p->scratch, w[n].body, want, wanted);
+    if (w[n].cond) expr_visit(in->p->scratch, w[n].cond, want, wanted);
+    for (int k = 0; k < q->nstore; k++) expr_visit(in->p->scratch, w[n].store[k], want, wanted);
+    n++;
+  }
+  for (int i = 0; i < n; i++) put_in_place(&w[i]);
 }
 
 bool pass_inline(Pipe *p) {
   Fn *f = p->fn;
   Inline in = { .p = p, .f = f };
   in.info = arena_array(p->scratch, Info, f->tensors.n + 1);
-  in.updated_at = arena_array(p->scratch, int, f->tensors.n + 1);
+  in.proven = in.unproven = in.going = in.values = map_make(p->scratch);
   survey(&in);
-  for (int i = 0; i < f->eqns.n; i++) {
-    in.q = f->eqns.v[i];
-    in.order = i;
-    in.proven = map_make(p->scratch);
-    in.unproven = map_make(p->scratch);
-    if (!safe_scan(f, in.q, p->scratch, note_read, &in)) in.proven = map_make(p->scratch);   // not all seen: trust none
-    eqn_map(f->x, in.q, inline_read, &in);
-  }
+  inline_choose(&in);
+  mark_reads(&in);
+  write_wanted(&in);
   fn_drop_unread(f, p->scratch);
   return true;
 }

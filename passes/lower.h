@@ -1,4 +1,4 @@
-// lower.h: shared by lower.c, lower_expr.c and lower_format.c only.
+// lower.h: shared by the files lower*.c only.
 #ifndef PLAIT_PASSES_LOWER_H
 #define PLAIT_PASSES_LOWER_H
 #include "ir/safe.h"
@@ -6,7 +6,15 @@
 
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
-  LOWER_CHUNK_ALIGN = 16,       // and their alignment: whole lane groups
+  LOWER_CHUNK_ALIGN = 64,       // and their alignment: whole lane groups
+  LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
+  LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
+  LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
+  LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
+  LOWER_PART_WHOLE = 1 << 20,   // more than a part has: nothing is looked at twice
+  LOWER_FEW_ROWS = 8,           // fewer rows than this do not occupy a machine's cores,
+  LOWER_LONG_ROW = 16384,       // and then rows from this length on are shared out
+  LOWER_SPLIT_STEPS = 16,       // of a part at least, for a reduction over a column to be worth parts
   LOWER_MAX_STMTS = 50000,      // of one kernel
   LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
 };
@@ -41,6 +49,7 @@ typedef struct Item {
   int reduced;          // how many indices of its reduction are bound
   Index *inner;         // the loop of the last of them
   Var *acc, *acc2;      // its accumulator, once the first is bound
+  bool scans;           // a prefix (rewrite.h) whose last loop is open: each step adds a term, and has a value
 } Item;
 
 typedef struct Lower {
@@ -57,8 +66,15 @@ typedef struct Lower {
   Member_state *state; int ntensors;    // by tensor id; how many there are
   const bool *read_elsewhere;   // by tensor id: read by other kernels
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
+  const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
   Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
+  bool spread;          // loops of maps run in parallel too: rows are few
+  bool online;          // cascades run in one pass
+  Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
+  int row_bytes;
+  Tensor *row_tensor[4]; int nrows;     // members whose elements live only while their grid point is computed …
+  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the indices that are not the grid's
   int nstmts;
   bool reported;
 } Lower;
@@ -74,6 +90,45 @@ Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a);
 Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype value, Var **index, Span at);
 void lower_accumulate(Lower *l, Reducer r, Var *v, Var *v2, Expr *cond, Expr *term, Index *ix);
 Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *q);
+void lower_fold_lanes(Lower *l, Reducer r, Var *v, Var *v2);       // its first half: lanes to one value
+Expr *lower_arg_value(Lower *l, Var *at, Expr *reduce, const Eqn *q);     // its second, for an index: checked, in its type
+void lower_open_accumulator(Lower *l, Item *it);
+
+// Kernels (lower.c).
+void lower_forget(Lower *l);                       // what is known of members and names, before the kernel is lowered another way
+void lower_start_items(Lower *l, Item *items, Index **grid);
+void lower_open_grid(Lower *l, Index **grid, Stmt **loop);
+void lower_close_grid(Lower *l, Stmt **loop);
+bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps);      // lower_columns.c
+bool lower_long_rows(Lower *l, Expr *work, Stmt **body, Expr **steps);
+
+// Nests (lower_nest.c).
+// The next loop of an item: an index left of `=`, in order, then the reduction's indices.
+typedef struct NextLoop { Index *ix; Expr *lo, *hi; int pos; bool reduce; } NextLoop;
+bool lower_next_loop(Lower *l, const Item *it, NextLoop *n);        // false: none is left
+bool lower_same_loop(const NextLoop *a, const NextLoop *b);
+void lower_bind(Lower *l, Item *it, const NextLoop *n, Index *loop);
+Expr *lower_at_item(Lower *l, const Item *it, Expr *e);            // with the indices that are bound
+bool lower_is_reduce(const Item *it);
+void lower_block(Lower *l, int n, Item *items);
+void lower_finish(Lower *l, Item *it, Expr *value);                // all loops of the item are open, or ended: its value
+void lower_note(Lower *l, Stmt *s, const Eqn *q);                  // the equation as a comment above s
+
+// One-pass cascades (lower_online.c).
+bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in);
+bool lower_expands(const Eqn *q);                  // a map: a cascade computes it for itself
+bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i);
+bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes);
+void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
+// The same in LOWER_CHUNKS parts of the range: what a part leaves, and where. at: the part's index and the grid's.
+typedef struct Parts { Index *at[MAX_GRID + 1]; VEC(Tensor *) t; int taken; } Parts;
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p);
+int64_t lower_tile_steps(const Lower *l);
+void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      // and finishes the items
+
+// What loops of a row share (lower_share.c).
+Group *lower_share(Lower *l, Expr **steps);
+Tensor *lower_row_local(const Lower *l, const Tensor *t);          // the array that stands for t; NULL: none does
 
 // Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
 Expr *lower_expr(Lower *l, Expr *e);
@@ -96,6 +151,7 @@ void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
 
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
+void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);

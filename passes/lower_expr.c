@@ -377,13 +377,15 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
   return true;
 }
 
-static bool range_known(Lower *l, Expr *read, int d) { return safe_subscript(l->facts, l->x, read, d); }
+static bool range_known(Lower *l, Expr *read, int d) { return read == l->granted || safe_subscript(l->facts, l->x, read, d); }
 
 static const Eqn *current_equation(const Lower *l) { return l->k->eqns.v[l->k->eqns.n - 1]; }
 
 // The element at lowered subscripts that are in range.
 static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
   if (e->u.t->fmt) return lower_expr(l, lower_decode(l, e->u.t, sub, e->at));
+  Tensor *row = lower_row_local(l, e->u.t);
+  if (row) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, row, e->at, 1, &sub[e->u.t->rank - 1]);
   return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t->root, e->at, e->u.t->rank, sub);
 }
 
@@ -487,9 +489,15 @@ static Expr *read_with_default(Lower *l, Expr *e, const bool *known) {
   Expr *cond = NULL;
   for (int d = 0; d < e->u.t->rank; d++)
     if (!known[d]) cond = conjunction(l, cond, in_range(l, e->arg[d], e->u.t->extent[d], e->at));
-  Expr *plain = expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t, e->at, e->u.t->rank, e->arg);
+  Expr *plain = expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t, e->at, e->u.t->rank, e->arg), *fact = cond;
   if (!cond) return lower_expr(l, plain);
-  return lower_lazy_parts(l, OP_SELECT, lower_expr(l, cond), cond, plain, read_default(e), e->at);
+  // Under its own condition it is in range, also where so much else is known that the proof would be given up.
+  const Expr *outer = l->granted;
+  cond = lower_expr(l, cond);
+  l->granted = plain;
+  Expr *r = lower_lazy_parts(l, OP_SELECT, cond, fact, plain, read_default(e), e->at);
+  l->granted = outer;
+  return r;
 }
 
 static Expr *lower_read(Lower *l, Expr *e) {

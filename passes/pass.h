@@ -8,6 +8,14 @@
 typedef enum Stage { STAGE_FN, STAGE_PLAN } Stage;
 enum { PASS_REQUIRED = 1 };
 
+// What the lowering can take beyond equations that loop over their own indices. LOWER_TAKES is what it takes today.
+enum {
+  LOWER_MIXED_AXES = 1,         // a member whose reduced index is the grid's (group.h)
+  LOWER_SECTIONS = 2,           // groups side by side in one launch
+  LOWER_ROW_BUFFERS = 4,        // what one loop of a grid point leaves for the next stays in the core's cache
+  LOWER_TAKES = 0
+};
+
 typedef struct PassOptions {
   const char *disable;          // comma-separated names; NULL
   const char *stop_after;       // name; NULL: all
@@ -15,8 +23,10 @@ typedef struct PassOptions {
   bool verify;                  // run the verifiers between passes (always in debug builds)
   bool check;                   // interpret before and after each FN pass on random inputs
   bool no_fuse;                 // every equation a kernel of its own (for comparisons)
+  unsigned takes;               // LOWER_ flags beside LOWER_TAKES, for tests that end at `group`
   void (*dump)(void *cx, const char *pass, const char *text);
   void *dump_cx;
+  int64_t *steps;               // gets what the passes up to `group` did, in expressions made and pairs looked at; NULL
   void (*timing)(void *cx, const char *pass, double ms);
   void *timing_cx;
 } PassOptions;
@@ -56,6 +66,9 @@ bool pass_cse(Pipe *p);         // equal equations become one
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
+bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
+bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
+static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | LOWER_TAKES) & what; }
 #endif

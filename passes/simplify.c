@@ -11,7 +11,11 @@
 enum { MAX_STEPS = 32 };        // rewrites of one node; rules shrink expressions, so few are ever needed
 
 typedef struct Compiled { const Rule *rule; Pattern *from, *to; } Compiled;
-typedef struct Simplify { Arena *a; VEC(Compiled) by_op[OP_COUNT_]; } Simplify;
+typedef struct Simplify {
+  Arena *a;
+  VEC(Compiled) by_op[OP_COUNT_];
+  Map fails, harmless;  // expressions in which something may fail, and those without
+} Simplify;
 
 static void compile_rules(Simplify *s) {
   for (int i = 0; i < nrules; i++) {
@@ -20,8 +24,14 @@ static void compile_rules(Simplify *s) {
   }
 }
 
-static void see_failing(void *cx, Expr *e) {
-  if (e->op == OP_REDUCE || e->op == OP_FIELD || (e->op == OP_READ && e->u.t->rank)) *(bool *)cx = true;
+static bool may_fail(Simplify *s, Expr *e) {
+  if (e->op == OP_REDUCE || e->op == OP_FIELD || (e->op == OP_READ && e->u.t->rank)) return true;
+  if (!e->nargs || map_get(&s->harmless, e->id)) return false;
+  if (map_get(&s->fails, e->id)) return true;
+  bool fails = false;
+  for (uint32_t k = 0; k < e->nargs && !fails; k++) fails = may_fail(s, e->arg[k]);
+  map_put(fails ? &s->fails : &s->harmless, e->id, e);
+  return fails;
 }
 
 static bool mentions(const Pattern *p, char letter) {
@@ -31,10 +41,10 @@ static bool mentions(const Pattern *p, char letter) {
 }
 
 // What the right side leaves out is not evaluated any more: that must not hide an error.
-static bool drops_failure(const Simplify *s, const Compiled *c, const Binding *b) {
+static bool drops_failure(Simplify *s, const Compiled *c, const Binding *b) {
   bool fails = false;
-  for (int k = 0; k < 26; k++)
-    if (b->by[k] && !mentions(c->to, (char)('a' + k))) expr_visit(s->a, b->by[k], see_failing, &fails);
+  for (int k = 0; k < 26 && !fails; k++)
+    fails = b->by[k] && !mentions(c->to, (char)('a' + k)) && may_fail(s, b->by[k]);
   // Branches that are never taken are no loss.
   bool decided = c->from->op == OP_SELECT && c->from->arg[0]->op == OP_NONE && !c->from->arg[0]->letter;
   return fails && !decided;
@@ -88,7 +98,7 @@ static void simplify_extents(Fn *f, Simplify *s) {
 
 bool pass_simplify(Pipe *p) {
   Fn *f = p->fn;
-  Simplify s = { .a = p->scratch };
+  Simplify s = { .a = p->scratch, .fails = map_make(p->scratch), .harmless = map_make(p->scratch) };
   compile_rules(&s);
   simplify_extents(f, &s);
   for (int i = 0; i < f->eqns.n; i++) eqn_map(f->x, f->eqns.v[i], simplify_node, &s);

@@ -7,6 +7,7 @@
 // A reduction moves out when all indices that it uses are indices of its equation (one that depends on an index of an
 // enclosing reduction stays where it is: it is another value for each of its steps). `mean` becomes a sum and a count.
 // A reduction that stands behind a guard and may fail stays too, since moved out it would be evaluated unguarded.
+#include "base/limits.h"
 #include "ir/rewrite.h"
 #include "ir/safe.h"
 #include "passes/pass.h"
@@ -45,6 +46,7 @@ static Expr *lower_mean(void *cx, ExprTable *x, Expr *e) {
 
 typedef struct Split {
   Pipe *p;
+  Ranges *facts;        // what holds in every equation
   Eqn *q;               // whose body is searched
   int nouter; Index *outer[64];   // indices of the enclosing reductions
   Map done;             // visited, in this context of enclosing reductions
@@ -54,7 +56,7 @@ typedef struct Split {
 static bool movable(Split *s, Expr *e, bool guarded) {
   for (int k = 0; k < s->nouter; k++)
     if (expr_uses_index(e, s->outer[k])) return false;
-  return !guarded || !safe_may_fail(s->p->fn, s->q, e);
+  return !guarded || !safe_may_fail(s->p->fn, s->facts, s->q, e);
 }
 
 static void find(Split *s, Expr *e, bool guarded);
@@ -90,8 +92,8 @@ static void find(Split *s, Expr *e, bool guarded) {
     find(s, e->arg[k], guarded || (lazy && k > 0) || (e->op == OP_READ && e->aux == 1 && k + 1 == e->nargs));
 }
 
-// A new equation that computes e, put at place `at` before its reader q; returns the read that replaces e.
-static Expr *move_out(Pipe *p, Eqn *q, Expr *e, int at) {
+// A new equation that computes e; *read becomes what replaces e in its reader q.
+static Eqn *move_out(Pipe *p, Eqn *q, Expr *e, Expr **read) {
   Fn *f = p->fn;
   ExprTable *x = f->x;
   Index *ix[8]; Expr *by[8], *sub[8], *extent[8];
@@ -107,44 +109,80 @@ static Expr *move_out(Pipe *p, Eqn *q, Expr *e, int at) {
   }
   Name hint = intern(f->names, arena_printf(p->scratch, "%s_%s", q->def->root->name, reducers[e->u.bind->reducer].name));
   Tensor *t = fn_tensor(f, hint, ROLE_LOCAL, (Dtype)e->dtype, NULL, n, extent, e->at);
-  Eqn *r = fn_equation(f, t, n, ix, expr_subst(x, e, n, old, by), e->at);
-  for (int k = f->eqns.n - 1; k > at; k--) f->eqns.v[k] = f->eqns.v[k - 1];   // before q
-  f->eqns.v[at] = r;
-  return expr_read(x, t, n, sub, NULL, e->at);
+  *read = expr_read(x, t, n, sub, NULL, e->at);
+  return fn_equation(f, t, n, ix, expr_subst(x, e, n, old, by), e->at);
 }
 
-// Outermost first: an expression made later may hold one made earlier, and is found by identity only while that
-// has not been replaced inside it.
+// Outermost first: an expression made later may hold one made earlier.
 static int later_first(const void *a, const void *b) {
   uint32_t ia = (*(Expr *const *)a)->id, ib = (*(Expr *const *)b)->id;
   return ia < ib ? 1 : ia > ib ? -1 : 0;
 }
 
-// Moves reductions of equation number `at` into new equations before it; how many.
-static int split_equation(Pipe *p, int at) {
-  Eqn *q = p->fn->eqns.v[at];
-  Split s = { .p = p, .q = q, .done = map_make(p->scratch) };
+// e with what stands in `by` (expression → replacement) replaced, from the top: what a replaced one holds goes with it.
+static Expr *swap_out(ExprTable *x, Map *by, Expr *e) {
+  Expr *made = map_getp(by, e), *arg[2 * LIMIT_RANK + 2];
+  if (made) return made;
+  bool changed = false;
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    arg[k] = swap_out(x, by, e->arg[k]);
+    changed |= arg[k] != e->arg[k];
+  }
+  made = changed ? expr_rebuild(x, e, arg) : e;
+  map_putp(by, e, made);
+  return made;
+}
+
+static void swap_equation(ExprTable *x, Eqn *q, Map *by) {
+  q->body = swap_out(x, by, q->body);
+  if (q->cond) q->cond = swap_out(x, by, q->cond);
+  for (int k = 0; k < q->nstore; k++) q->store[k] = swap_out(x, by, q->store[k]);
+}
+
+typedef struct Eqns { VEC(Eqn *) v; } Eqns;
+
+// Moves reductions of q into new equations, which are appended to `made`.
+static void split_equation(Pipe *p, Ranges *facts, Eqn *q, Eqns *made) {
+  Split s = { .p = p, .facts = facts, .q = q, .done = map_make(p->scratch) };
   if (q->body->op == OP_REDUCE) find_in_reduction(&s, q->body, false);
   else find(&s, q->body, q->cond != NULL);
   if (q->cond) find(&s, q->cond, false);
   for (int k = 0; k < q->nstore; k++) find(&s, q->store[k], q->cond != NULL);
-  if (s.found.n) qsort(s.found.v, (size_t)s.found.n, sizeof *s.found.v, later_first);
-  int made = 0;
+  if (!s.found.n) return;
+  qsort(s.found.v, (size_t)s.found.n, sizeof *s.found.v, later_first);
+  Map by = map_make(p->scratch);
   for (int k = 0; k < s.found.n; k++) {
-    Expr *e = s.found.v[k];
+    Expr *e = s.found.v[k], *read;
     if (q->recurrent && safe_reads_scc(p->fn, q, e)) continue;   // runs inside the recurrence
-    int where = at + made++;
-    eqn_replace(p->fn->x, q, e, move_out(p, q, e, where));
+    vec_push(p->scratch, &made->v, move_out(p, q, e, &read));
+    map_putp(&by, e, read);
   }
-  return made;
+  swap_equation(p->fn->x, q, &by);
+}
+
+// Splits q and all that comes of it; `out` gets them in order, new ones before their reader. `todo`: the one to look at
+// next is last.
+static void split_all(Pipe *p, Ranges *facts, Eqn *first, Eqns *out) {
+  Eqns todo = {0};
+  vec_push(p->scratch, &todo.v, first);
+  while (todo.v.n) {
+    Eqn *q = todo.v.v[todo.v.n - 1];
+    Eqns made = {0};
+    eqn_map(p->fn->x, q, lower_mean, NULL);
+    split_equation(p, facts, q, &made);
+    if (!made.v.n) vec_push(p->scratch, &out->v, todo.v.v[--todo.v.n]);
+    for (int k = made.v.n - 1; k >= 0; k--) vec_push(p->scratch, &todo.v, made.v.v[k]);
+  }
 }
 
 bool pass_split(Pipe *p) {
   Fn *f = p->fn;
-  for (int i = 0; i < f->eqns.n; i++) {
-    Eqn *q = f->eqns.v[i];
-    eqn_map(f->x, q, lower_mean, NULL);
-    if (split_equation(p, i)) i--;      // look at the new equations, which now stand here
-  }
+  Ranges *facts = safe_ranges(f, p->scratch);
+  Eqns out = {0};
+  int n = f->eqns.n;
+  for (int i = 0; i < n; i++) split_all(p, facts, f->eqns.v[i], &out);
+  f->eqns.n = 0;
+  for (int i = 0; i < out.v.n; i++) vec_push(f->a, &f->eqns, out.v.v[i]);
+  fn_renumber(f);
   return true;
 }

@@ -88,7 +88,18 @@ static const char *equation_text(Arena *a, const Plan *p, const Eqn *q) {
 
 static const char *own(Arena *a, const char *s) { return s ? arena_strndup(a, s, strlen(s)) : NULL; }
 
-static void fill_kernel(plait_report *r, ReportKernel *out, const Plan *p, const Kernel *k, const Values *v) {
+// Its start, then the longer of its memory and its arithmetic.
+static double kernel_seconds(const Cost *c, const Machine *m, const Values *v) {
+  Work w = {.flops = value(c->flops, v)};
+  for (int i = 0; i < c->traffic.n; i++) {
+    const Traffic *t = &c->traffic.v[i];
+    double bytes = value(cost_read_bytes(v->x, t, m->cache_bytes), v) + value(t->write_bytes, v);
+    cost_add_bytes(m, &w, bytes, value(cost_tensor_bytes(v->x, t->t), v));
+  }
+  return m->launch_us * 1e-6 + cost_time(m, &w) * 1e-9;
+}
+
+static void fill_kernel(plait_report *r, ReportKernel *out, const Plan *p, const Kernel *k, const Machine *m, const Values *v) {
   int neqns = k->eqns.n, ntraffic = k->cost.traffic.n;
   out->info = (plait_kernel){.name = own(r->a, k->name), .nequations = (size_t)neqns, .ntensors = (size_t)ntraffic, .flops = value(k->cost.flops, v)};
   out->equation = arena_array(r->a, const char *, neqns);
@@ -96,9 +107,11 @@ static void fill_kernel(plait_report *r, ReportKernel *out, const Plan *p, const
   for (int i = 0; i < neqns; i++) out->equation[i] = equation_text(r->a, p, k->eqns.v[i]);
   for (int i = 0; i < ntraffic; i++) {
     const Traffic *t = &k->cost.traffic.v[i];
-    out->traffic[i] = (plait_traffic){.tensor = own(r->a, t->t->name), .read_bytes = value(t->read_bytes, v), .write_bytes = value(t->write_bytes, v)};
-    out->info.bytes += out->traffic[i].read_bytes + out->traffic[i].write_bytes;
+    double read = value(cost_read_bytes(v->x, t, m->cache_bytes), v), written = value(t->write_bytes, v);
+    out->traffic[i] = (plait_traffic){.tensor = own(r->a, t->t->name), .read_bytes = read, .write_bytes = written};
+    out->info.bytes += read + written;
   }
+  out->info.seconds = kernel_seconds(&k->cost, m, v);
 }
 
 static void fill_remark(plait_report *r, plait_remark *out, const Remark *m, const Values *v) {
@@ -110,29 +123,19 @@ static void fill_remark(plait_report *r, plait_remark *out, const Remark *m, con
   if (!out->first) out->first = "";
 }
 
-// Each kernel takes as long as the slower of its memory and its arithmetic, and has to be started.
-static double seconds(const plait_report *r, const Machine *m) {
-  double s = 0;
-  for (size_t i = 0; i < r->cost.nkernels; i++) {
-    const plait_kernel *k = &r->kernel[i].info;
-    s += fmax(k->bytes / m->dram_gbs, k->flops / m->gflops) * 1e-9 + m->launch_us * 1e-6;
-  }
-  return s;
-}
-
 // The yardsticks are expressions of the function before the passes, which has tensors of its own.
 static void fill_report(plait_report *r, const Plan *p, const Values *v, const Values *source) {
   const Machine *m = machine_default("c");
   r->kernel = arena_array(r->a, ReportKernel, p->kernels.n);
   r->remark = arena_array(r->a, plait_remark, p->remarks.n);
-  for (int i = 0; i < p->kernels.n; i++) fill_kernel(r, &r->kernel[i], p, p->kernels.v[i], v);
+  for (int i = 0; i < p->kernels.n; i++) fill_kernel(r, &r->kernel[i], p, p->kernels.v[i], m, v);
   for (int i = 0; i < p->remarks.n; i++) fill_remark(r, &r->remark[i], &p->remarks.v[i], v);
   r->cost = (plait_cost){
     .bytes_unfused = value(p->bytes_unfused, source), .bytes_fused = value(p->bytes_fused, v), .bytes_minimum = value(p->bytes_minimum, source),
     .flops = value(p->flops, v), .nkernels = (size_t)p->kernels.n, .nremarks = (size_t)p->remarks.n, .nequations = p->source->eqns.n,
     .machine = m->name, .gbs = m->dram_gbs, .gflops = m->gflops, .launch_us = m->launch_us,
   };
-  r->cost.seconds = seconds(r, m);
+  for (int i = 0; i < p->kernels.n; i++) r->cost.seconds += r->kernel[i].info.seconds;
 }
 
 static plait_report *report_new(const plait_entry *e) {
@@ -162,7 +165,7 @@ plait_status plait_explain(const plait_entry *e, const plait_build_options *opti
   if (!all_known(e, &o, m)) return messages_give(m, messages);
   Build b = {.a = arena_create()};
   plait_report *r = NULL;
-  if (build_run(e, &general, &b, m)) {
+  if (build_run(e, "c", &general, &b, m)) {
     r = report_new(e);
     Values v = {b.plan->fn, b.plan->x, &o, dim_values(b.a, b.plan->fn, &o)};
     Values source = {b.plan->source, b.plan->source->x, &o, dim_values(b.a, b.plan->source, &o)};
@@ -243,6 +246,7 @@ static void json_kernel(Json *j, const ReportKernel *k) {
   key_traffic(j, "writes", k, true);
   key_number(j, "bytes", k->info.bytes);
   key_number(j, "flops", k->info.flops);
+  key_number(j, "seconds", k->info.seconds);
   json_close(j, '}');
 }
 

@@ -3,6 +3,7 @@
 #include "ir/cost.h"
 #include "passes/pass.h"
 #include "tests/unit/unit.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,24 +18,27 @@ static Built build_with(const char *text, const char *entry, const PassOptions *
   return b;
 }
 
-static Built build(const char *text) {
-  PassOptions opt = { .verify = true };
-  Built b = build_with(text, NULL, &opt);
+static Built build_well(const char *text, const PassOptions *opt) {
+  Built b = build_with(text, NULL, opt);
   Buf out = buf_make(b.a);
   diags_print(b.d, &out, false);
   ck_assert_msg(b.plan != NULL, "%s", out.s);
   return b;
 }
 
-static Built build_file(const char *path) {
+static Built build(const char *text) { return build_well(text, &(PassOptions){ .verify = true }); }
+
+static Built build_file_with(const char *path, const PassOptions *opt) {
   static char text[1 << 16];
   FILE *in = fopen(path, "rb");
   ck_assert_msg(in != NULL, "cannot open %s: run from the project's folder", path);
   size_t n = fread(text, 1, sizeof text - 1, in);
   text[n] = '\0';
   fclose(in);
-  return build(text);
+  return build_well(text, opt);
 }
+
+static Built build_file(const char *path) { return build_file_with(path, &(PassOptions){ .verify = true }); }
 
 // The value of a cost for dimensions by name: "N=64 D=32".
 static double bytes(const Built *b, const Expr *e, const char *dims) {
@@ -163,16 +167,6 @@ START_TEST(grouping_does_not_depend_on_order_or_names) {
 }
 END_TEST
 
-// ---- reasons ------------------------------------------------------------------------------------
-
-static bool has_reason(const char *text, Reason r) {
-  Built b = build(text);
-  bool found = false;
-  for (int i = 0; i < b.plan->remarks.n; i++) found |= b.plan->remarks.v[i].reason == r;
-  arena_destroy(b.a);
-  return found;
-}
-
 // 300 sums over one row, more than a kernel takes.
 static const char *many_sums(void) {
   static char text[60000];
@@ -188,6 +182,77 @@ static const char *many_sums(void) {
   return text;
 }
 
+// ---- the search ----------------------------------------------------------------------------------
+
+// a and b share two inputs, c and d as well, b and c three; c needs all of a before its first element, d all of b. Merging
+// b with c, which saves most, leaves a and d alone.
+static const char *const four[] = {
+  "  a[i] = x0[i] + x1[i]\n", "  b[i] = x0[i] * x1[i] + y0[i] + y1[i] + y2[i]\n",
+  "  c[i] = y0[i] * y1[i] * y2[i] + z0[i] - a[p[i]]\n", "  d[i] = z0[i] + b[p[i]]\n",
+};
+
+static Built build_four(const int *order) {
+  char text[800];
+  snprintf(text, sizeof text, "fn f(x0: f32[N], x1: f32[N], y0: f32[N], y1: f32[N], y2: f32[N], z0: f32[N], p: i32[N]) -> "
+           "(a: f32[N], b: f32[N], c: f32[N], d: f32[N]) {\n%s%s%s%s}\n", four[order[0]], four[order[1]], four[order[2]], four[order[3]]);
+  return build(text);
+}
+
+START_TEST(a_few_equations_get_the_best_partition_not_the_greedy_one) {
+  Built b = build_four((int[]){ 0, 1, 2, 3 });
+  ck_assert(b.plan->choice.proved);
+  ck_assert_int_eq(b.plan->kernels.n, 2);
+  // {a, b}: x0, x1, y0, y1, y2 read, a, b written; {c, d}: y0, y1, y2, z0, p, a, b read, c, d written; 4 bytes each
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, "N=100"), 4 * 16 * 100);
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(the_best_partition_does_not_depend_on_order) {
+  static const int order[][4] = { { 0, 1, 2, 3 }, { 1, 0, 2, 3 }, { 1, 3, 0, 2 }, { 0, 2, 1, 3 } };
+  double ns = 0;
+  for (int k = 0; k < 4; k++) {
+    Built b = build_four(order[k]);
+    if (!k) ns = b.plan->choice.ns;
+    ck_assert_int_eq(b.plan->kernels.n, 2);
+    ck_assert_double_eq(b.plan->choice.ns, ns);
+    arena_destroy(b.a);
+  }
+}
+END_TEST
+
+START_TEST(no_choice_takes_longer_than_each_equation_alone) {
+  static const char *const file[] = {
+    "examples/model/layer.plait", "examples/training/layer_norm_grad.plait", "examples/training/cross_entropy.plait",
+    "examples/fusion/rope_qk.plait", "examples/attention/decode.plait",
+  };
+  for (unsigned k = 0; k < sizeof file / sizeof *file; k++) {
+    Built fused = build_file(file[k]), alone = build_file_with(file[k], &(PassOptions){ .verify = true, .no_fuse = true });
+    ck_assert(fused.plan->choice.proved);
+    ck_assert_double_lt(fused.plan->choice.ns, alone.plan->choice.ns);
+    arena_destroy(fused.a);
+    arena_destroy(alone.a);
+  }
+}
+END_TEST
+
+START_TEST(many_equations_are_merged_greedily) {
+  Built b = build(many_sums());
+  ck_assert(!b.plan->choice.proved);
+  arena_destroy(b.a);
+}
+END_TEST
+
+// ---- reasons ------------------------------------------------------------------------------------
+
+static bool has_reason(const char *text, Reason r) {
+  Built b = build(text);
+  bool found = false;
+  for (int i = 0; i < b.plan->remarks.n; i++) found |= b.plan->remarks.v[i].reason == r;
+  arena_destroy(b.a);
+  return found;
+}
+
 START_TEST(each_reason_for_staying_apart_can_be_had) {
   ck_assert(has_reason("fn f(x: f32[N]) -> y: f32[N] {\n  s = sum[i](x[i])\n  y[i] = x[i] / s\n}\n", REASON_REDUCTION));
   ck_assert(has_reason("fn f(x: f32[N, D]) -> (a: f32[N], b: f32[D]) {\n  a[i] = sum[j](x[i, j])\n  b[j] = sum[i](x[i, j])\n}\n", REASON_ITERATION_SPACE));
@@ -197,6 +262,8 @@ START_TEST(each_reason_for_staying_apart_can_be_had) {
   ck_assert(has_reason("fn f(x: f32[N]) -> (a: f32[N], y: f32[N]) {\n  a = x + 1\n  s = sum[i](a[i])\n  y[i] = a[i] / s\n}\n", REASON_ORDER));
   ck_assert(has_reason("fn f(x: f32[N, K], w: f32[O, K]) -> y: f32[N, O] {\n  h = gelu(x)\n  y[i, o] = sum[k](h[i, k] * w[o, k])\n}\n", REASON_RECOMPUTE));
   ck_assert(has_reason(many_sums(), REASON_LIMIT));
+  // One row for two cores: in one kernel it would be read twice, by one core.
+  ck_assert(has_reason("fn f(x: f32[1, 16777216]) -> y: f32[1, 16777216] {\n  s[i] = sum[j](x[i, j])\n  y[i, j] = x[i, j] / s[i]\n}\n", REASON_SLOWER));
   ck_assert(has_reason("fn f(x: f32[N, 32]) -> y: f32[N, 32] {\n  h: q8_0[i, j] = x[i, j]\n  y[i, j] = h[i, j]\n}\n", REASON_STORED));
 }
 END_TEST
@@ -213,6 +280,107 @@ START_TEST(a_limit_on_kernels_that_fails_says_which_and_why) {
   arena_destroy(b.a);
 }
 END_TEST
+
+// ---- work grows as programs do --------------------------------------------------------------------
+
+typedef void (*Program_of)(Buf *out, int n);
+
+static void chain(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N]) -> y: f32[N] {\n  t0 = x + 1\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  t%d = max(t%d * 1.5, 0.25)\n", k, k - 1);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Each reads all before it when everything is substituted.
+static void norms(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N, D]) -> y: f32[N, D] {\n  t0 = x\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  t%d = rms_norm(t%d)\n", k, k - 1);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Results that add up 50 tensors each.
+static void sums_of(Buf *out, int n, const char *name, const char *index) {
+  for (int k = 0; k < n; k++) {
+    if (k % 50 == 0) buf_printf(out, "\n  %s%d[%s] = 0", name, k / 50, index);
+    buf_printf(out, " + %s_%d[%s]", name, k, index);
+  }
+}
+
+// As results, which a function may have a few hundred of.
+static void siblings(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N, D]) -> (s0: f32[N]");
+  for (int k = 1; k < n; k++) buf_printf(out, ", s%d: f32[N]", k);
+  buf_puts(out, ") {\n");
+  for (int k = 0; k < n; k++) buf_printf(out, "  s%d[i] = sum[j](x[i, j] * %d)\n", k, k + 2);
+  buf_puts(out, "}\n");
+}
+
+// No two sums share a kernel.
+static void barriers(Buf *out, int n) {
+  buf_puts(out, "fn f(x: f32[N]) -> y: f32[N] {\n  t0 = x\n");
+  for (int k = 1; k < n; k++) buf_printf(out, "  s%d = sum[i](t%d[i])\n  t%d[i] = t%d[i] / s%d\n", k, k - 1, k, k - 1, k);
+  buf_printf(out, "  y = t%d\n}\n", n - 1);
+}
+
+// Nothing in common: chains over extents of their own.
+static void independent(Buf *out, int n) {
+  int chains = n / 8;
+  for (int part = 0; part < 2; part++) {
+    buf_puts(out, part ? ") -> (" : "fn f(");
+    for (int k = 0; k < chains; k++) buf_printf(out, part ? "%sy%d: f32[N%d]" : "%sx%d: f32[N%d, D]", k ? ", " : "", k, k);
+  }
+  buf_puts(out, ") {\n");
+  for (int k = 0; k < chains; k++) {
+    buf_printf(out, "  a%d_0 = x%d\n", k, k);
+    for (int i = 1; i < 8; i++) buf_printf(out, "  a%d_%d[i, j] = a%d_%d[i, j] + sum[l](a%d_%d[i, l])\n", k, i, k, i - 1, k, i - 1);
+    buf_printf(out, "  y%d[i] = sum[j](a%d_7[i, j])\n", k, k);
+  }
+  buf_puts(out, "}\n");
+}
+
+// Maps, row sums and column sums of earlier ones, chosen by a small generator of random numbers.
+static void tangle(Buf *out, int n) {
+  uint32_t seed = 7;
+  buf_puts(out, "fn f(x: f32[N, D]) -> (y: f32[N, D], z: f32[N, D]");
+  for (int k = 0; k < (n + 49) / 50; k++) buf_printf(out, ", c%d: f32[D]", k);
+  buf_puts(out, ") {\n  t0 = x\n  r0[i] = sum[j](x[i, j])\n  c_0[j] = max[i](x[i, j])\n");
+  for (int k = 1; k < n; k++) {
+    seed = seed * 1664525 + 1013904223;         // Numerical Recipes' linear congruence
+    int back = 1 + (int)(seed >> 24) % 6, a = k > back ? k - back : 0;
+    buf_printf(out, "  r%d[i] = sum[j](t%d[i, j])\n  c_%d[j] = max[i](t%d[i, j] - r%d[i])\n", k, a, k, k - 1, a);
+    buf_printf(out, "  t%d[i, j] = t%d[i, j] * %s%s\n", k, k - 1, seed >> 20 & 1 ? "0.5" : "2", seed >> 21 & 1 ? " - r0[i]" : "");
+  }
+  sums_of(out, n, "c", "j");
+  buf_printf(out, "\n  y[i, j] = t%d[i, j] + r%d[i]\n  z[i, j] = t%d[i, j] * r%d[i]\n}\n", n - 1, n - 1, n - 1, n / 2);
+}
+
+static double steps_of(Program_of program, int n) {
+  int64_t steps = 0;
+  Arena *a = arena_create();
+  Buf text = buf_make(a);
+  program(&text, n);
+  PassOptions opt = { .stop_after = "group", .steps = &steps };
+  Built b = build_with(text.s, NULL, &opt);
+  ck_assert_int_eq(b.d->errors, 0);
+  ck_assert_int_gt(steps, n);
+  arena_destroy(b.a);
+  arena_destroy(a);
+  return (double)steps;
+}
+
+// Eight times the equations may take eight times the steps, and as much more as n log n grows beyond n.
+static void check_growth(Program_of program, int n) {
+  double few = steps_of(program, n), many = steps_of(program, 8 * n);
+  double most = 8 * log(8.0 * n) / log(n);
+  ck_assert_msg(many / few <= most, "%.0f steps, then %.0f: %.1f times as many, not %.1f", few, many, many / few, most);
+}
+
+START_TEST(a_chain_takes_steps_as_it_is_long) { check_growth(chain, 100); } END_TEST
+START_TEST(norms_in_a_row_take_steps_as_they_are_many) { check_growth(norms, 100); } END_TEST
+START_TEST(siblings_take_steps_as_they_are_many) { check_growth(siblings, 30); } END_TEST
+START_TEST(sums_that_wait_take_steps_as_they_are_many) { check_growth(barriers, 200); } END_TEST
+START_TEST(independent_chains_take_steps_as_they_are_many) { check_growth(independent, 100); } END_TEST
+START_TEST(a_tangle_takes_steps_as_it_is_large) { check_growth(tangle, 200); } END_TEST
 
 // ---- the runner ---------------------------------------------------------------------------------
 
@@ -258,7 +426,11 @@ int main(void) {
     a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
+    a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
+    no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
     grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
+    a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
+    sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
     every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,
   };
   return UNIT_RUN("passes", tests);
