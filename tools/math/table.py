@@ -24,6 +24,10 @@ def output(*command):
     return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def bodies(text):
     """Name to text of each function."""
     parts = re.split(r"^(?=(?:static inline|void) )", text, flags=re.M)
@@ -40,13 +44,15 @@ class Sweep:
         self.ways, self.bodies = ways, bodies(text)
         self.folder = build / "math"
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "loops.c").write_text(text)
-        self.objects = [self.compile(k, way) for k, (_, way) in enumerate(ways)]
+        self.objects = [self.compile(text, way) for _, way in ways]
         self.functions = [line.split() for line in output(self.program, "names").splitlines()]
 
-    def compile(self, k, way):
-        path = self.folder / f"{k}.so"
-        output(way[0], *FLAGS, *way[1:], self.folder / "loops.c", "-o", path, "-lm")
+    def compile(self, text, way):
+        path = self.folder / f"{digest(text + repr(way))}.so"
+        if not path.exists():
+            source = path.with_suffix(".c")
+            source.write_text(text)
+            output(way[0], *FLAGS, *way[1:], source, "-o", path, "-lm")
         return path
 
     def key(self, name):
@@ -56,7 +62,7 @@ class Sweep:
             f = todo.pop()
             seen.append(f)
             todo += [w for w in sorted(set(re.findall(r"\w+", self.bodies[f]))) if w in self.bodies and w not in seen + todo]
-        return hashlib.sha256(("".join(self.bodies[f] for f in seen) + repr(self.ways)).encode()).hexdigest()[:12]
+        return digest("".join(self.bodies[f] for f in seen) + repr(self.ways))
 
     def kept(self, name, piece, step):
         return self.folder / f"{name}.{self.key(name)}.{piece}.{step}"
