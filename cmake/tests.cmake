@@ -45,6 +45,11 @@ if(PLAIT_CLANG)
   endforeach()
 endif()
 
+# The sweep of the vector mathematics; tools/math/table.py builds and runs it.
+add_executable(math-sweep EXCLUDE_FROM_ALL tools/math/sweep.c)
+target_link_libraries(math-sweep PRIVATE plait_core)
+target_compile_options(math-sweep PRIVATE -O3 -march=native)
+
 include(${PROJECT_SOURCE_DIR}/tests/cuda_emu/build.cmake)
 
 add_test(NAME layers COMMAND ${PROJECT_SOURCE_DIR}/tests/layers.sh ${PROJECT_SOURCE_DIR})

@@ -1,6 +1,7 @@
 // pass.c: the pipeline and the one runner that skips, runs, times, verifies, dumps and names passes.
 //
 //   Fn as elaborated: one equation per statement of the source, calls inlined
+//    │ coarse     functions on which only narrow results depend: may be less exact
 //    │ simplify   fold constants, algebra that keeps every value (rules.def), drop what nothing reads
 //    │ split      each reduction becomes the whole body of an equation of its own
 //    │ cse        equations that compute the same thing become one
@@ -26,6 +27,7 @@
 #include <time.h>
 
 const Pass passes[] = {
+  { "coarse",    STAGE_FN,   pass_coarse,   0,             "mark functions on which only results of 16 bits or fewer depend" },
   { "simplify",  STAGE_FN,   pass_simplify, 0,             "fold constants, apply the rules of rules.def, drop what nothing reads" },
   { "split",     STAGE_FN,   pass_split,    PASS_REQUIRED, "make every reduction an equation of its own" },
   { "cse",       STAGE_FN,   pass_cse,      0,             "make equations that compute the same thing one" },

@@ -59,6 +59,7 @@ extern const int npasses;
 // exists (*stopped then holds the text to show).
 Plan *passes_run(Arena *a, Fn *fn, const Machine *m, const PassOptions *opt, const char **stopped);
 
+bool pass_coarse(Pipe *p);      // mark functions on which only results of narrow types depend
 bool pass_simplify(Pipe *p);    // fold constants, apply rules.def, drop unread equations
 bool pass_split(Pipe *p);       // reductions inside expressions become equations of their own
 bool pass_cse(Pipe *p);         // equal equations become one
