@@ -7,7 +7,8 @@ stays within 2 e of v. The rules are the usual ones of forward error analysis:
     a + b        ea + eb                       + u |v|         nothing where exact operands have an exact sum
     a * b        |a| eb + |b| ea + ea eb       + u |v| + TINY
     a / b        (ea + |v| eb) / (|b| - eb)    + 2 u |v| + TINY
-    f(a)         |f'| ea, at the worst place   + 8 u |v| + TINY       f within 4 ulp, results below 2^-126 flushed
+    f(a)         |f'| ea, at the worst place   + 8 u |v| + TINY       f within 4 ulp, results below 2^-126 flushed;
+                                                                      2^-12 |v| where only bf16 and f8 results depend on f
     max, min     the larger of the operands' bounds
     sum of n     sum of the terms' bounds      + c(n) u sum |terms|   c(n) = min(n, 8 sqrt(n)) + 32
 
@@ -95,37 +96,39 @@ def divided(a, b):
     return Bounded(v, moved + 2 * U * np.abs(v) + TINY)
 
 
-def function(v, moved):
-    return Bounded(v, moved + 8 * U * np.abs(v) + TINY)
 
 
 class Bounds:
     """The operations of ops.py on Bounded arrays. exact_sums: the data are such integers; rows: the numbers of the rows that
-    are looked at, for `uniform`; element: the type of the program's tensors."""
+    are looked at, for `uniform`; element: the type of the program's tensors; narrow: all results are bf16 or f8."""
 
-    def __init__(self, exact_sums=False, rows=None, element="f32"):
+    def __init__(self, exact_sums=False, rows=None, element="f32", narrow=False):
         self.exact_sums, self.rows, self.element = exact_sums, rows, element
+        self.of_function = 2.0**-12 if narrow else 8 * U
+
+    def function(self, v, moved):
+        return Bounded(v, moved + self.of_function * np.abs(v) + TINY)
 
     def exp(self, a):
         v = np.exp(a.v)
-        return function(v, v * np.expm1(a.e))
+        return self.function(v, v * np.expm1(a.e))
 
     def log(self, a):
-        return function(np.log(a.v), -np.log1p(-np.minimum(a.e / a.v, 0.5)))
+        return self.function(np.log(a.v), -np.log1p(-np.minimum(a.e / a.v, 0.5)))
 
     def tanh(self, a):
-        return function(np.tanh(a.v), a.e)
+        return self.function(np.tanh(a.v), a.e)
 
     def erf(self, a):
-        return function(erf(a.v), 1.13 * a.e)
+        return self.function(erf(a.v), 1.13 * a.e)
 
     def sqrt(self, a):
         v = np.sqrt(a.v)
-        return function(v, a.e / np.maximum(v, 2.0**-63))
+        return self.function(v, a.e / np.maximum(v, 2.0**-63))
 
     def rsqrt(self, a):
         v, low = 1 / np.sqrt(a.v), a.v - a.e
-        return function(v, np.where(low > 0, 1 / np.sqrt(np.where(low > 0, low, 1)), np.inf) - v)
+        return self.function(v, np.where(low > 0, 1 / np.sqrt(np.where(low > 0, low, 1)), np.inf) - v)
 
     def abs(self, a):
         return Bounded(np.abs(a.v), a.e)

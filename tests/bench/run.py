@@ -125,6 +125,8 @@ def what_was_not_written_is_found():
 # Largest bound beside the largest value that a case may have. The storage types need 2^-8 (bf16; twice where one result is
 # computed from another as stored), 2^-4 (f8e4m3) and half a step of 127 (i8); f32 results are allowed a thousandth, which
 # the skewness comes near to: cubes of differences.
+# softcap_softmax in bf16 has a tanh that the language lets be off by 2^-12, times 30 in an exponent: twice 30 * 2^-12 and its store.
+LOOSEST_OF = {"softcap_softmax_bf16": 2 * 30 * 2.0**-12 + 2.0**-8}
 LOOSEST = {"f32": 1e-3, "bf16": 8.5e-3, "f8e4m3": 0.07, "i8": 5e-3, "i32": 0.0}
 
 
@@ -133,7 +135,8 @@ def bounds_are_no_larger_than_they_must_be():
     for program, checker in checkers():
         for tensor, (value, bound) in zip(program.results, checker.reference()):
             loose = float(np.max(bound) / max(1e-30, np.max(np.abs(value))))
-            claim(f"{program.case.name}_{program.dtype}: the_bound_of_{tensor.name}_is_tight", loose <= LOOSEST[tensor.dtype], loose)
+            case = f"{program.case.name}_{program.dtype}"
+            claim(f"{case}: the_bound_of_{tensor.name}_is_tight", loose <= LOOSEST_OF.get(case, LOOSEST[tensor.dtype]), loose)
 
 
 def numbers_are_as_the_formats_say():
