@@ -30,6 +30,7 @@ double cost_value(const Expr *e, const int64_t *dims) {
   case OP_CONST: return dtype_is_float((Dtype)e->dtype) ? e->u.v.f : (double)e->u.v.i;
   case OP_DIM: return (double)dims[e->u.dim->id];
   case OP_CAST: return cost_value(e->arg[0], dims);
+  case OP_NOT: return cost_value(e->arg[0], dims) == 0;
   case OP_SELECT: return cost_value(e->arg[cost_value(e->arg[0], dims) != 0 ? 1 : 2], dims);
   default: return e->nargs == 2 ? value2((Op)e->op, cost_value(e->arg[0], dims), cost_value(e->arg[1], dims)) : 0;
   }
@@ -39,6 +40,7 @@ double cost_nominal(const Expr *e) {
   switch (e->op) {
   case OP_CONST: return dtype_is_float((Dtype)e->dtype) ? e->u.v.f : (double)e->u.v.i;
   case OP_CAST: return cost_nominal(e->arg[0]);
+  case OP_NOT: return cost_nominal(e->arg[0]) == 0;
   case OP_SELECT: return cost_nominal(e->arg[cost_nominal(e->arg[0]) != 0 ? 1 : 2]);
   case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_GT: case OP_GE: case OP_LT: case OP_LE: case OP_AND: case OP_OR: case OP_FLOORDIV: case OP_MOD:
     return value2((Op)e->op, cost_nominal(e->arg[0]), cost_nominal(e->arg[1]));

@@ -105,3 +105,17 @@ int eqn_scan_pos(const Eqn *q) {
   }
   return -1;
 }
+
+Op reduce_op(Reducer r) {
+  Op op = reducers[r].combine;
+  return op == OP_AND ? OP_BITAND : op == OP_OR ? OP_BITOR : op;
+}
+
+Expr *reduce_better(ExprTable *x, Reducer r, Expr *value, Expr *old, Expr *old_at, Expr *nothing) {
+  Expr *more = expr_op2(x, r == RED_ARGMAX ? OP_GT : OP_LT, value, old, NO_SPAN);
+  if (dtype_is_float((Dtype)value->dtype)) {
+    Expr *number = expr_op1(x, OP_NOT, expr_op1(x, OP_ISNAN, old, NO_SPAN), NO_SPAN);
+    more = expr_op2(x, OP_OR, more, expr_op2(x, OP_AND, expr_op1(x, OP_ISNAN, value, NO_SPAN), number, NO_SPAN), NO_SPAN);
+  }
+  return expr_op2(x, OP_OR, more, expr_op2(x, OP_EQ, old_at, nothing, NO_SPAN), NO_SPAN);
+}

@@ -21,6 +21,10 @@ bool *fn_live(Arena *a, const Fn *f);
 void fn_drop_unread(Fn *f, Arena *scratch);
 // A READ of the same tensor and subscripts that is known to be out of range: evaluating it reports the fault.
 Expr *expr_read_fails(ExprTable *x, Expr *read);
+// The operation on values by which two accumulators become one: for truths the one that evaluates both sides.
+Op reduce_op(Reducer r);
+// argmax, argmin: is (value, at) better than (old, old_at)? NaN is better than all but NaN; `nothing`: the index of no term yet.
+Expr *reduce_better(ExprTable *x, Reducer r, Expr *value, Expr *old, Expr *old_at, Expr *nothing);
 // 0 <= s[d] < extent[d] for all dimensions of the tensor, as a condition.
 Expr *expr_in_range(ExprTable *x, const Tensor *t, Expr *const *sub, Span at);
 // A store in a block format makes whole blocks along one index of q: its position, or -1 without a format.

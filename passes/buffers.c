@@ -53,9 +53,10 @@ static void see_stmts(Buffers *b, Stmt *s) {
 static void see_kernel(Buffers *b, Stmt *s) {
   bool forms = s && !s->next && s->kind == ST_IF && s->els;
   if (!forms) { see_stmts(b, s); return; }
-  see_operand(b, s->a);
-  see_kernel(b, s->body);
   Expr *outer = b->unless;
+  see_operand(b, s->a);
+  b->unless = expr_op1(b->p->plan->x, OP_NOT, s->a, NO_SPAN);
+  see_kernel(b, s->body);
   b->unless = s->a;
   see_kernel(b, s->els);
   b->unless = outer;

@@ -11,6 +11,7 @@
 // are free of dependences, so `vector` takes them. [Unroll-and-jam with scalar expansion: Allen & Kennedy, Optimizing
 // Compilers for Modern Architectures, 2001]
 #include "ir/affine.h"
+#include "ir/rewrite.h"
 #include "passes/pass.h"
 
 enum {
@@ -191,15 +192,6 @@ static Stmt *store_into(Jam *j, const Stmt *s, Tensor *t, Expr *value) {
   return st;
 }
 
-static Expr *is_better(ExprTable *x, Reducer r, Expr *a, Expr *v, Expr *at, Expr *nothing) {
-  Expr *more = expr_op2(x, r == RED_ARGMAX ? OP_GT : OP_LT, a, v, NO_SPAN);
-  if (dtype_is_float((Dtype)a->dtype)) {
-    Expr *nan = expr_op2(x, OP_AND, expr_op1(x, OP_ISNAN, a, NO_SPAN), expr_op1(x, OP_NOT, expr_op1(x, OP_ISNAN, v, NO_SPAN), NO_SPAN), NO_SPAN);
-    more = expr_op2(x, OP_OR, more, nan, NO_SPAN);
-  }
-  return expr_op2(x, OP_OR, more, expr_op2(x, OP_EQ, at, nothing, NO_SPAN), NO_SPAN);
-}
-
 // (v, at) = the better of (v, at) and (a, b), as three statements; as print_arg of the printer has it.
 static Stmt *better_of(Jam *j, const Stmt *s, Tensor *v, Tensor *at) {
   ExprTable *x = j->plan->x;
@@ -207,18 +199,13 @@ static Stmt *better_of(Jam *j, const Stmt *s, Tensor *v, Tensor *at) {
   Expr *old = expr_make(x, OP_READ, (Dtype)a->dtype, 0, v, s->at, 1, &where), *old_at = expr_make(x, OP_READ, DT_I64, 0, at, s->at, 1, &where);
   Stmt *let = stmt_new(j->p->a, ST_LET);
   let->var = var_new(x, intern(j->p->fn->names, "better"), DT_BOOL);
-  let->a = is_better(x, s->reducer, a, old, old_at, expr_int(x, DT_I64, -INT64_MAX, s->at));
+  let->a = reduce_better(x, s->reducer, a, old, old_at, expr_int(x, DT_I64, -INT64_MAX, s->at));
   let->next = store_into(j, s, v, expr_select(x, expr_var(x, let->var), a, old, s->at));
   let->next->next = store_into(j, s, at, expr_select(x, expr_var(x, let->var), b, old_at, s->at));
   return let;
 }
 
-static Expr *combined(Jam *j, const Stmt *s, Expr *old) {
-  Op op = reducers[s->reducer].combine;
-  if (op == OP_AND) op = OP_BITAND;
-  if (op == OP_OR) op = OP_BITOR;
-  return expr_op2(j->plan->x, op, old, renamed(j, s->a), s->at);
-}
+static Expr *combined(Jam *j, const Stmt *s, Expr *old) { return expr_op2(j->plan->x, reduce_op(s->reducer), old, renamed(j, s->a), s->at); }
 
 static Stmt *moved(Jam *j, Stmt *s);
 

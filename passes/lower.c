@@ -102,14 +102,15 @@ Expr *lower_work(Lower *l) {
 static bool is_output(const Group *u, int i) { return fn_is_output(u->m.v[i].q->def); }
 
 // Named after its outputs, or its last equation: "softmax_y".
-static Name kernel_name(Lower *l) {
-  const Group *u = l->u;
+static Name kernel_name(Lower *l, int n, Group *const *groups) {
   Buf b = buf_make(l->p->a);
   buf_puts(&b, l->f->name);
   int named = 0;
-  for (int i = 0; i < u->m.n; i++)
-    if (is_output(u, i) && named++ < 3) buf_printf(&b, "_%s", u->m.v[i].q->def->root->name);
-  if (!named) buf_printf(&b, "_%s", u->m.v[u->m.n - 1].q->def->name);
+  for (int k = 0; k < n; k++)
+    for (int i = 0; i < groups[k]->m.n; i++)
+      if (is_output(groups[k], i) && named++ < 3) buf_printf(&b, "_%s", groups[k]->m.v[i].q->def->root->name);
+  const Group *last = groups[n - 1];
+  if (!named) buf_printf(&b, "_%s", last->m.v[last->m.n - 1].q->def->name);
   for (int i = 0; i < l->plan->kernels.n; i++)
     if (!strcmp(l->plan->kernels.v[i]->name, b.s)) { buf_printf(&b, "_%d", l->plan->kernels.n); break; }
   return intern(l->f->names, b.s);
@@ -118,8 +119,15 @@ static Name kernel_name(Lower *l) {
 void lower_start_items(Lower *l, Item *items, Index **grid) {
   for (int i = 0; i < l->u->m.n; i++) {
     const Member *m = &l->u->m.v[i];
-    items[i] = (Item){ .q = m->q };
-    for (int g = 0; g < l->u->ngrid; g++) {
+    items[i] = (Item){ .q = m->q, .shares = member_is_partial(m, l->u->ngrid) };
+    for (int g = 0; g < l->u->ngrid && items[i].shares; g++) {
+      int k = -1 - m->pos[g];
+      items[i].from[items[i].nbound] = m->q->body->u.bind->ix[k];
+      items[i].to[items[i].nbound++] = expr_index(l->x, grid[g]);
+      items[i].bound |= 1u << k;
+      items[i].reduced++;
+    }
+    for (int g = 0; g < l->u->ngrid && !items[i].shares; g++) {
       items[i].from[items[i].nbound] = m->q->ix[m->pos[g]];
       items[i].to[items[i].nbound++] = expr_index(l->x, grid[g]);
       items[i].has_pos[m->pos[g]] = true;
@@ -216,13 +224,12 @@ static bool has_fault(const Stmt *s) {
   return false;
 }
 
-static void run_only_when_needed(Lower *l) {
-  Stmt *body = l->k->body;
-  if (!has_fault(body) || !lower_needed(l)) return;
+static Stmt *run_only_when_needed(Lower *l, Stmt *body) {
+  if (!has_fault(body) || !lower_needed(l)) return body;
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = l->needed;
   s->body = body;
-  l->k->body = s;
+  return s;
 }
 
 Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent) {
@@ -323,6 +330,9 @@ static Stmt *for_short_rows(Lower *l, Expr *steps, int64_t most, Stmt *body, Stm
   return s;
 }
 
+// Of a row that a core's cache keeps.
+static int64_t cached_steps(const Lower *l) { return l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4); }
+
 // Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles. None
 // has more steps than `longest`.
 static Stmt *lower_rows(Lower *l, int64_t longest) {
@@ -333,7 +343,7 @@ static Stmt *lower_rows(Lower *l, int64_t longest) {
   if (shared && expr_fold(steps, &known) && known.i <= most) return shared;
   l->nrows = 0;
   Stmt *direct = lower_variant(l, false);
-  int64_t cached = l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4);
+  int64_t cached = cached_steps(l);
   if (longest <= cached) l->row = NULL;
   bool is_known = l->row && expr_fold(l->row, &known);
   if (l->row && is_known && known.i > cached) return lower_variant(l, true);
@@ -372,8 +382,19 @@ static Stmt *few_long_rows(Lower *l, Expr *steps, Stmt *parts, Stmt *rows) {
   return s;
 }
 
+// The grid reduces some members.
+static Stmt *lower_with_shares(Lower *l) {
+  Stmt *direct = lower_mixed(l, lower_work(l), false);
+  int64_t cached = cached_steps(l);
+  Scalar known;
+  if (!l->row) return direct;
+  if (expr_fold(l->row, &known)) return known.i <= cached ? direct : lower_mixed(l, lower_work(l), true);
+  return for_short_rows(l, l->row, cached, direct, lower_mixed(l, lower_work(l), true));
+}
+
 // Long columns go in parts, and few long rows.
 static Stmt *lower_shapes(Lower *l) {
+  if (lower_has_shares(l->u)) return lower_with_shares(l);
   Stmt *parts;
   Expr *steps;
   Scalar known;
@@ -386,16 +407,25 @@ static Stmt *lower_shapes(Lower *l) {
   return few_long_rows(l, steps, parts, rows);
 }
 
-static void lower_kernel(Pipe *p, Group *u, const Readers *readers) {
-  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .readers = readers };
-  l.reads = map_make(p->scratch);
-  l.facts = safe_ranges(p->fn, p->scratch);
+static Stmt *lower_group(Lower *l, Group *u) {
+  *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .readers = l->readers };
+  l->reads = map_make(l->p->scratch);
+  l->facts = safe_ranges(l->f, l->p->scratch);
+  for (int i = 0; i < u->m.n; i++) vec_push(l->p->a, &l->k->eqns, u->m.v[i].q);
+  return run_only_when_needed(l, lower_shapes(l));
+}
+
+// Groups side by side: n of one kernel number.
+static void lower_kernel(Pipe *p, int n, Group **u, const Readers *readers) {
+  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u[0], .readers = readers };
   Kernel *k = l.k = arena_new(p->a, Kernel);
+  Stmt **tail = &k->body;
   k->id = p->plan->kernels.n;
-  k->name = kernel_name(&l);
-  for (int i = 0; i < u->m.n; i++) vec_push(p->a, &k->eqns, u->m.v[i].q);
-  k->body = lower_shapes(&l);
-  run_only_when_needed(&l);
+  k->name = kernel_name(&l, n, u);
+  for (int i = 0; i < n; i++) {
+    *tail = lower_group(&l, u[i]);
+    while (*tail) tail = &(*tail)->next;
+  }
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);
   kernel_list_args(p->plan, k);
@@ -405,17 +435,17 @@ static void lower_kernel(Pipe *p, Group *u, const Readers *readers) {
 bool lower_read_elsewhere(const Lower *l, const Tensor *t) {
   if (t->id >= l->readers->n) return false;
   const ReaderList *r = &l->readers->of[t->id];
-  for (int i = 0; i < r->v.n; i++) if (r->v.v[i].group != l->u->id) return true;
+  for (int i = 0; i < r->v.n; i++) if (r->v.v[i].kernel != l->u->kernel) return true;
   return false;
 }
 
-typedef struct Listing { Readers *r; Eqn *q; int group; } Listing;
+typedef struct Listing { Readers *r; Eqn *q; int kernel; } Listing;
 
 static void list_read(void *cx, Expr *e) {
   Listing *c = cx;
   if (e->op != OP_READ || e->aux == READ_FAILS) return;
   ReaderList *r = &c->r->of[e->u.t->id];
-  if (!r->v.n || r->v.v[r->v.n - 1].q != c->q) vec_push(r->a, &r->v, (Reader){ c->q, c->group });
+  if (!r->v.n || r->v.v[r->v.n - 1].q != c->q) vec_push(r->a, &r->v, (Reader){ c->q, c->kernel });
 }
 
 static Readers find_readers(Pipe *p) {
@@ -424,14 +454,17 @@ static Readers find_readers(Pipe *p) {
   for (int i = 0; i < p->groups.n; i++)
     for (int k = 0; k < p->groups.v[i]->m.n; k++) {
       Eqn *q = p->groups.v[i]->m.v[k].q;
-      eqn_visit(p->scratch, q, list_read, &(Listing){ &r, q, p->groups.v[i]->id });
-      if (q->base) vec_push(p->scratch, &r.of[q->base->id].v, (Reader){ q, p->groups.v[i]->id });
+      eqn_visit(p->scratch, q, list_read, &(Listing){ &r, q, p->groups.v[i]->kernel });
+      if (q->base) vec_push(p->scratch, &r.of[q->base->id].v, (Reader){ q, p->groups.v[i]->kernel });
     }
   return r;
 }
 
 bool pass_lower(Pipe *p) {
   Readers readers = find_readers(p);
-  for (int i = 0; i < p->groups.n; i++) lower_kernel(p, p->groups.v[i], &readers);
+  for (int i = 0, n; i < p->groups.n; i += n) {
+    for (n = 1; i + n < p->groups.n && p->groups.v[i + n]->kernel == p->groups.v[i]->kernel; n++) { }
+    lower_kernel(p, n, &p->groups.v[i], &readers);
+  }
   return p->d ? p->d->errors == 0 : true;
 }

@@ -46,16 +46,21 @@ typedef struct Item {
   Eqn *q;
   int nbound; Index *from[16]; Expr *to[16];     // its indices that are bound, and to what
   bool has_pos[8];      // which indices left of `=` are bound
-  int reduced;          // how many indices of its reduction are bound
+  int reduced;          // how many indices of its reduction are bound,
+  unsigned bound;       // and which: bit k
+  bool shares;          // the grid reduces it (lower_mixed.c): what is inside a grid point is its share
   Index *inner;         // the loop of the last of them
   Var *acc, *acc2;      // its accumulator, once the first is bound
   bool scans;           // a prefix (rewrite.h) whose last loop is open: each step adds a term, and has a value
 } Item;
 
 // By tensor id: the equations that read it, and the kernel of each.
-typedef struct Reader { Eqn *q; int group; } Reader;
-typedef struct ReaderList { Arena *a; const Eqn *of; int group; VEC(Reader) v; } ReaderList;
+typedef struct Reader { Eqn *q; int kernel; } Reader;
+typedef struct ReaderList { Arena *a; VEC(Reader) v; } ReaderList;
 typedef struct Readers { ReaderList *of; int n; } Readers;
+
+// A reduction over the grid: each part of the grid has a value of its own, and argmax an index.
+typedef struct Share { Eqn *q; Tensor *part, *at; } Share;
 
 typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
@@ -76,6 +81,8 @@ typedef struct Lower {
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
   bool asked_needed;    // the next has been found out
   Expr *needed;         // lower_needed: when the kernel's values are read at all, over dimensions; NULL: always
+  VEC(Share *) shares;  // and the index of the part at hand
+  Index *part;
   bool spread;          // loops of maps run in parallel too: rows are few
   bool online;          // cascades run in one pass
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
@@ -141,6 +148,12 @@ Group *lower_share(Lower *l, Expr **steps);
 // The array on the stack that stands for t, and where in it its element at these subscripts is; NULL: none does.
 Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at);
 Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent);      // row-major position
+
+// Reductions over the grid (lower_mixed.c).
+bool lower_has_shares(const Group *u);
+Stmt *lower_mixed(Lower *l, Expr *work, bool online);
+void lower_finish_share(Lower *l, Item *it);
+void lower_share_term(Lower *l, Item *it);
 
 // Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
 Expr *lower_expr(Lower *l, Expr *e);

@@ -33,7 +33,8 @@ bool lower_next_loop(Lower *l, const Item *it, NextLoop *n) {
   }
   if (it->scans) return false;
   if (!lower_is_reduce(it) || it->reduced == q->body->u.bind->n) return false;
-  int k = it->reduced;
+  int k = 0;
+  while (it->bound >> k & 1) k++;
   *n = (NextLoop){ q->body->u.bind->ix[k], lower_at_item(l, it, reduce_lo(q->body, k)), lower_at_item(l, it, reduce_hi(q->body, k)), k, true };
   return true;
 }
@@ -248,6 +249,7 @@ static void accumulate_item(Lower *l, Item *it) {
 
 static void finish_reduction(Lower *l, Item *it) {
   Expr *e = it->q->body;
+  if (it->shares) { lower_finish_share(l, it); return; }
   lower_finish(l, it, lower_fold(l, e->u.bind->reducer, it->acc, it->acc2, e, it->q));
 }
 
@@ -256,7 +258,7 @@ static void finish_reduction(Lower *l, Item *it) {
 void lower_bind(Lower *l, Item *it, const NextLoop *n, Index *loop) {
   it->from[it->nbound] = n->ix;
   it->to[it->nbound++] = expr_index(l->x, loop);
-  if (n->reduce) it->reduced++, it->inner = loop;
+  if (n->reduce) it->reduced++, it->bound |= 1u << n->pos, it->inner = loop;
   else it->has_pos[n->pos] = true;
 }
 
@@ -269,10 +271,11 @@ static bool begins_scan(const Item *it, const NextLoop *next) {
 
 // A loop that several items share; each goes on inside with the loop's index bound.
 static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
-  bool scans = false;
+  bool scans = false, *opens = arena_array(l->p->scratch, bool, n);      // a reduction starts here
   for (int i = 0; i < n; i++) {
     bool scan = begins_scan(items[i], &next[i]);
-    if ((next[i].reduce && !items[i]->acc) || scan) lower_open_accumulator(l, items[i]);
+    opens[i] = next[i].reduce && !items[i]->acc;
+    if (opens[i] || scan) lower_open_accumulator(l, items[i]);
     scans |= scan;
   }
   Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
@@ -289,12 +292,12 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
     inside[i] = *items[i];
     inside[i].scans = begins_scan(items[i], &next[i]);
     lower_bind(l, &inside[i], &next[i], ix);
-    if (next[i].reduce && items[i]->reduced == 0) lower_note(l, s, items[i]->q);
+    if (opens[i]) lower_note(l, s, items[i]->q);
   }
   lower_block(l, n, inside);
   loop_close(l, s);
   for (int i = 0; i < n; i++)
-    if (next[i].reduce && items[i]->reduced == 0) finish_reduction(l, items[i]);
+    if (opens[i]) finish_reduction(l, items[i]);
 }
 
 // Full reductions: nothing runs in parallel yet, so the range is cut into CHUNKS parts, whose results are combined in order. The cut
@@ -359,6 +362,7 @@ static void count_leaf(Lower *l, const Item *it) {
 
 static void lower_leaf(Lower *l, Item *it) {
   if (it->scans) { scan_step(l, it); return; }
+  if (it->shares && !it->acc) { lower_share_term(l, it); return; }
   if (it->q->base) store_update(l, it);
   else if (it->q->def->fmt) lower_format_block(l, it);
   else if (lower_is_reduce(it)) accumulate_item(l, it);

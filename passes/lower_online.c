@@ -81,7 +81,7 @@ static bool reads_cascade(Cascade *c, Expr *e) {
 static bool can_start(const Item *it, const NextLoop *next, bool loops) {
   const Expr *e = it->q->body;
   if (e->op == OP_REDUCE && e->u.bind->reducer == RED_PROD && dtype_is_float((Dtype)e->dtype)) return false;
-  return loops && next->reduce && it->reduced == 0 && !it->q->scc && !lower_from_data(next->lo) && !lower_from_data(next->hi);
+  return loops && next->reduce && it->reduced == 0 && !it->shares && !it->q->scc && !lower_from_data(next->lo) && !lower_from_data(next->hi);
 }
 
 // Adds item i when it needs nothing of the cascade, or follows it by rescaling; *follows: the latter.

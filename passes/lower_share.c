@@ -25,22 +25,22 @@ typedef struct Along {
 // its body (the result is then written once and not read back).
 typedef struct Kept { Expr *e, *from; int first; } Kept;
 
-typedef struct Share {
+typedef struct Shared {
   Lower *l;
   int n;
   Along *m;
   Index *row;           // stands for the index along the row in all of them
   Expr *steps;
   VEC(Kept) found;
-} Share;
+} Shared;
 
 // ---- the members along the row -----------------------------------------------------------------
 
 // The one index of q that is not the grid's, and its steps; NULL: none, or several.
-static Index *row_index(Share *s, const Member *m, Expr **steps) {
+static Index *row_index(Shared *s, const Member *m, Expr **steps) {
   const Eqn *q = m->q;
   Index *found = NULL;
-  if (q->scc || q->base || q->def->fmt) return NULL;
+  if (member_is_partial(m, s->l->u->ngrid) || q->scc || q->base || q->def->fmt) return NULL;
   for (int pos = 0; pos < q->n; pos++) {
     bool grid = false;
     for (int g = 0; g < s->l->u->ngrid; g++) grid |= m->pos[g] == pos;
@@ -55,7 +55,7 @@ static Index *row_index(Share *s, const Member *m, Expr **steps) {
   return q->body->u.bind->ix[0];
 }
 
-static int phase_of(const Share *s, int i) {
+static int phase_of(const Shared *s, int i) {
   int phase = 0;
   for (int j = 0; j < i; j++) {
     if (!lower_reads(s->l, s->m[i].q, s->m[j].q->def)) continue;
@@ -65,7 +65,7 @@ static int phase_of(const Share *s, int i) {
   return phase;
 }
 
-static void look_along(Share *s, int i) {
+static void look_along(Shared *s, int i) {
   const Member *m = &s->l->u->m.v[i];
   Eqn *q = m->q;
   Expr *steps = NULL, *by[MAX_GRID + 1];
@@ -90,7 +90,7 @@ typedef struct Work { const Index *row; int flops; } Work;
 static void add_flops(void *cx, Expr *e) { if (expr_uses_index(e, ((Work *)cx)->row)) ((Work *)cx)->flops += ops[e->op].flops; }
 
 // Of a step: what does not change along the row is computed once.
-static int flops_of(Share *s, Expr *e) {
+static int flops_of(Shared *s, Expr *e) {
   Work w = { s->row, 0 };
   expr_visit(s->l->p->scratch, e, add_flops, &w);
   return w.flops;
@@ -99,7 +99,7 @@ static int flops_of(Share *s, Expr *e) {
 typedef struct Holds { const Expr *e; bool found; } Holds;
 static void look_for(void *cx, Expr *e) { if (e == ((Holds *)cx)->e) ((Holds *)cx)->found = true; }
 
-static bool holds(Share *s, Expr *in, const Expr *e) {
+static bool holds(Shared *s, Expr *in, const Expr *e) {
   Holds h = { e, false };
   expr_visit(s->l->p->scratch, in, look_for, &h);
   return h.found;
@@ -118,7 +118,7 @@ static bool always(const Expr *in, const Expr *e, int fuel) {
 enum { MAX_DEPTH = 40 };        // that `always` looks through
 
 // The first member that evaluates e, when a later phase does too.
-static int first_of_two(Share *s, Expr *e) {
+static int first_of_two(Shared *s, Expr *e) {
   int first = -1;
   bool later = false;
   for (int i = 0; i < s->n; i++) {
@@ -130,12 +130,12 @@ static int first_of_two(Share *s, Expr *e) {
   return later && s->m[first].plain && always(s->m[first].e, e, MAX_DEPTH) ? first : -1;
 }
 
-static bool worth_a_buffer(Share *s, Expr *e) {
+static bool worth_a_buffer(Shared *s, Expr *e) {
   return expr_uses_index(e, s->row) && e->op != OP_READ && dtype_is_float((Dtype)e->dtype) && flops_of(s, e) >= HEAVY && first_of_two(s, e) >= 0;
 }
 
 // The outermost parts of e that are.
-static void find(Share *s, Expr *e, Map *seen) {
+static void find(Shared *s, Expr *e, Map *seen) {
   if (s->found.n + s->l->nrows >= MAX_ROWS || map_get(seen, (uint64_t)e->id + 1)) return;
   map_put(seen, (uint64_t)e->id + 1, e);
   if (worth_a_buffer(s, e)) {
@@ -147,7 +147,7 @@ static void find(Share *s, Expr *e, Map *seen) {
 }
 
 // The read of member i's element in the grid's indices and the row's.
-static Expr *plain_read(Share *s, int i) {
+static Expr *plain_read(Shared *s, int i) {
   const Member *m = &s->l->u->m.v[i];
   Expr *sub[8];
   for (int pos = 0; pos < m->q->n; pos++) {
@@ -158,7 +158,7 @@ static Expr *plain_read(Share *s, int i) {
 }
 
 // A result that a later loop over the row reads: it need not come back from memory.
-static void find_result(Share *s, int i) {
+static void find_result(Shared *s, int i) {
   const Eqn *q = s->m[i].q;
   if (!s->m[i].e || q->body->op == OP_REDUCE || !fn_is_output(q->def) || s->found.n + s->l->nrows >= MAX_ROWS) return;
   Expr *read = plain_read(s, i);
@@ -178,7 +178,7 @@ static Expr *swap_one(void *cx, ExprTable *x, Expr *e) {
 }
 
 // e[grid, row] = …, and the read of it in the grid's indices.
-static Eqn *make_row(Share *s, Expr *e, const char *name, Expr **read) {
+static Eqn *make_row(Shared *s, Expr *e, const char *name, Expr **read) {
   Lower *l = s->l;
   const Group *u = l->u;
   Index *ix[MAX_GRID + 1], *from[MAX_GRID + 1];
@@ -201,7 +201,7 @@ static Eqn *make_row(Share *s, Expr *e, const char *name, Expr **read) {
 }
 
 // A copy of member i in the grid's indices and the row's, with reads in the place of what is kept.
-static Eqn *rewritten(Share *s, int i, Swap *w) {
+static Eqn *rewritten(Shared *s, int i, Swap *w) {
   Lower *l = s->l;
   const Member *m = &l->u->m.v[i];
   Eqn *q = arena_new(l->p->a, Eqn);
@@ -220,7 +220,7 @@ static Eqn *rewritten(Share *s, int i, Swap *w) {
   return q;
 }
 
-static Group *regroup(Share *s) {
+static Group *regroup(Shared *s) {
   Lower *l = s->l;
   Group *u = arena_new(l->p->a, Group);
   *u = *l->u;
@@ -253,7 +253,7 @@ static Group *regroup(Share *s) {
 }
 
 // A tensor of this kernel alone that has one row for each grid point: it need not be a whole tensor in memory.
-static bool is_row(Share *s, int i) {
+static bool is_row(Shared *s, int i) {
   const Member *m = &s->l->u->m.v[i];
   const Tensor *t = m->q->def;
   if (t->role != ROLE_LOCAL || t->fmt || m->q->scc || dtypes[t->dtype].bits < 8 || m->q->n != s->l->u->ngrid + 1 || lower_read_elsewhere(s->l, t)) return false;
@@ -263,7 +263,7 @@ static bool is_row(Share *s, int i) {
   return m->q->extent[row] == s->steps;
 }
 
-static void find_rows(Share *s) {
+static void find_rows(Shared *s) {
   for (int i = 0; i < s->n && s->l->nrows < MAX_ROWS; i++)
     if (is_row(s, i)) s->l->row_tensor[s->l->nrows++] = s->l->u->m.v[i].q->def;
 }
@@ -271,7 +271,7 @@ static void find_rows(Share *s) {
 // The group with its shared parts as rows of their own, l->row_tensor; NULL when there are none. *steps: of a row.
 Group *lower_share(Lower *l, Expr **steps) {
   if (!l->u->ngrid || l->u->m.n > 64) return NULL;
-  Share s = { .l = l, .n = l->u->m.n, .m = arena_array(l->p->scratch, Along, l->u->m.n + 1) };
+  Shared s = { .l = l, .n = l->u->m.n, .m = arena_array(l->p->scratch, Along, l->u->m.n + 1) };
   s.row = index_new(l->x, intern(l->f->names, "j"), NO_SPAN);
   for (int i = 0; i < s.n; i++) look_along(&s, i);
   find_rows(&s);
