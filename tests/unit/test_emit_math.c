@@ -1,5 +1,7 @@
 // test_emit_math.c: what prints for operations, casts and storage types has the meaning of ops.def and dtype.c.
 #include "built.h"
+#include "ir/rewrite.h"
+#include "tools/math/loops.h"
 #include "unit.h"
 #include <float.h>
 #include <math.h>
@@ -165,6 +167,66 @@ START_TEST(functions_of_our_own_keep_to_their_accuracy_over_all_floats) {
     dlclose(so);
   }
   free(in);
+  arena_destroy(m.a);
+} END_TEST
+
+// ---- coarse forms ------------------------------------------------------------------------------
+
+static Expr *coarse(Make *m, Op op, int exactness, Expr *const *operand) {
+  return expr_make(m->x, op, DT_F32, exactness, NULL, NO_SPAN, ops[op].arity, operand);
+}
+
+static bool prints(Op op, int exactness, const char *call) {
+  Expr *size;
+  Make m = one_loop("coarse", &size);
+  Tensor *x = make_param(&m, "x", DT_F32, 1, &size), *y = make_result(&m, "y", DT_F32, 1, &size);
+  make_kernel(&m, "coarse_y");
+  Expr *i = make_for(&m, "i", size, HOW_PAR_VEC), *operand[] = {make_read(&m, x, &i)};
+  make_store(&m, y, &i, coarse(&m, op, exactness, operand));
+  make_end(&m);
+  bool found = strstr(built_text(&m, true), call) != NULL;
+  arena_destroy(m.a);
+  return found;
+}
+
+START_TEST(a_marked_function_prints_the_coarsest_row_that_is_allowed) {
+  ck_assert(prints(OP_EXP, EXACT, "= exp_f32(x[i])"));
+  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16(x[i])"));
+  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16(x[i])"));
+  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16(x[i])"));       // there is no coarser one
+  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32(x[i])"));          // nor here one at all
+  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32(x[i])"));
+} END_TEST
+
+// All functions of the sweep's list that are coarse, on all pairs of special values, by all of built_ways.
+START_TEST(coarse_functions_have_the_special_values_and_their_error) {
+  Expr *size;
+  Make m = one_loop("coarse", &size);
+  LoopFn list[LOOPS_MOST];
+  int count = 0, all = loops_list(list), n = NFLOATS * NFLOATS;
+  Tensor *x = make_param(&m, "x", DT_F32, 1, &size), *y = make_param(&m, "y", DT_F32, 1, &size);
+  make_kernel(&m, "coarse_all");
+  Expr *i = make_for(&m, "i", size, HOW_PAR_VEC), *operand[] = {make_read(&m, x, &i), make_read(&m, y, &i)};
+  for (int k = 0; k < all; k++) {
+    if (list[k].exact || list[k].relative == 0) continue;
+    make_store(&m, make_result(&m, "r", DT_F32, 1, &size), &i, coarse(&m, list[k].op, list[k].relative > 0x1p-14 ? COARSE_BF16 : COARSE_F16, operand));
+    list[count++] = list[k];
+  }
+  make_end(&m);
+  ck_assert_int_gt(count, 8);
+  float *in[2] = {new_array((size_t)n * 4), new_array((size_t)n * 4)}, *out[LOOPS_MOST];
+  View results[LOOPS_MOST];
+  fill_values(DT_F32, in[0], n, 1), fill_values(DT_F32, in[1], n, NFLOATS);
+  for (int k = 0; k < count; k++) results[k] = view1(out[k] = new_array((size_t)n * 4), n);
+  must_run(&m, (View[]){view1(in[0], n), view1(in[1], n)}, results);
+  for (int k = 0; k < count; k++) {
+    for (int e = 0; e < n; e++) {
+      double error = loops_error(&list[k], loops_exact(&list[k], in[0][e], in[1][e]), out[k][e]);
+      ck_assert_msg(error >= 0 && error <= list[k].relative, "%s(%a, %a) is %a", list[k].name, (double)in[0][e], (double)in[1][e], (double)out[k][e]);
+    }
+    free(out[k]);
+  }
+  free(in[0]), free(in[1]);
   arena_destroy(m.a);
 } END_TEST
 
@@ -484,7 +546,8 @@ int main(void) {
   const TTest *tests[] = {
     operations_on_f32_mean_what_their_rows_say, operations_on_f64_mean_what_their_rows_say, operations_on_i32_mean_what_their_rows_say,
     operations_on_i64_mean_what_their_rows_say, operations_on_u32_mean_what_their_rows_say, operations_on_u64_mean_what_their_rows_say,
-    operations_on_bool_mean_what_their_rows_say, functions_of_our_own_keep_to_their_accuracy_over_all_floats, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
+    operations_on_bool_mean_what_their_rows_say, functions_of_our_own_keep_to_their_accuracy_over_all_floats,
+    a_marked_function_prints_the_coarsest_row_that_is_allowed, coarse_functions_have_the_special_values_and_their_error, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,
