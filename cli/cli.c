@@ -203,6 +203,14 @@ int cli_write_file(Cli *c, const char *path, const char *text, size_t size) {
 
 // ---- contexts and programs ----
 
+static int gpu_compiler(Cli *c, const Args *a, plait_gpu_compiler *out) {
+  static const char *const names[] = {"auto", "nvrtc", "clang"};
+  const char *asked = args_value(a, "--gpu-compiler");
+  for (int i = 0; i < 3 && asked; i++)
+    if (strcmp(names[i], asked) == 0) return *out = (plait_gpu_compiler)i, GOOD;
+  return asked ? cli_error(c, USAGE, "auto, nvrtc (NVIDIA's) or clang (in process)", "unknown GPU compiler `%s`", asked) : GOOD;
+}
+
 static int context_options(Cli *c, const Args *a, plait_context_options *o) {
   static const char *const names[] = {"auto", "clang", "cc"};
   const char *threads = args_value(a, "--threads"), *compiler = args_value(a, "--compiler");
@@ -213,7 +221,8 @@ static int context_options(Cli *c, const Args *a, plait_context_options *o) {
   o->cc = args_value(a, "--cc");
   o->march = args_value(a, "--march");
   o->compiler = o->cc ? PLAIT_COMPILER_CC : PLAIT_COMPILER_AUTO;
-  if (!compiler) return GOOD;
+  int bad = gpu_compiler(c, a, &o->gpu_compiler);
+  if (bad || !compiler) return bad;
   int k = 0;
   while (k < 3 && strcmp(names[k], compiler) != 0) k++;
   if (k == 3) return cli_error(c, USAGE, "auto, clang (in process) or cc (a compiler of the system)", "unknown compiler `%s`", compiler);

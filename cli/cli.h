@@ -42,6 +42,8 @@ const Command *command_find(const char *name);
 #define OPTION_COMPILER {"--compiler", 0, "WHICH", false, "auto, clang (inside this process) or cc (a compiler of the system)"}
 #define OPTION_CC {"--cc", 0, "PATH", false, "the system's C compiler to use; implies --compiler cc"}
 #define OPTION_MARCH {"--march", 0, "NAME", false, "compile for at most this machine: native, avx512, avx2, sse4 or sse2"}
+#define OPTION_GPU_COMPILER {"--gpu-compiler", 0, "WHICH", false, "auto, nvrtc (NVIDIA's) or clang (inside this process, as PTX)"}
+#define OPTION_ARCH {"--arch", 0, "NAME", false, "the GPU to make text and code for, as in sm_90 (the default), sm_80, sm_100"}
 #define OPTIONS_PASSES \
   {"--disable-pass", 0, "PASS,…", false, "leave passes out (plait help passes lists them)"}, \
   {"--dump-after", 0, "PASS", false, "print the program after this pass, or after each (all), to stderr"}, \

@@ -16,6 +16,15 @@ typedef struct Input {
   void *before;               // mut: the elements as given, for repeated runs
 } Input;
 
+// Where the kernels' tensors are: host memory (device NULL), or a GPU's. (memory.c)
+typedef struct Memory { Cli *c; plait_device *device; void **own; int n, room; } Memory;
+int memory_open(Memory *m, Cli *c, bool gpu, int number);
+int memory_alloc(Memory *m, size_t bytes, void **out);
+int memory_put(Memory *m, void *to, const void *from, size_t bytes);         // from the host
+int memory_get(Memory *m, void *to, const void *from, size_t bytes);         // to the host
+int memory_copy(Memory *m, const plait_tensor *t, bool filled, plait_tensor *out);
+void memory_close(Memory *m);
+
 typedef struct Run {
   Cli *c;
   const Args *a;
@@ -28,6 +37,8 @@ typedef struct Run {
   plait_tensor *params;       // the same, as plait_launch takes them
   plait_param *result;        // info.nresults of them
   plait_tensor *results;
+  Memory memory;
+  plait_tensor *in, *out;     // params and results where the kernels are; in host memory the same
   int64_t *dims;              // value of each dimension
 } Run;
 

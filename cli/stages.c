@@ -28,7 +28,7 @@ int build_options(Cli *c, const Args *a, Stages *stages, plait_build_options *o)
   *o = (plait_build_options){
     .struct_size = sizeof *o, .disable = args_value(a, "--disable-pass"), .stop_after = args_value(a, "--stop-after"),
     .dump_after = args_value(a, "--dump-after"), .verify = args_has(a, "--verify"), .check = args_has(a, "--check-passes"),
-    .no_fuse = args_has(a, "--no-fuse"), .dump = on_dump, .timing = stages->wanted ? on_timing : NULL, .user = stages,
+    .no_fuse = args_has(a, "--no-fuse"), .arch = args_value(a, "--arch"), .dump = on_dump, .timing = stages->wanted ? on_timing : NULL, .user = stages,
   };
   int bad = args_dims(c, a, &dims, &o->ndims);
   o->dims = dims;

@@ -5,13 +5,6 @@
 #include "cli/run.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
 
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -24,12 +17,15 @@ typedef struct Launch {
   const plait_tensor *params, *results;
   size_t nparams, nresults;
   plait_launch_options o;
+  Memory *memory;
   Run *restore;               // NULL: nothing is changed in place
 } Launch;
 
-static void put_back(Run *r) {
-  for (size_t i = 0; r && i < r->info.nparams; i++)
-    if (r->input[i].before) memcpy(r->params[i].data, r->input[i].before, r->params[i].bytes);
+static int put_back(Run *r) {
+  int bad = GOOD;
+  for (size_t i = 0; r && i < r->info.nparams && !bad; i++)
+    if (r->input[i].before) bad = memory_put(&r->memory, r->in[i].data, r->input[i].before, r->in[i].bytes);
+  return bad;
 }
 
 static int give_scratch(Launch *l) {
@@ -38,8 +34,7 @@ static int give_scratch(Launch *l) {
   plait_status s = plait_exec_scratch(l->x, l->params, l->nparams, &l->o.scratch_bytes, &align, &m);
   if (s) return cli_messages(l->c, s, m);
   l->o.struct_size = sizeof l->o;
-  l->o.scratch = cli_alloc(l->c, l->o.scratch_bytes);
-  return GOOD;
+  return memory_alloc(l->memory, l->o.scratch_bytes, &l->o.scratch);
 }
 
 // The first run is not counted: it pays for page faults and for the start of threads. The n times in ms, sorted.
@@ -47,10 +42,11 @@ static int time_launches(Launch *l, const char *what, int64_t n, double *ms) {
   int bad = give_scratch(l);
   for (int64_t i = -1; i < n && !bad; i++) {
     plait_messages *m = NULL;
-    put_back(l->restore);
-    double start = now_ms();
-    plait_status s = plait_launch(l->x, l->params, l->nparams, l->results, l->nresults, &l->o, &m);
-    if (i >= 0) ms[i] = now_ms() - start;
+    double spent = 0;
+    l->o.ms = &spent;
+    bad = put_back(l->restore);
+    plait_status s = bad ? PLAIT_OK : plait_launch(l->x, l->params, l->nparams, l->results, l->nresults, &l->o, &m);
+    if (i >= 0) ms[i] = spent;
     if (s) bad = cli_messages(l->c, s, m);
     if (l->c->color_err) cli_talk(l->c, "\r%s: %lld of %lld runs", what, (long long)i + 1, (long long)n);
   }
@@ -73,14 +69,18 @@ static double time_copy(Run *r, const char *target, int64_t n, double *bytes) {
   plait_program *p = NULL;
   plait_exec *x = NULL;
   const plait_entry *e;
+  plait_build_options o = {.struct_size = sizeof o, .device = r->build.device};
   double result = -1, *ms = cli_array(r->c, double, n);
   if (plait_compile(r->c->context, "<copy>", copy_text, strlen(copy_text), NULL, &p, NULL) == PLAIT_OK
-      && plait_program_find(p, NULL, &e, NULL) == PLAIT_OK && plait_prepare(e, target, NULL, &x, NULL) == PLAIT_OK) {
+      && plait_program_find(p, NULL, &e, NULL) == PLAIT_OK && plait_prepare(e, target, &o, &x, NULL) == PLAIT_OK) {
     plait_tensor t[2];
-    for (int i = 0; i < 2; i++)
-      t[i] = (plait_tensor){.data = cli_alloc(r->c, 4 * (size_t)extent), .dtype = PLAIT_F32, .rank = 1, .extent = {extent}, .bytes = 4 * (size_t)extent};
-    Launch l = {.c = r->c, .x = x, .params = t, .results = t + 1, .nparams = 1, .nresults = 1};
-    if (time_launches(&l, "copy", n, ms) == GOOD) result = median(ms, n);
+    int bad = GOOD;
+    for (int i = 0; i < 2; i++) {
+      t[i] = (plait_tensor){.dtype = PLAIT_F32, .rank = 1, .extent = {extent}, .bytes = 4 * (size_t)extent};
+      if (!bad) bad = memory_alloc(&r->memory, t[i].bytes, &t[i].data);
+    }
+    Launch l = {.c = r->c, .x = x, .params = t, .results = t + 1, .nparams = 1, .nresults = 1, .memory = &r->memory};
+    if (!bad && time_launches(&l, "copy", n, ms) == GOOD) result = median(ms, n);
   }
   *bytes = 8 * (double)extent;
   plait_exec_free(x);
@@ -124,18 +124,31 @@ static void put_bandwidth(Run *r, Table *t, const char *target, int64_t n, doubl
   row(t, "of copy", cli_printf(c, "%.0f %%", 100 * (bytes / ms / 1e6) / gbs), "");
 }
 
+// What each kernel takes of a GPU, which decides how many blocks run beside each other.
+static void put_functions(Cli *c, Table *t, const plait_exec *x) {
+  plait_function f = {.struct_size = sizeof f};
+  for (size_t i = 0; plait_exec_function(x, i, &f) == PLAIT_OK; i++) {
+    const char *spills = f.spill_store_bytes > 0 || f.spill_load_bytes > 0
+      ? cli_printf(c, ", %d bytes spilled and %d read back", f.spill_store_bytes, f.spill_load_bytes) : "";
+    row(t, "kernel", cli_printf(c, "%d regs", f.registers), cli_printf(c, "%s: %d bytes of shared memory%s", f.name, f.shared_bytes, spills));
+  }
+}
+
 int time_runs(Run *r, const plait_exec *x, int64_t n) {
   Cli *c = r->c;
   plait_exec_info info = {.struct_size = sizeof info};
   plait_exec_get(x, &info);
   double *ms = cli_array(c, double, n);
-  Launch l = {.c = c, .x = x, .params = r->params, .results = r->results, .nparams = r->info.nparams, .nresults = r->info.nresults, .restore = r};
+  Launch l = {
+    .c = c, .x = x, .params = r->in, .results = r->out, .nparams = r->info.nparams, .nresults = r->info.nresults, .memory = &r->memory, .restore = r};
   int bad = time_launches(&l, r->info.name, n, ms);
   if (bad) return bad;
   Table t = table_make(c, "lrl");
   row(&t, "median", cli_printf(c, "%.4f ms", median(ms, n)), cli_printf(c, "of %lld run%s", (long long)n, n == 1 ? "" : "s"));
   row(&t, "range", cli_printf(c, "%.4f ms", ms[0]), cli_printf(c, "to %.4f ms", ms[n - 1]));
   row(&t, "build", cli_printf(c, "%.1f ms", info.build_ms), info.compiler ? info.compiler : "the interpreter");
+  if (info.device) row(&t, "device", "", cli_printf(c, "%s, %s", info.device, info.arch));
+  put_functions(c, &t, x);
   if (info.compiler) put_bandwidth(r, &t, info.target, n, median(ms, n));
   table_print(&t, stdout, 0);
   return GOOD;

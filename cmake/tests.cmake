@@ -4,21 +4,53 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena bind call codes diag dtype emit emit_math expr fmt fn interp interp_bounds interp_format
-  interp_ir interp_order interp_programs jit json kernel map math npy ops parse passes pool proc rules search sema std
-  str vec)
+  affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_faults cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
+  interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
+  parse passes pool proc rules search sema std str vec)
+set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
   target_link_libraries(test_${name} PRIVATE plait_core PkgConfig::CHECK)
   add_test(NAME unit_${name} COMMAND test_${name})
   set_tests_properties(unit_${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} ENVIRONMENT "CK_DEFAULT_TIMEOUT=900" TIMEOUT 3000)
 endforeach()
+# Look-alikes of the CUDA driver and NVRTC, and the tests that use them.
+foreach(name cuda nvrtc)
+  add_library(fake_${name} MODULE tests/unit/fake_${name}.c)
+  set_target_properties(fake_${name} PROPERTIES PREFIX "")
+  target_include_directories(fake_${name} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests/unit)
+  target_compile_definitions(fake_${name} PRIVATE _GNU_SOURCE)
+endforeach()
+foreach(name ${CUDA_TESTS})
+  add_dependencies(test_${name} fake_cuda fake_nvrtc)
+  target_compile_definitions(test_${name} PRIVATE "FAKE_CUDA=\"$<TARGET_FILE:fake_cuda>\"" "FAKE_NVRTC=\"$<TARGET_FILE:fake_nvrtc>\"")
+endforeach()
+find_path(PLAIT_CUDA_INCLUDE cuda.h HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include)
+if(PLAIT_CUDA_INCLUDE)
+  target_include_directories(test_cuda_abi SYSTEM PRIVATE ${PLAIT_CUDA_INCLUDE})
+  target_compile_definitions(test_cuda_abi PRIVATE HAVE_CUDA_H)
+endif()
+find_program(PLAIT_PTXAS ptxas HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+if(PLAIT_PTXAS)
+  target_compile_definitions(test_cuda PRIVATE "PTXAS=\"${PLAIT_PTXAS}\"")
+endif()
+if(EXISTS ${PLAIT_CUDA_INCLUDE}/../lib64/stubs/libcuda.so)
+  target_compile_definitions(test_cuda_abi PRIVATE "CUDA_STUB=\"${PLAIT_CUDA_INCLUDE}/../lib64/stubs/libcuda.so\"")
+endif()
+
 if(PLAIT_CLANG)
-  foreach(name jit search)    # which then insist on it
+  foreach(name jit search cuda)    # which then insist on it
     target_compile_definitions(test_${name} PRIVATE PLAIT_CLANG)
     add_dependencies(test_${name} plait-clang)
   endforeach()
 endif()
+
+# The sweep of the vector mathematics; tools/math/table.py builds and runs it.
+add_executable(math-sweep EXCLUDE_FROM_ALL tools/math/sweep.c)
+target_link_libraries(math-sweep PRIVATE plait_core)
+target_compile_options(math-sweep PRIVATE -O3 -march=native)
+
+include(${PROJECT_SOURCE_DIR}/tests/cuda_emu/build.cmake)
 
 add_test(NAME layers COMMAND ${PROJECT_SOURCE_DIR}/tests/layers.sh ${PROJECT_SOURCE_DIR})
 
@@ -33,6 +65,10 @@ plait_script(api api/run.py $<TARGET_FILE:libplait>)
 plait_script(examples examples/run.py $<TARGET_FILE:plait>)
 plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
 plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
+if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot load
+  plait_script(bench_check bench/run.py $<TARGET_FILE:libplait>)
+  set_tests_properties(bench_check PROPERTIES SKIP_RETURN_CODE 77)
+endif()
 
 # Compiled kernels against the interpreter.
 add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/harness.c)
@@ -50,6 +86,11 @@ add_test(NAME diff_fuzz_specials COMMAND plait-diff fuzz --count 30 --seed 10000
 add_test(NAME diff_fuzz_unfused COMMAND plait-diff fuzz --count 30 --seed 2000000 --unfused)
 add_test(NAME diff_ops COMMAND plait-diff ops)
 add_test(NAME diff_files COMMAND plait-diff files ${programs} --count 3)
-foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files)
+# What only long rows reach, on a machine whose caches hold next to nothing.
+file(GLOB shapes CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/diff/programs/*.plait)
+add_test(NAME diff_shapes COMMAND plait-diff files ${shapes} ${programs} --machine tiny --count 6)
+add_test(NAME diff_shapes_specials COMMAND plait-diff files ${shapes} --machine tiny --specials --count 12)
+add_test(NAME diff_fuzz_tiny COMMAND plait-diff fuzz --machine tiny --count 30 --seed 3000000)
+foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_shapes diff_shapes_specials diff_fuzz_tiny)
   set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000)
 endforeach()

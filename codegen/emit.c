@@ -140,6 +140,10 @@ static void print_arg(Emit *e, const Stmt *s) {
 }
 
 static void print_acc(Emit *e, const Stmt *s) {
+  if (s == e->scan.acc) {
+    if (e->scan.first) emit_line(e, "%s[%s] = %s;", e->scan.sums, e->lane, emit_expr(e, s->a, LEVEL_COND));
+    return;
+  }
   if (reducers[s->reducer].arg) {
     print_arg(e, s);
     return;
@@ -177,11 +181,22 @@ static void print_store_field(Emit *e, const Stmt *s) {
   }
 }
 
+static const char *staged_array(const Emit *e, const Stmt *s) {
+  for (int i = 0; i < e->staged.n; i++)
+    if (e->staged.v[i].store == s) return e->staged.v[i].array;
+  return NULL;
+}
+
 static void print_store(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
   map_putp(&e->written, root_of(t), (void *)&present);
   if (s->field >= 0) {
     print_store_field(e, s);
+    return;
+  }
+  const char *array = staged_array(e, s);
+  if (array) {
+    emit_line(e, "%s[%s] = %s;", array, e->lane, emit_stored(e, t->dtype, s->a));
     return;
   }
   const char *value = emit_stored(e, t->dtype, s->a), *at = emit_position(e, t, s->sub, s->nsub, 1, LEVEL_COND);
@@ -214,7 +229,8 @@ static int64_t elements_of(const Tensor *t) {
 static void print_alloc(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
   int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
-  emit_line(e, "%s %s[%lld];", emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
+  const char *aligned = size >= 64 ? e->t->aligned_words : "";
+  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
 }
 
 static void print_fault(Emit *e, const Stmt *s) {
@@ -235,11 +251,16 @@ static void print_statement(Emit *e, const Stmt *s) {
   case ST_IF: print_if(e, s); return;
   case ST_FAULT: print_fault(e, s); return;
   case ST_ALLOC: print_alloc(e, s); return;
+  case ST_STAGE: e->t->stage(e, s); return;
+  case ST_PREFETCH: return;      // the loop around it prints it once a block
   }
 }
 
 void emit_block(Emit *e, const Stmt *s) {
-  for (; s; s = s->next) print_statement(e, s);
+  for (; s; s = s->next) {
+    print_statement(e, s);
+    if (e->scan.first && s == e->scan.acc) return;      // what follows needs the sums
+  }
 }
 
 // ---- the file ----------------------------------------------------------------------------------
@@ -251,8 +272,8 @@ static void mark_var(void *cx, Expr *x) {
 // Variables that some expression reads; compilers warn of others.
 static void mark_reads(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
-    Expr *const part[] = {s->lo, s->hi, s->parallel_if, s->a, s->b};
-    for (int k = 0; k < 5; k++)
+    Expr *const part[] = {s->lo, s->hi, s->parallel_if, s->a, s->b, s->stream, s->lo2, s->hi2};
+    for (int k = 0; k < 8; k++)
       if (part[k]) expr_visit(e->a, part[k], mark_var, e);
     for (int k = 0; k < s->nsub; k++) expr_visit(e->a, s->sub[k], mark_var, e);
     mark_reads(e, s->body);

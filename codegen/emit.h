@@ -18,6 +18,12 @@ typedef struct Range { double lo, hi; } Range;
 typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
 typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: the kernel can report one
 
+typedef struct Staged { const Stmt *store; const char *array; } Staged;
+
+// A running sum that is printed in blocks: of its ACC, the array of the block's values, and whether these are its terms (first) or
+// already sums.
+typedef struct Scan { const Stmt *acc; const char *sums; bool first; } Scan;
+
 struct Emit {
   const Plan *p;
   const Target *t;
@@ -41,7 +47,10 @@ struct Emit {
   bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
   bool *math_used;        // [MATH_COUNT]
   Map table_used;         // Tensor
-  bool uses_parallel, uses_simd;    // in the file
+  VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
+  Scan scan;
+  int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
+  bool uses_parallel, uses_simd, uses_streams, uses_scans;      // in the file
   const char *entry;      // name of the typed entry
 };
 

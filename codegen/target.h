@@ -11,6 +11,7 @@ typedef struct Target {
   const char *restrict_word;    // behind the `*` of kernel parameters; "" where the target has none
   const char *function_words;   // before the return type of helper functions
   const char *table_words;      // before the element type of tables
+  const char *aligned_words;    // before the element type of local arrays that vectors load from
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
   // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
   const char *(*op_text)(const OpInfo *o, char kind);
@@ -20,6 +21,7 @@ typedef struct Target {
   void (*loop)(Emit *e, const Stmt *loop);                 // a whole loop; the body by emit_block
   void (*lanes_var)(Emit *e, const Stmt *var);             // VAR with lanes > 1
   void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
+  void (*stage)(Emit *e, const Stmt *stage);               // STAGE
   void (*fault)(Emit *e, int site, const char *value);     // a statement
   void (*entry)(Emit *e, Buf *header);                     // behind the kernels: the documented entry points, and their
                                                            // declarations to header unless it is NULL

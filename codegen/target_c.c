@@ -1,12 +1,17 @@
 // target_c.c: C11 without headers, parallel and vectorised through OpenMP where it is on.
 //
-// See Note [Contraction] and Note [Lanes in C].
+// Vector loops are in vector_c.c. See Note [Contraction].
 #include "base/limits.h"
 #include "codegen/entry_c.h"
+#include "codegen/turn_c.h"
+#include "codegen/vector_c.h"
 #include <assert.h>
 #include <string.h>
 
-enum { PARALLEL_GRAIN = 32768 };    // elements below which forking costs more than it saves (pool.c: some microseconds)
+enum {
+  TILE = 4096,              // steps of a vector loop that one core takes at a time, where the loop is split over cores
+  PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
+};
 
 static const char *op_text(const OpInfo *o, char kind) {
   if (kind == 'F') return o->c_float;
@@ -32,6 +37,8 @@ static void prologue(Emit *e) {
   if (e->uses_simd || e->uses_parallel)
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
   buf_puts(e->out, "\n");
+  c_vector_prologue(e);
+  c_turn_prologue(e);
   if (!any_faults(e)) return;
   buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
                    "static void report_fault(long long *fault, long long check, long long value) {\n"
@@ -66,15 +73,15 @@ static const char *loop_end(Emit *e, const Stmt *s) {
 
 static void loop_head(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   const char *i = emit_index(e, s);
-  emit_line(e, "for (long long %s = %s; %s < %s; %s++) {", i, lo, i, hi, i);
+  const char *next = s->step ? arena_printf(e->a, "%s += %lld", i, (long long)s->step) : arena_printf(e->a, "%s++", i);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s) {", i, lo, i, hi, next);
   e->indent++;
 }
 
 static const char *loop_start(Emit *e, const Stmt *s) { return emit_expr(e, s->lo, LEVEL_COND); }
 
-static void plain_loop(Emit *e, const Stmt *s, const char *directive) {
+static void plain_loop(Emit *e, const Stmt *s) {
   const char *hi = loop_end(e, s), *lo = loop_start(e, s);
-  if (directive) emit_line(e, "OMP(%s)", directive);
   names_open(&e->names);
   loop_head(e, s, lo, hi);
   emit_block(e, s->body);
@@ -85,7 +92,7 @@ static void plain_loop(Emit *e, const Stmt *s, const char *directive) {
 
 static const Stmt *nested_par(const Stmt *s) {
   const Stmt *b = s->body;
-  bool alone = b && !b->next && b->kind == ST_LOOP && b->how == HOW_PAR;
+  bool alone = b && !b->next && b->kind == ST_LOOP && (b->how == HOW_PAR || b->how == HOW_PAR_VEC);
   return alone && !expr_uses_index(b->lo, s->ix) && !expr_uses_index(b->hi, s->ix) ? b : NULL;
 }
 
@@ -104,12 +111,22 @@ static const char *if_clause(Emit *e, const Expr *work) {
 
 enum { MAX_COLLAPSE = 8 };
 
+// Tiles of the range are what cores share out; each is a vector loop. The brace is left open.
+static void tile_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
+  const char *tile = names_fresh(&e->names, arena_printf(e->a, "%s_tile", s->ix->name));
+  const char *end = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
+  emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, TILE);
+  e->indent++;
+  emit_line(e, "const long long %s = %s + %d < %s ? %s + %d : %s;", end, tile, TILE, hi, tile, TILE, hi);
+  c_vector_loop(e, s, tile, end);
+}
+
 static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *nest[MAX_COLLAPSE] = {s};
   const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
   int n = 1;
-  bool uses_simd = s->how == HOW_PAR_VEC;
-  for (const Stmt *in = s; !uses_simd && n < MAX_COLLAPSE && (in = nested_par(in)); n++) nest[n] = in;
+  for (const Stmt *in = s; in->how == HOW_PAR && n < MAX_COLLAPSE && (in = nested_par(in)); n++) nest[n] = in;
+  const Stmt *tiled = nest[n - 1]->how == HOW_PAR_VEC ? nest[n - 1] : NULL;
   for (int k = 0; k < n; k++) {
     if (k) emit_note(e, nest[k]);
     hi[k] = loop_end(e, nest[k]);
@@ -117,12 +134,12 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
   e->uses_parallel = true;
-  e->uses_simd |= uses_simd;
-  emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", uses_simd ? " simd" : "", collapse, if_clause(e, s->parallel_if));
+  emit_line(e, "OMP(omp parallel for%s%s schedule(static))", collapse, if_clause(e, s->parallel_if));
   names_open(&e->names);
-  for (int k = 0; k < n; k++) loop_head(e, nest[k], lo[k], hi[k]);
+  for (int k = 0; k < n - (tiled != NULL); k++) loop_head(e, nest[k], lo[k], hi[k]);
   e->parallel = true;
-  emit_block(e, nest[n - 1]->body);
+  if (tiled) tile_loop(e, tiled, lo[n - 1], hi[n - 1]);
+  else emit_block(e, nest[n - 1]->body);
   e->parallel = false;
   for (int k = 0; k < n; k++) {
     e->indent--;
@@ -132,44 +149,6 @@ static void parallel_loop(Emit *e, const Stmt *s) {
 }
 
 // ---- lanes -------------------------------------------------------------------------------------
-
-// One pass over the lanes at block..; `for` counts lanes while `bound` holds of them.
-static void lane_pass(Emit *e, const Stmt *s, const char *block, const char *before, const char *bound) {
-  Buf body = buf_make(e->a), *out = e->out;
-  const char *outer = e->lane;
-  names_open(&e->names);
-  e->lane = names_fresh(&e->names, "lane");
-  emit_line(e, "for (int %s = 0; %s%s < %s; %s++) {", e->lane, before, e->lane, bound, e->lane);
-  emit_open(e);
-  const char *i = emit_index(e, s);
-  e->out = &body;
-  emit_block(e, s->body);
-  e->out = out;
-  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
-  buf_puts(e->out, body.s);
-  emit_close(e);
-  emit_line(e, "}");
-  names_close(&e->names);
-  e->lane = outer;
-}
-
-static bool is_multiple(const Stmt *s) {
-  return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i && (s->hi->u.v.i - s->lo->u.v.i) % s->lanes == 0;
-}
-
-static void lanes_loop(Emit *e, const Stmt *s) {
-  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
-  const char *block = names_fresh(&e->names, arena_printf(e->a, "%s0", s->ix->name));
-  emit_line(e, "long long %s = %s;", block, lo);
-  emit_line(e, "for (; %s + %d <= %s; %s += %d) {", block, s->lanes, hi, block, s->lanes);
-  e->indent++;
-  e->uses_simd = true;
-  emit_line(e, "OMP(omp simd)");      // see Note [Lanes in C]
-  lane_pass(e, s, block, "", arena_printf(e->a, "%d", s->lanes));
-  e->indent--;
-  emit_line(e, "}");
-  if (!is_multiple(s)) lane_pass(e, s, block, arena_printf(e->a, "%s + ", block), hi);
-}
 
 static void lanes_var(Emit *e, const Stmt *s) {
   const char *type = emit_type(s->var->dtype), *value = emit_expr(e, s->a, LEVEL_COND);
@@ -228,24 +207,36 @@ static void fold(Emit *e, const Stmt *s) {
   if (s->var2) fold_result(e, s->var2);
 }
 
+static void vector_loop(Emit *e, const Stmt *s) {
+  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
+  c_vector_loop(e, s, lo, hi);
+}
+
 static void loop(Emit *e, const Stmt *s) {
   switch (s->how) {
-  case HOW_LANES: lanes_loop(e, s); return;
-  case HOW_VEC: e->uses_simd = true; plain_loop(e, s, "omp simd"); return;
-  case HOW_PAR: case HOW_PAR_VEC:
-    if (!e->parallel) parallel_loop(e, s);
-    else plain_loop(e, s, NULL);
+  case HOW_LANES: case HOW_VEC: vector_loop(e, s); return;
+  case HOW_SCAN:
+    if (s->lanes > 1) vector_loop(e, s);
+    else plain_loop(e, s);
     return;
-  default: plain_loop(e, s, NULL); return;
+  case HOW_PAR_VEC:
+    if (e->parallel) vector_loop(e, s);
+    else parallel_loop(e, s);
+    return;
+  case HOW_PAR:
+    if (!e->parallel) parallel_loop(e, s);
+    else plain_loop(e, s);
+    return;
+  default: plain_loop(e, s); return;
   }
 }
 
 static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
 
 const Target target_c = {
-  .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ",
+  .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
-  .fault = fault, .entry = c_entry,
+  .stage = c_stage, .fault = fault, .entry = c_entry,
 };
 
 // Note [Contraction]
@@ -257,10 +248,3 @@ const Target target_c = {
 // 8192x4096 in DRAM 6.3 and 6.3, 10.5 and 11.0. The polynomials of math.def, where it would, say __builtin_fmaf themselves where
 // the machine has it (mad_f32): that choice depends on -march alone.
 //
-// Note [Lanes in C]
-//
-// Clang vectorises neither float maxima nor sums without being told that their order is free, and then chooses an order of
-// its own. Here the order is the program's: an inner loop of a fixed count over an array of partial results, which compilers keep in
-// registers. `omp simd` on it matters to gcc 12 alone, which else unrolls 16 lanes before it looks for vectors: the
-// maximum of rows in L2 goes from 10 to 36 GB/s with it (clang 19: 54 both ways; 32 lanes: 54 in gcc, 62 in clang). The tail has the same body, so that
-// element n of the range is always in lane n % lanes. FOLD halves the array log2(lanes) times.

@@ -24,6 +24,8 @@
  * - Sized structs begin with struct_size, which the caller sets to sizeof; the rest of an options struct is zero for
  *   the defaults (`plait_build_options o = {0}; o.struct_size = sizeof o;`). Structs grow at their end only.
  * - Extents are in elements, the last dimension varies fastest, and tensors are dense.
+ * - CUDA: streams and addresses of device memory are `void *`, so that no header of NVIDIA's is needed; a CUstream or
+ *   cudaStream_t is passed as it is. The CUDA context that is current on a thread is the same after a call as before.
  * - Nothing is printed, nothing exits the process. Environment variables are read by plait_context_create alone.
  */
 #ifndef PLAIT_H
@@ -139,6 +141,12 @@ typedef enum plait_compiler {
   PLAIT_COMPILER_CC             /* a compiler of the system, run as a process */
 } plait_compiler;
 
+typedef enum plait_gpu_compiler {
+  PLAIT_GPU_COMPILER_AUTO,      /* NVRTC when it can be loaded and is no newer than the driver, else Clang inside the process */
+  PLAIT_GPU_COMPILER_NVRTC,     /* NVIDIA's: machine code for the devices it knows */
+  PLAIT_GPU_COMPILER_CLANG      /* Clang inside the process: PTX, which the driver translates */
+} plait_gpu_compiler;
+
 typedef enum plait_imports {
   PLAIT_IMPORTS_FILES,          /* `import "a.plait"` reads files, relative to the importing file */
   PLAIT_IMPORTS_NONE,           /* an import is an error; for text from strangers */
@@ -162,6 +170,9 @@ typedef struct plait_context_options {
   size_t max_source_bytes;      /* of one file; 0: the built-in 4 MiB, which cannot be raised */
   int ignore_environment;       /* 1: no environment variable has any effect */
   const char *march;            /* compile for at most this machine: native (NULL), avx512, avx2, sse4, sse2 */
+  plait_gpu_compiler gpu_compiler;
+  const char *nvrtc;            /* absolute path of NVRTC's library; NULL: plait_doctor_create says where it is looked for */
+  const char *cuda_driver;      /* the same of the CUDA driver's */
 } plait_context_options;
 
 /* Makes a context; options may be NULL. Where an option is zero its environment variable counts (plait_setting_get lists them); one that
@@ -312,35 +323,72 @@ typedef struct plait_build_options {
   void (*dump)(void *user, const char *pass, const char *text);
   void (*timing)(void *user, const char *stage, double ms);    /* each pass, emit, compile; NULL: not wanted */
   void *user;
+  int device;                   /* "cuda": number of the device, from 0 */
+  const char *arch;             /* "cuda": the architecture to make code for, as in "sm_90"; NULL: that of the device;
+                                   plait_emit and plait_emit_code: "sm_90" */
 } plait_build_options;
 
-/* Makes an entry ready to run on target "c" (compiled for this machine) or "ref" (the interpreter, the meaning of the
- * language: slow). Takes milliseconds to seconds; prepare once, launch often. options may be NULL.
- * PROGRAM (a `where kernels` that cannot be kept), USAGE, LIMIT, ENVIRONMENT (no compiler), INTERNAL. */
+/* Makes an entry ready to run on target "c" (compiled for this machine), "cuda" (on an NVIDIA GPU) or "ref" (the
+ * interpreter, the meaning of the language: slow). Takes milliseconds to seconds; prepare once, launch often. options may
+ * be NULL. "cuda": some of the work may be left to the first launch with new values of the dimensions that decide how
+ * kernels are made; plait_exec_scratch with the same extents does it beforehand.
+ * PROGRAM (a `where kernels` that cannot be kept), USAGE, LIMIT (a kernel beyond what the device can do), ENVIRONMENT (no
+ * compiler, no driver, no device), INTERNAL. */
 PLAIT_API plait_status plait_prepare(const plait_entry *e, const char *target, const plait_build_options *options,
                                      plait_exec **out, plait_messages **messages);
+/* "cuda": waits for the device first; not while a stream of the process is captured. */
 PLAIT_API void plait_exec_free(plait_exec *x);
 
 typedef struct plait_exec_info {
   size_t struct_size;
-  const char *target;           /* "c", "ref" */
-  const char *compiler;         /* what made the code: "clang 19.1.7 in process"; NULL for "ref" */
+  const char *target;           /* "c", "cuda", "ref" */
+  const char *compiler;         /* what made the code: "clang 19.1.7 in process", "NVRTC 13.0"; NULL for "ref" and before
+                                   anything was compiled */
   size_t nkernels;
-  double build_ms;              /* passes, printing and compiling */
-  const char *text;             /* the C that was compiled; NULL for "ref" */
+  double build_ms;              /* passes, printing and compiling; "cuda": of all variants so far */
+  const char *text;             /* what was compiled; NULL for "ref"; "cuda": of the first variant, NULL before */
+  const char *device;           /* "cuda": "NVIDIA H100 80GB HBM3"; else NULL */
+  const char *arch;             /* "cuda": "sm_90"; else NULL */
+  size_t nvariants;             /* "cuda": sets of dimensions that code has been made for */
+  size_t nfunctions;            /* "cuda": plait_exec_function has that many */
 } plait_exec_info;
 
 /* How it was made. */
 PLAIT_API plait_status plait_exec_get(const plait_exec *x, plait_exec_info *out);
 
-/* Bytes of scratch memory that a launch with these parameters uses, and its alignment. DATA when they do not fit. */
+/* What a kernel on a GPU takes of a multiprocessor. -1 where it is not known: the compiler tells of spills only when it
+ * makes machine code. */
+typedef struct plait_function {
+  size_t struct_size;
+  const char *name;
+  const char *dims;             /* the dimensions that it was made for: "D = 4096"; "" when it serves all */
+  int registers;                /* of a thread */
+  int shared_bytes;             /* of a block, as far as it is fixed */
+  int stack_bytes;              /* of a thread, in memory */
+  int spill_store_bytes, spill_load_bytes;   /* of a thread: values that found no register */
+} plait_function;
+
+/* Kernel i of those that were compiled so far. USAGE when i is out of range. */
+PLAIT_API plait_status plait_exec_function(const plait_exec *x, size_t i, plait_function *out);
+/* All of it: target, compiler, device, arch, kernels, variants, build_ms, functions[] {name, dims, registers, …}. */
+PLAIT_API plait_status plait_exec_json(const plait_exec *x, char **text, size_t *size);
+
+/* Bytes of scratch memory that a launch with these parameters uses ("cuda": of device memory), and its alignment. DATA when
+ * they do not fit. "cuda": whatever has to be compiled for these extents is compiled. */
 PLAIT_API plait_status plait_exec_scratch(const plait_exec *x, const plait_tensor *params, size_t nparams,
                                           size_t *bytes, size_t *alignment, plait_messages **messages);
 
 typedef struct plait_launch_options {
   size_t struct_size;
-  void *scratch;                /* NULL: allocated for the call */
+  void *scratch;                /* NULL: allocated for the call; "cuda": in the order of the stream */
   size_t scratch_bytes;
+  void *stream;                 /* "cuda": the CUstream to launch on; NULL: the default stream */
+  int wait;                     /* "cuda": 1: return when it is done, as the other targets do */
+  double *ms;                   /* NULL, or gets the time that it took in ms, on the device for "cuda", which then waits */
+  int trust_pointers;           /* "cuda": 1: do not ask the driver whether it knows the tensors' addresses */
+  int replay;                   /* "cuda": 1: the same arguments will come again: a program of several kernels is kept as a
+                                   CUDA graph from the second time on, for the last 4 sets of arguments. Of no effect with
+                                   `wait` or `ms`; not while the stream is captured */
 } plait_launch_options;
 
 /* Runs it and returns when it is done. params and results in the order of the signature; results' memory is the
@@ -351,18 +399,75 @@ typedef struct plait_launch_options {
  * pointers, `where` conditions, overlap of what is written with any other argument. A call refused for one of these
  * (DATA, USAGE) has changed nothing. Errors in data met on the way (DATA, see plait_message_fault) leave the results and
  * `mut` tensors with unspecified values, and nothing else changed. Several launches of one exec may run at once on
- * different results. */
+ * different results.
+ *
+ * "cuda": tensors are in device memory (data is its address), scalars in host memory. Without `wait` the kernels are only
+ * put on the stream: tensors and scratch must live until they have run, and plait_exec_wait tells of errors in data.
+ * Once what the extents need is compiled, a launch takes no lock; with scratch of the caller's it allocates no device
+ * memory and may be captured into a CUDA graph, which the exec must outlive. LIMIT without device memory for the scratch;
+ * ENVIRONMENT when the driver reports an error, which may come from an earlier launch. */
 PLAIT_API plait_status plait_launch(const plait_exec *x, const plait_tensor *params, size_t nparams,
                                     const plait_tensor *results, size_t nresults, const plait_launch_options *options,
                                     plait_messages **messages);
 
+/* "cuda": waits for the stream, then reports the first error in data of this exec's launches without `wait` since the last
+ * call (DATA, see plait_message_fault); launches on other streams may be among them as far as they have run. ENVIRONMENT when
+ * the driver reports an error. Other targets: nothing is left to wait for. */
+PLAIT_API plait_status plait_exec_wait(const plait_exec *x, void *stream, plait_messages **messages);
+
+/* ---- GPUs ---------------------------------------------------------------------------------------------------- */
+
+/* A CUDA device, for callers without CUDA code of their own: memory and waiting. It is used through its primary context,
+ * as the CUDA runtime does, so memory from cudaMalloc or PyTorch can be launched on as well. */
+typedef struct plait_device plait_device;
+
+typedef struct plait_device_info {
+  size_t struct_size;
+  int number;
+  const char *name;             /* "NVIDIA H100 80GB HBM3" */
+  const char *arch;             /* "sm_90" */
+  int multiprocessors;
+  int shared_bytes;             /* that a block can have */
+  int driver;                   /* 12040: the driver is of CUDA 12.4 */
+  size_t memory_bytes, free_bytes;
+} plait_device_info;
+
+/* Devices that the driver reports. ENVIRONMENT without a driver. */
+PLAIT_API plait_status plait_device_count(plait_context *cx, int *count, plait_messages **messages);
+/* Device `number`, from 0. ENVIRONMENT when there is none. */
+PLAIT_API plait_status plait_device_open(plait_context *cx, int number, plait_device **out, plait_messages **messages);
+/* Memory that was allocated stays so. */
+PLAIT_API void plait_device_close(plait_device *d);
+/* What it is, and how much of its memory is free now. */
+PLAIT_API plait_status plait_device_get(const plait_device *d, plait_device_info *out);
+
+/* Device memory, aligned to 256 bytes at least; 0 bytes give NULL. LIMIT, with the bytes asked for and those free, when
+ * there is not as much; nothing else is lost then. */
+PLAIT_API plait_status plait_device_alloc(plait_device *d, size_t bytes, void **out, plait_messages **messages);
+/* Frees what plait_device_alloc gave, after the device's work so far. NULL does nothing. */
+PLAIT_API void plait_device_free(plait_device *d, void *memory);
+/* Copies from host to device memory, behind what the stream has to do, and returns when it is done. */
+PLAIT_API plait_status plait_device_upload(plait_device *d, void *to, const void *from, size_t bytes, void *stream,
+                                           plait_messages **messages);
+/* The same from device to host memory. */
+PLAIT_API plait_status plait_device_download(plait_device *d, void *to, const void *from, size_t bytes, void *stream,
+                                             plait_messages **messages);
+/* Waits for all that the stream was given. Errors in data are not told here: see plait_exec_wait. */
+PLAIT_API plait_status plait_device_wait(plait_device *d, void *stream, plait_messages **messages);
+
 /* ---- Looking inside ------------------------------------------------------------------------------------------ */
 
 /* The program at a stage, as text: "fn" (equations, everything inlined), "fused" (after the passes on equations),
- * "schedule" (which equations share a kernel), "kernel" (loops), "c" (the C that would be compiled). With
- * options->stop_after, `stage` may be NULL. header (or NULL) gets for "c" the header that declares the entry point. */
+ * "schedule" (which equations share a kernel), "kernel" (loops), "c" (the C that would be compiled), "cuda" (CUDA C),
+ * "ptx". With options->stop_after, `stage` may be NULL. header (or NULL) gets for "c" the header that declares the entry
+ * point, for others nothing. */
 PLAIT_API plait_status plait_emit(const plait_entry *e, const char *stage, const plait_build_options *options,
                                   char **text, char **header, plait_messages **messages);
+
+/* Machine code for a GPU: "cubin" for options->arch, or "ptx". *size gets its bytes. Needs a compiler for GPUs but no GPU:
+ * ENVIRONMENT when there is none, or none for that architecture. */
+PLAIT_API plait_status plait_emit_code(const plait_entry *e, const char *kind, const plait_build_options *options, char **code,
+                                       size_t *size, plait_messages **messages);
 
 /* What the kernels of an entry move and compute for given dimensions. */
 typedef struct plait_report plait_report;
@@ -446,13 +551,14 @@ typedef struct plait_finding {
   int good;                     /* 1: works; 0: missing, and `help` says what that costs and how to mend it */
   const char *text;             /* what was found and where */
   const char *help;             /* NULL when there is nothing to do */
+  const char *places;           /* where it was looked for, one place a line: "/usr/lib64: not there"; NULL: not told */
 } plait_finding;
 
 /* Looks around; then what was found, one by one. */
 PLAIT_API plait_status plait_doctor_create(plait_context *cx, plait_doctor **out, plait_messages **messages);
 PLAIT_API size_t plait_doctor_count(const plait_doctor *d);
 PLAIT_API plait_status plait_doctor_finding(const plait_doctor *d, size_t i, plait_finding *out);
-/* All of it: {findings: [{name, good, text, help}], usable: bool}. */
+/* All of it: {findings: [{name, good, text, help, places: []}], usable: bool, cuda: bool}. */
 PLAIT_API plait_status plait_doctor_json(const plait_doctor *d, char **text, size_t *size);
 PLAIT_API void plait_doctor_free(plait_doctor *d);
 

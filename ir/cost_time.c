@@ -14,6 +14,11 @@ static double value2(Op op, double a, double b) {
   case OP_MIN: return a < b ? a : b;
   case OP_MAX: return a > b ? a : b;
   case OP_GT: return a > b;
+  case OP_GE: return a >= b;
+  case OP_LT: return a < b;
+  case OP_LE: return a <= b;
+  case OP_AND: return a != 0 && b != 0;
+  case OP_OR: return a != 0 || b != 0;
   case OP_FLOORDIV: return b == 0 ? 0 : floor(a / b);
   case OP_MOD: return b == 0 ? 0 : a - b * floor(a / b);
   default: return 0;
@@ -35,7 +40,7 @@ double cost_nominal(const Expr *e) {
   case OP_CONST: return dtype_is_float((Dtype)e->dtype) ? e->u.v.f : (double)e->u.v.i;
   case OP_CAST: return cost_nominal(e->arg[0]);
   case OP_SELECT: return cost_nominal(e->arg[cost_nominal(e->arg[0]) != 0 ? 1 : 2]);
-  case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_GT: case OP_FLOORDIV: case OP_MOD:
+  case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_GT: case OP_GE: case OP_LT: case OP_LE: case OP_AND: case OP_OR: case OP_FLOORDIV: case OP_MOD:
     return value2((Op)e->op, cost_nominal(e->arg[0]), cost_nominal(e->arg[1]));
   default: return COST_NOMINAL;         // a dimension, a scalar argument, data
   }

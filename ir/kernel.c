@@ -36,7 +36,7 @@ Place tensor_place(const Plan *p, const Tensor *t) {
 }
 
 static const char *how_words[] = {
-  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_UNROLL] = "unroll",
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll",
 };
 
 static void indent(Buf *out, int depth) {
@@ -58,11 +58,12 @@ static void print_list(Buf *out, int n, Expr *const *e) {
 
 static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
-  if (s->how == HOW_LANES) buf_printf(out, "(%d)", s->lanes);
+  if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
   buf_printf(out, " %s in ", s->ix->name);
   print_value(s->lo, out);
   buf_puts(out, " .. ");
   print_value(s->hi, out);
+  if (s->step) buf_printf(out, " by %" PRId64, s->step);
   if (s->parallel_if) {
     buf_puts(out, " if ");
     print_value(s->parallel_if, out);
@@ -98,12 +99,28 @@ static void print_store(const Stmt *s, Buf *out) {
   }
   buf_puts(out, " = ");
   print_value(s->a, out);
+  if (!s->stream) return;
+  buf_puts(out, " streaming if ");
+  print_value(s->stream, out);
 }
 
 static void print_alloc(const Stmt *s, Buf *out) {
   buf_printf(out, "alloc %s: %s[", s->t->name, s->t->fmt ? s->t->fmt->name : dtypes[s->t->dtype].name);
   print_list(out, s->t->rank, s->t->extent);
   buf_putc(out, ']');
+}
+
+static void print_stage(const Stmt *s, Buf *out) {
+  buf_printf(out, "stage %s = ", s->t->name);
+  print_value(s->a, out);
+  buf_printf(out, " for %s in ", s->ix->name);
+  print_value(s->lo, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi, out);
+  buf_printf(out, ", %s in ", s->ix2->name);
+  print_value(s->lo2, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi2, out);
 }
 
 // The line of s itself.
@@ -118,6 +135,8 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
   case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;
   case ST_ALLOC: print_alloc(s, out); return;
+  case ST_STAGE: print_stage(s, out); return;
+  case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
 }
 

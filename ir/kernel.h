@@ -18,6 +18,9 @@ typedef enum StmtKind {
   ST_STORE,     // t[sub] = a (rounded to the storage type); field >= 0: field of a block, sub as in FIELD
   ST_IF,        // if a: body else els
   ST_FAULT,     // record `site` with value a; the statement is skipped when an earlier fault was recorded
+  ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon
+  ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
+                // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix
   ST_ALLOC      // a local array t (constant extents, on the stack), live to the end of the enclosing block
 } StmtKind;
 
@@ -25,9 +28,10 @@ typedef enum LoopHow {
   HOW_SEQ,
   HOW_PAR,      // iterations are independent and go to cores (blocks): contiguous static split. Consecutive perfectly nested
                 // PAR loops are collapsed
-  HOW_VEC,      // iterations are independent: vector lanes (omp simd); no accumulators
-  HOW_PAR_VEC,  // one loop that is both split over cores and vectorised
+  HOW_VEC,      // iterations are independent: blocks of `lanes` vector lanes; no accumulators
+  HOW_PAR_VEC,  // the same, split over cores too: the innermost of a nest of PAR loops, or a loop alone
   HOW_LANES,    // a reduction in `lanes` interleaved partial results: iteration lo + n goes to lane n % lanes
+  HOW_SCAN,     // in order, with the value of an accumulator used at each step; with lanes > 1 in blocks of so many
   HOW_UNROLL    // constant trip count, to be unrolled
 } LoopHow;
 
@@ -36,14 +40,18 @@ typedef struct Stmt Stmt;
 struct Stmt {
   StmtKind kind;
   LoopHow how;
-  Index *ix; Expr *lo, *hi;     // LOOP
-  int lanes;                    // LOOP (LANES), VAR
+  Index *ix; Expr *lo, *hi;     // LOOP, STAGE
+  Index *ix2; Expr *lo2, *hi2;  // STAGE
+  int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
+  int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
   Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers
   Reducer reducer;              // ACC FOLD
   Expr *a, *b;                  // operands, see above
-  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC
+  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC, PREFETCH
+  Expr *stream;                 // STORE in a vector loop: where true the values go past the caches; NULL: never
+  int part, parts;              // PREFETCH
   Stmt *body, *els;             // first statements of the blocks
   Stmt *next;
   Site *site;                   // FAULT

@@ -97,13 +97,15 @@ static void check_loop(Verify *v, const Stmt *s) {
   check_expr(v, s->hi, DT_I64, "a loop's end");
   if (s->parallel_if) check_expr(v, s->parallel_if, DT_NONE, "parallel_if");
   bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
-  if (s->how == HOW_LANES && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  bool block = s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  if (s->step < 0 || (s->step && s->how != HOW_SEQ && s->how != HOW_PAR)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
   if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
   int mark = v->visible.n;
   const Stmt *lanes = v->lanes;
   bool vector = v->vector;
   if (s->how == HOW_LANES) v->lanes = s;
-  v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC || (s->how == HOW_SCAN && s->lanes > 1);
   show(v, (Seen){.object = s->ix});
   check_block(v, s->body);
   v->visible.n = mark;
@@ -152,6 +154,8 @@ static void check_store(Verify *v, const Stmt *s) {
   if (s->field < 0 ? s->nsub != t->rank : s->nsub < t->rank) fail(v, "a store with a wrong number of subscripts:", t->name);
   for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
   int bits = t->fmt ? dtypes[t->fmt->field[s->field].dtype].bits : dtypes[t->dtype].bits;
+  if (s->stream) check_expr(v, s->stream, DT_BOOL, "a condition to stream");
+  if (s->stream && !v->vector && !v->lanes) fail(v, "a streaming store outside a vector loop:", t->name);
   if (bits == 4 && (v->vector || v->lanes)) fail(v, "half a byte is stored in a vector loop:", t->name);
 }
 
@@ -159,6 +163,18 @@ static void check_alloc(Verify *v, const Stmt *s) {
   for (int k = 0; k < s->t->rank; k++)
     if (s->t->extent[k]->op != OP_CONST) fail(v, "a local array without constant extents:", s->t->name);
   show(v, (Seen){.object = s->t});
+}
+
+static void check_stage(Verify *v, const Stmt *s) {
+  Expr *const bound[] = {s->lo, s->hi, s->lo2, s->hi2};
+  for (int k = 0; k < 4; k++) check_expr(v, bound[k], DT_I64, "an end of what is staged");
+  int mark = v->visible.n;
+  show(v, (Seen){.object = s->ix});
+  show(v, (Seen){.object = s->ix2});
+  check_expr(v, s->a, DT_NONE, "what is staged");
+  v->visible.n = mark;
+  if (s->a && (s->a->op != OP_READ || s->a->u.t->dtype != s->t->dtype)) fail(v, "what is staged is no read of the array's type:", s->t->name);
+  if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name);
 }
 
 static void check_inside(Verify *v, const Stmt *s) {
@@ -181,6 +197,11 @@ static void check_stmt(Verify *v, const Stmt *s) {
     if (!s->site || s->site->id < 1 || s->site->id > v->p->sites.n || v->p->sites.v[s->site->id - 1] != s->site) fail(v, "a fault without its site", NULL);
     return;
   case ST_ALLOC: check_alloc(v, s); return;
+  case ST_STAGE: check_stage(v, s); return;
+  case ST_PREFETCH:
+    if (!v->vector && !v->lanes) fail(v, "a prefetch outside a vector loop:", s->t->name);
+    for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
+    return;
   }
 }
 

@@ -9,6 +9,7 @@ typedef struct Machine {
   double dram_gbs, shared_gbs, cache_gbs;   // bytes a ns from memory, from the cache all share, from those of the cores; all cores together
   int64_t shared_bytes;         // of the cache that all share
   int64_t cache_bytes;          // of one core (block) that keep a row between passes
+  int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   double launch_us;             // of a kernel (fork and join, or a launch)
   double gflops;                // f32, all cores
   int cores;

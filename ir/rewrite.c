@@ -86,3 +86,22 @@ int eqn_block_pos(const Eqn *q) {
   for (int k = 0; k < q->n; k++) if (last->op == OP_INDEX && last->u.ix == q->ix[k]) return k;
   return -1;
 }
+
+// e is ix + 1.
+static bool is_next(const Expr *e, const Index *ix) {
+  if (e->op != OP_ADD) return false;
+  for (int k = 0; k < 2; k++)
+    if (e->arg[k]->op == OP_INDEX && e->arg[k]->u.ix == ix && expr_is_int(e->arg[1 - k], 1)) return true;
+  return false;
+}
+
+int eqn_scan_pos(const Eqn *q) {
+  const Expr *e = q->body;
+  if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return -1;
+  for (int pos = 0; pos < q->n; pos++) {
+    const Index *k = q->ix[pos];
+    if (!is_next(reduce_hi(e, 0), k) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
+    return pos;
+  }
+  return -1;
+}

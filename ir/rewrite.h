@@ -10,6 +10,9 @@ void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to);
 // Visit every node of q's expressions once, arguments first.
 void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx);
 
+// How exact a function is: Expr.aux of its node. Coarse ones may have a relative error of 2^-15, 2^-12 (passes/coarse.c).
+enum { EXACT, COARSE_F16, COARSE_BF16 };
+
 // live[id] for each tensor whose elements something needs: outputs, and what live equations read. A read that is known to
 // fail (READ with aux READ_FAILS) needs nothing.
 enum { READ_PLAIN, READ_DEFAULT, READ_FAILS };
@@ -22,4 +25,7 @@ Expr *expr_read_fails(ExprTable *x, Expr *read);
 Expr *expr_in_range(ExprTable *x, const Tensor *t, Expr *const *sub, Span at);
 // A store in a block format makes whole blocks along one index of q: its position, or -1 without a format.
 int eqn_block_pos(const Eqn *q);
+// A prefix: one reduction whose range grows with an index of q and whose terms do not depend on it, c[i, k] = sum[j <= k](x[i, j]). The
+// position of k, or -1. Such an equation is computed in the order of k, a step each.
+int eqn_scan_pos(const Eqn *q);
 #endif

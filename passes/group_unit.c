@@ -182,8 +182,9 @@ static void start_grid(Grouping *g, Group *u) {
   bool packed = dtypes[q->def->dtype].bits < 8;
   if (packed) block = q->n - 1;
   if (packed && q->base) return;
+  int scan = eqn_scan_pos(q);           // runs in order
   for (int pos = 0; pos < q->n && u->ngrid < MAX_GRID; pos++) {
-    if (pos == block) continue;
+    if (pos == block || pos == scan) continue;
     if (q->scc && !recurrence_grid(g, u, pos)) continue;
     u->grid[u->ngrid] = q->ix[pos];
     u->extent[u->ngrid] = q->extent[pos];

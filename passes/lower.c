@@ -5,13 +5,8 @@
 //     z[i]    = sum[j](exp(x - m))   ──▶  for j < D:  z = z + exp(x[i, j] - m)
 //     y[i, j] = exp(x - m) / z            for j < D:  y[i, j] = exp(x[i, j] - m) / z
 //
-// A block of loops is made from a list of items: equations with the loops that they still need. Items whose next loops run over one range
-// share the loop, unless one needs a value that the other has only when its loop ends; then they fall into successive
-// phases. The same step, applied to the items inside a loop, makes the whole nest, grid loops included.
-// Values of a member that are read inside the loops that made them stay in a variable; memory is written only for what
-// is read elsewhere (pass `buffers` drops the stores of what is not).
-//
-// expr lowering is in lower_expr.c, block formats in lower_format.c.
+// Nests of loops are made in lower_nest.c, one-pass cascades in lower_online.c, expressions in lower_expr.c, block formats in
+// lower_format.c.
 #include "passes/lower.h"
 #include "ir/cost.h"
 #include "ir/rewrite.h"
@@ -38,6 +33,7 @@ Scope *scope_open(Lower *l, Index *ix, bool guard) {
 Stmt *scope_close(Lower *l) {
   Scope *s = l->scope;
   l->scope = s->up;
+  l->epoch++;
   return s->first;
 }
 
@@ -81,371 +77,10 @@ Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a) {
   return s;
 }
 
-// ---- items -------------------------------------------------------------------------------------
-
-// The next loop of an item: an index left of `=`, in order, then the reduction's indices.
-typedef struct NextLoop { Index *ix; Expr *lo, *hi; int pos; bool reduce; } NextLoop;
-
-static Expr *at_item(Lower *l, const Item *it, Expr *e) {
-  return it->nbound ? expr_subst(l->x, e, it->nbound, it->from, it->to) : e;
-}
-
-static bool is_reduce(const Item *it) { return it->q->body->op == OP_REDUCE && !it->q->def->fmt && !it->q->base; }
-
-static bool next_loop(Lower *l, const Item *it, NextLoop *n) {
-  const Eqn *q = it->q;
-  int block = eqn_block_pos(q);
-  if (q->scc && !it->has_pos[q->order_ix[0]]) {        // the index that runs in order comes first
-    int pos = q->order_ix[0];
-    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false };
-    return true;
-  }
-  for (int pos = 0; pos < q->n; pos++) {
-    if (it->has_pos[pos] || pos == block) continue;
-    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false };
-    return true;
-  }
-  if (!is_reduce(it) || it->reduced == q->body->u.bind->n) return false;
-  int k = it->reduced;
-  *n = (NextLoop){ q->body->u.bind->ix[k], at_item(l, it, reduce_lo(q->body, k)), at_item(l, it, reduce_hi(q->body, k)), k, true };
-  return true;
-}
-
-static bool same_loop(const NextLoop *a, const NextLoop *b) { return a->lo == b->lo && a->hi == b->hi; }
-
-typedef struct Carried { Lower *l; const Item *from; const Item *to; const NextLoop *a, *b; bool reads, same; } Carried;
-
-// How `to` reads what `from` defines: at the value of the loop that they would share, or elsewhere.
-static void look_at_read(void *cx, Expr *e) {
-  Carried *c = cx;
-  const Eqn *d = c->from->q;
-  if (e->op != OP_READ || e->u.t != d->def || e->aux == READ_FAILS) return;
-  if (d->scc && d->scc == c->to->q->scc) {
-    // Inside a recurrence an earlier value of the ordered index is there already.
-    Expr *sub = e->arg[d->order_ix[0]];
-    const Eqn *q = c->to->q;
-    bool now = sub->op == OP_INDEX && sub->u.ix == q->ix[q->order_ix[0]];
-    if (c->to->has_pos[q->order_ix[0]] && !now) return;
-  }
-  c->reads = true;
-  if (!c->a || c->a->reduce || !c->b) { c->same = false; return; }
-  Expr *sub = e->arg[c->a->pos];
-  c->same &= sub->op == OP_INDEX && sub->u.ix == c->b->ix;
-}
-
-// 0: `to` needs nothing of `from`; 1: it may run in the same loop; 2: only after it.
-static int dependence(Lower *l, const Item *from, const NextLoop *a, const Item *to, const NextLoop *b) {
-  if (!lower_reads(l, to->q, from->q->def)) return 0;
-  if (from->q->scc && from->q->scc == to->q->scc && !from->has_pos[from->q->order_ix[0]]) return 1;   // they run in order together
-  Carried c = { l, from, to, a, b, false, true };
-  eqn_visit(l->p->scratch, to->q, look_at_read, &c);
-  if (!c.reads) return 0;
-  return c.same && a && b && same_loop(a, b) ? 1 : 2;
-}
-
-enum { MAX_NOTE = 160 };        // characters of an equation in a comment
-
-// The equation as the source has it, where one of that name stands there; a long one is cut.
-static const char *equation_text(Lower *l, const Eqn *q) {
-  const Eqn *shown = q;
-  const Fn *src = l->p->source;
-  for (int i = 0; i < src->eqns.n; i++)
-    if (src->eqns.v[i]->def->name == q->def->name || !strcmp(src->eqns.v[i]->def->name, q->def->name)) shown = src->eqns.v[i];
-  Buf b = buf_make(l->p->a);
-  eqn_print(shown == q ? l->f : src, shown, &b);
-  return b.n <= MAX_NOTE ? b.s : arena_printf(l->p->a, "%.*s ...", MAX_NOTE, b.s);
-}
-
-static void note_equation(Lower *l, Stmt *s, const Eqn *q) {
-  const char *text = equation_text(l, q);
-  s->note = s->note ? arena_printf(l->p->a, "%s\n%s", s->note, text) : text;
-}
-
-// ---- accumulators ------------------------------------------------------------------------------
-
-static void open_accumulator(Lower *l, Item *it) {
-  Expr *e = it->q->body;
-  Reducer r = e->u.bind->reducer;
-  it->acc = lower_accumulator(l, r, it->q->def->root->name, (Dtype)reduce_term(e)->dtype, (Dtype)e->dtype, &it->acc2, it->q->at);
-}
-
-Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype value, Var **index, Span at) {
-  Dtype t = reducers[r].arg ? term : value;
-  Var *v = lower_var(l, reducers[r].arg ? arena_printf(l->p->scratch, "%s_best", hint) : hint, t);
-  lower_decl(l, ST_VAR, v, expr_scalar(l->x, t, reducers[r].identity(t), at))->reducer = r;
-  *index = NULL;
-  if (reducers[r].arg) {
-    *index = lower_var(l, hint, DT_I64);
-    lower_decl(l, ST_VAR, *index, expr_int(l->x, DT_I64, LOWER_NO_INDEX, at));
-  }
-  return v;
-}
-
-// One term. A filter becomes a select of the identity where the term is harmless to compute, else an IF.
-void lower_accumulate(Lower *l, Reducer r, Var *v, Var *v2, Expr *cond, Expr *term, Index *ix) {
-  Dtype t = v->dtype;
-  term = expr_cast(l->x, t, term, term->at);
-  Expr *identity = expr_scalar(l->x, t, reducers[r].identity(t), term->at);
-  bool filtered = !expr_is_true(cond);
-  if (filtered && !reducers[r].arg && lower_harmless(l, term)) {
-    term = expr_select(l->x, cond, term, identity, term->at);
-    filtered = false;
-  }
-  Stmt *branch = NULL;
-  if (filtered) branch = lower_if_open(l, lower_expr(l, cond), cond);
-  Stmt *s = stmt_new(l->p->a, ST_ACC);
-  s->reducer = r;
-  s->var = v;
-  s->var2 = v2;
-  s->a = lower_expr(l, term);
-  s->b = v2 ? expr_index(l->x, ix) : NULL;
-  s->lanes = 1;
-  lower_emit(l, s);
-  if (branch) lower_if_close(l, branch);
-}
-
-Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *q) {
-  Stmt *s = stmt_new(l->p->a, ST_FOLD);
-  s->reducer = r;
-  s->var = v;
-  s->var2 = v2;
-  s->lanes = 1;
-  lower_emit(l, s);
-  if (!v2) return expr_var(l->x, v);
-  Expr *at = expr_var(l->x, v2), *zero = expr_int(l->x, DT_I64, 0, reduce->at);
-  if (!lower_nonempty(l, reduce))
-    lower_fault_unless(l, expr_op2(l->x, OP_NE, at, expr_int(l->x, DT_I64, LOWER_NO_INDEX, reduce->at), reduce->at), lower_site(l, E_data_argmax_empty, reduce->at, q, NULL, -1, NULL), zero);
-  return expr_cast(l->x, (Dtype)reduce->dtype, at, reduce->at);
-}
-
-// ---- finishing an item -------------------------------------------------------------------------
-
-static void store_value(Lower *l, Item *it, Expr *value) {
-  Eqn *q = it->q;
-  Stmt *s = stmt_new(l->p->a, ST_STORE);
-  s->t = q->def->root;
-  s->field = -1;
-  s->a = value;
-  s->nsub = q->n;
-  for (int k = 0; k < q->n; k++) s->sub[k] = at_item(l, it, expr_index(l->x, q->ix[k]));
-  s->at = q->at;
-  lower_emit(l, s);
-}
-
-static bool read_inside(Lower *l, const Tensor *t) {
-  for (int i = 0; i < l->u->m.n; i++) if (lower_reads(l, l->u->m.v[i].q, t)) return true;
-  return false;
-}
-
-// All loops of the item are open: its value is computed, kept in a variable for readers in here, and stored.
-static void finish(Lower *l, Item *it, Expr *value) {
-  Eqn *q = it->q;
-  Tensor *t = q->def;
-  Member_state *st = &l->state[t->id];
-  Stmt **first = l->scope->tail;
-  value = lower_expr(l, value);
-  if (t->stored || fn_is_output(t)) value = expr_cast(l->x, t->dtype, value, q->at);
-  if (!lower_is_leaf(value) && read_inside(l, t)) {
-    Var *v = lower_var(l, t->name, (Dtype)value->dtype);
-    lower_decl(l, ST_LET, v, value);
-    value = expr_var(l->x, v);
-  }
-  st->value = value;
-  st->scope = l->scope;
-  st->n = q->n;
-  for (int k = 0; k < q->n; k++) st->sub[k] = at_item(l, it, expr_index(l->x, q->ix[k]));
-  store_value(l, it, value);
-  if (q->body->op != OP_REDUCE) note_equation(l, *first, q);      // a reduction's note stands on its loop
-}
-
-static void finish_map(Lower *l, Item *it) { finish(l, it, at_item(l, it, it->q->body)); }
-
-static void store_element(Lower *l, Item *it, Expr *const *sub) {
-  Eqn *q = it->q;
-  Expr *value = at_item(l, it, q->body);
-  Stmt *s = stmt_new(l->p->a, ST_STORE);
-  s->t = q->def->root;
-  s->field = -1;
-  s->a = expr_cast(l->x, q->def->dtype, lower_expr(l, value), q->at);
-  s->nsub = q->nstore;
-  for (int k = 0; k < q->nstore; k++) s->sub[k] = lower_expr(l, sub[k]);
-  s->at = q->at;
-  lower_emit(l, s);
-}
-
-static void store_update(Lower *l, Item *it) {
-  Eqn *q = it->q;
-  Stmt **first = l->scope->tail, *branch = NULL;
-  if (q->cond) {
-    Expr *c = at_item(l, it, q->cond);
-    branch = lower_if_open(l, lower_expr(l, c), c);
-  }
-  Expr *sub[8];
-  for (int k = 0; k < q->nstore; k++) sub[k] = at_item(l, it, q->store[k]);
-  Expr *ok = lower_check_store(l, q, sub);
-  Stmt *check = ok ? lower_if_open(l, ok, NULL) : NULL;
-  if (q->def->fmt) lower_format_block(l, it);
-  else store_element(l, it, sub);
-  if (check) lower_if_close(l, check);
-  if (branch) lower_if_close(l, branch);
-  if (*first) note_equation(l, *first, q);
-}
-
-// One step of a reduction: its term goes to the accumulator.
-static void accumulate_item(Lower *l, Item *it) {
-  Expr *e = it->q->body, *term = at_item(l, it, reduce_term(e));
-  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, at_item(l, it, reduce_cond(e)), term, it->inner);
-}
-
-static void finish_reduction(Lower *l, Item *it) {
-  Expr *e = it->q->body;
-  finish(l, it, lower_fold(l, e->u.bind->reducer, it->acc, it->acc2, e, it->q));
-}
-
-// ---- blocks of items ---------------------------------------------------------------------------
-
-static void lower_block(Lower *l, int n, Item *items);
-
-static void bind(Lower *l, Item *it, const NextLoop *n, Index *loop) {
-  it->from[it->nbound] = n->ix;
-  it->to[it->nbound++] = expr_index(l->x, loop);
-  if (n->reduce) it->reduced++, it->inner = loop;
-  else it->has_pos[n->pos] = true;
-}
-
-// A loop that several items share; each goes on inside with the loop's index bound.
-static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
-  for (int i = 0; i < n; i++)
-    if (next[i].reduce && !items[i]->acc) open_accumulator(l, items[i]);
-  Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
-  bool data = lower_from_data(next[0].lo) || lower_from_data(next[0].hi);
-  if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, true);
-  Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
-  Stmt *s = loop_open(l, ix, lo, hi, HOW_SEQ);
-  s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
-  if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
-  Item *inside = arena_array(l->p->scratch, Item, n);
-  for (int i = 0; i < n; i++) {
-    inside[i] = *items[i];
-    bind(l, &inside[i], &next[i], ix);
-    if (next[i].reduce && items[i]->reduced == 0) note_equation(l, s, items[i]->q);
-  }
-  lower_block(l, n, inside);
-  loop_close(l, s);
-  for (int i = 0; i < n; i++)
-    if (next[i].reduce && items[i]->reduced == 0) finish_reduction(l, items[i]);
-}
-
-// Full reductions: nothing runs in parallel yet, so the range is cut into CHUNKS parts, whose results are combined in order. The cut
-// does not depend on the number of threads, so neither do the bits.
-static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
-  Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
-  Expr *count = expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), *zero = expr_int(l->x, DT_I64, 0, NO_SPAN);
-  Tensor **part = arena_array(l->p->scratch, Tensor *, 2 * n);
-  for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);
-  Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
-  Stmt *par = loop_open(l, c, zero, count, HOW_PAR);
-  Expr *from, *to;
-  lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
-  Item *inside = arena_array(l->p->scratch, Item, n);
-  for (int i = 0; i < n; i++) {
-    inside[i] = *items[i];
-    open_accumulator(l, &inside[i]);
-  }
-  Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
-  Stmt *s = loop_open(l, ix, from, to, HOW_SEQ);
-  ranges_index(l->facts, ix, lo, hi);       // a chunk lies inside the range
-  Item *leaf = arena_array(l->p->scratch, Item, n);
-  for (int i = 0; i < n; i++) {
-    leaf[i] = inside[i];
-    bind(l, &leaf[i], &next[i], ix);
-    note_equation(l, s, items[i]->q);
-  }
-  lower_block(l, n, leaf);
-  loop_close(l, s);
-  for (int i = 0; i < n; i++) lower_store_partial(l, items[i]->q, &inside[i], &part[2 * i], c);
-  loop_close(l, par);
-  for (int i = 0; i < n; i++) {
-    Expr *v = lower_combine_partials(l, items[i]->q, &part[2 * i], count);
-    finish(l, items[i], v);
-  }
-}
-
-static bool splits(const Lower *l, int n, Item **items, const NextLoop *next) {
-  if (l->u->ngrid || l->scope->up) return false;
-  for (int i = 0; i < n; i++) {
-    if (!next[i].reduce || items[i]->q->scc) return false;
-    // See may_reorder in vector.c.
-    const Expr *e = items[i]->q->body;
-    if (e->u.bind->reducer == RED_PROD && dtype_is_float((Dtype)e->dtype)) return false;
-  }
-  return true;
-}
-
-// Items of one phase and one range.
-static void lower_cluster(Lower *l, int n, Item **items, NextLoop *next) {
-  if (splits(l, n, items, next)) lower_split_loop(l, n, items, next);
-  else lower_loop(l, n, items, next);
-}
-
-// Uses are counted over all equations of a block before any is lowered: what two of them read is loaded once.
-static void count_leaf(Lower *l, const Item *it) {
-  if (it->q->def->fmt) return;
-  lower_count(l, at_item(l, it, is_reduce(it) ? reduce_term(it->q->body) : it->q->body));
-}
-
-static void lower_leaf(Lower *l, Item *it) {
-  if (it->q->base) store_update(l, it);
-  else if (it->q->def->fmt) lower_format_block(l, it);
-  else if (is_reduce(it)) accumulate_item(l, it);
-  else finish_map(l, it);
-}
-
-// phase[i]: how many loops must have ended before item i may start.
-static void find_phases(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, int *phase) {
-  for (int i = 0; i < n; i++) {
-    for (int j = 0; j < n; j++) {
-      bool earlier = j < i;
-      if (j == i || !earlier) continue;
-      int d = dependence(l, &items[j], loops[j] ? &next[j] : NULL, &items[i], loops[i] ? &next[i] : NULL);
-      int after = phase[j] + (d == 2 && loops[j]);
-      if (d && after > phase[i]) phase[i] = after;
-    }
-  }
-}
-
-static void lower_block(Lower *l, int n, Item *items) {
-  if (lower_too_big(l)) return;
-  NextLoop *next = arena_array(l->p->scratch, NextLoop, n);
-  bool *loops = arena_array(l->p->scratch, bool, n), *done = arena_array(l->p->scratch, bool, n);
-  int *phase = arena_array(l->p->scratch, int, n), last = 0;
-  for (int i = 0; i < n; i++) loops[i] = next_loop(l, &items[i], &next[i]);
-  for (int i = 0; i < n; i++) if (!loops[i]) count_leaf(l, &items[i]);
-  find_phases(l, n, items, next, loops, phase);
-  for (int i = 0; i < n; i++) if (phase[i] > last) last = phase[i];
-  Item **cluster = arena_array(l->p->scratch, Item *, n);
-  NextLoop *cnext = arena_array(l->p->scratch, NextLoop, n);
-  for (int ph = 0; ph <= last; ph++) {
-    for (int i = 0; i < n; i++) if (!loops[i] && phase[i] == ph) lower_leaf(l, &items[i]);
-    for (int i = 0; i < n; i++) {
-      if (!loops[i] || phase[i] != ph || done[i]) continue;
-      int m = 0;
-      for (int j = i; j < n; j++) {
-        bool together = same_loop(&next[i], &next[j]) || (items[i].q->scc && items[i].q->scc == items[j].q->scc);
-        if (!loops[j] || phase[j] != ph || done[j] || !together) continue;
-        done[j] = true;
-        cnext[m] = next[j];
-        cluster[m++] = &items[j];
-      }
-      lower_cluster(l, m, cluster, cnext);
-    }
-  }
-}
-
 // ---- kernels -----------------------------------------------------------------------------------
 
 // Steps of the member that loops most: what a kernel must have of work before it is worth splitting over cores.
-static Expr *most_work(Lower *l) {
+Expr *lower_work(Lower *l) {
   Expr *most = NULL;
   int loops = -1;
   for (int i = 0; i < l->u->m.n; i++) {
@@ -480,7 +115,7 @@ static Name kernel_name(Lower *l) {
   return intern(l->f->names, b.s);
 }
 
-static void start_items(Lower *l, Item *items, Index **grid) {
+void lower_start_items(Lower *l, Item *items, Index **grid) {
   for (int i = 0; i < l->u->m.n; i++) {
     const Member *m = &l->u->m.v[i];
     items[i] = (Item){ .q = m->q };
@@ -495,30 +130,36 @@ static void start_items(Lower *l, Item *items, Index **grid) {
 // Nothing loops inside the grid: its innermost loop will be the vector's.
 static bool all_leaves(Lower *l, const Item *items) {
   NextLoop n;
-  for (int i = 0; i < l->u->m.n; i++) if (next_loop(l, &items[i], &n)) return false;
+  for (int i = 0; i < l->u->m.n; i++) if (lower_next_loop(l, &items[i], &n)) return false;
   return true;
 }
 
 static bool kept_outside(void *cx, const Tensor *t) {
   Lower *l = cx;
-  return fn_is_output(t) || l->read_elsewhere[t->id];
+  return fn_is_output(t) || lower_read_elsewhere(l, t);
 }
 
 // ---- is a kernel needed? -----------------------------------------------------------------------
 
-// What one output needs, by tensor id: the tensors from which it is computed.
-static bool *reaches(Lower *l, const Eqn *output) {
-  Fn *f = l->f;
-  bool *need = arena_array(l->p->scratch, bool, f->tensors.n + 1);
-  need[output->def->id] = true;
-  for (int round = 0; round < 2; round++)       // twice: recurrences read both ways
-    for (int i = f->eqns.n - 1; i >= 0; i--) {
-      Eqn *q = f->eqns.v[i];
-      if (!need[q->def->id]) continue;
-      lower_mark_reads(l->p->scratch, q, need);
-      if (q->base) need[q->base->id] = true;
-    }
-  return need;
+// Outputs that need a member of this kernel: through readers, and readers of these.
+typedef struct Needing { Lower *l; bool *seen; VEC(const Tensor *) open; } Needing;
+
+static void add_needing(Needing *n, const Tensor *t) {
+  if (n->seen[t->id]) return;
+  n->seen[t->id] = true;
+  vec_push(n->l->p->scratch, &n->open, t);
+}
+
+static void find_needing(Needing *n) {
+  Lower *l = n->l;
+  n->seen = arena_array(l->p->scratch, bool, l->f->tensors.n + 1);
+  for (int i = 0; i < l->u->m.n; i++) add_needing(n, l->u->m.v[i].q->def);
+  for (int k = 0; k < n->open.n; k++) {
+    const Tensor *t = n->open.v[k];
+    if (t->id >= l->readers->n) continue;
+    const ReaderList *r = &l->readers->of[t->id];
+    for (int i = 0; i < r->v.n; i++) add_needing(n, r->v.v[i].q->def);
+  }
 }
 
 // Has the output any element? NULL: always.
@@ -552,17 +193,22 @@ static bool single_output(const Group *u) { return u->m.n == 1 && fn_is_output(u
 static Expr *needed_when(Lower *l) {
   Expr *any = NULL;
   if (single_output(l->u) && covers_outputs(l->u)) return NULL;
+  Needing n = { .l = l };
+  find_needing(&n);
   for (int i = 0; i < l->f->eqns.n; i++) {
     Eqn *q = l->f->eqns.v[i];
-    if (!fn_is_output(q->def)) continue;
-    bool *need = reaches(l, q), mine = false;
-    for (int k = 0; k < l->u->m.n; k++) mine |= need[l->u->m.v[k].q->def->id];
-    if (!mine) continue;
+    if (!fn_is_output(q->def) || !n.seen[q->def->id]) continue;
     Expr *some = has_elements(l, q);
     if (!some) return NULL;
     any = any ? expr_op2(l->x, OP_OR, any, some, NO_SPAN) : some;
   }
   return any;
+}
+
+Expr *lower_needed(Lower *l) {
+  if (!l->asked_needed) l->needed = needed_when(l);
+  l->asked_needed = true;
+  return l->needed;
 }
 
 static bool has_fault(const Stmt *s) {
@@ -572,45 +218,183 @@ static bool has_fault(const Stmt *s) {
 
 static void run_only_when_needed(Lower *l) {
   Stmt *body = l->k->body;
-  if (!l->needed || !has_fault(body)) return;
+  if (!has_fault(body) || !lower_needed(l)) return;
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = l->needed;
   s->body = body;
   l->k->body = s;
 }
 
-static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
-  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .read_elsewhere = read_elsewhere };
-  l.index_scope = map_make(p->scratch);
-  l.names = map_make(p->scratch);
-  l.depths = map_make(p->scratch);
-  l.uses = map_make(p->scratch);
-  l.counted = map_make(p->scratch);
+Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent) {
+  Expr *at = n ? sub[0] : expr_int(l->x, DT_I64, 0, NO_SPAN);
+  for (int k = 1; k < n; k++) at = expr_op2(l->x, OP_ADD, expr_op2(l->x, OP_MUL, at, extent[k], NO_SPAN), sub[k], NO_SPAN);
+  return at;
+}
+
+Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at) {
+  for (int i = 0; i < l->nrows; i++) {
+    if (l->row_tensor[i] != t) continue;
+    *at = sub[t->rank - 1];
+    return l->row_local[i];
+  }
+  for (int i = 0; i < l->few_tensor.n; i++) {
+    if (l->few_tensor.v[i] != t) continue;
+    *at = lower_flat(l, t->rank, sub, t->extent);
+    return l->few_local.v[i];
+  }
+  return NULL;
+}
+
+// The arrays on the stack that keep rows.
+static void alloc_rows(Lower *l) {
+  for (int i = 0; i < l->nrows; i++) {
+    Tensor *t = l->row_tensor[i];
+    Scalar steps;
+    int64_t most = LOWER_ROW_VALUES / l->nrows;
+    Expr *extent = expr_int(l->x, DT_I64, expr_fold(t->extent[t->rank - 1], &steps) && steps.i < most ? steps.i : most, NO_SPAN);
+    l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
+    Stmt *s = stmt_new(l->p->a, ST_ALLOC);
+    s->t = l->row_local[i];
+    lower_emit(l, s);
+  }
+}
+
+void lower_forget(Lower *l) {
+  l->reads = map_make(l->p->scratch);
+  l->few = false;
+  l->few_tensor.n = l->few_local.n = 0;
+  l->ntensors = l->f->tensors.n;
+  l->index_scope = map_make(l->p->scratch);
+  l->names = map_make(l->p->scratch);
+  l->depths = map_make(l->p->scratch);
+  l->depths_now = map_make(l->p->scratch);
+  l->uses = map_make(l->p->scratch);
+  l->counted = map_make(l->p->scratch);
+  l->state = arena_array(l->p->scratch, Member_state, l->ntensors + 1);
+  for (int i = 0; i < l->u->m.n; i++) l->state[l->u->m.v[i].q->def->id].member = true;
+}
+
+void lower_open_grid(Lower *l, Index **grid, Stmt **loop) {
+  const Group *u = l->u;
+  for (int g = 0; g < u->ngrid; g++) {
+    grid[g] = index_new(l->x, u->grid[g]->name, u->grid[g]->at);
+    loop[g] = loop_open(l, grid[g], expr_int(l->x, DT_I64, 0, NO_SPAN), u->extent[g], HOW_PAR);
+  }
+}
+
+void lower_close_grid(Lower *l, Stmt **loop) {
+  for (int g = l->u->ngrid - 1; g >= 0; g--) loop_close(l, loop[g]);
+}
+
+// The whole kernel, with cascades in one pass or not.
+static Stmt *lower_variant(Lower *l, bool online) {
+  const Group *u = l->u;
+  Index *grid[MAX_GRID];
+  Stmt *loop[MAX_GRID];
+  lower_forget(l);
+  l->online = online;
+  scope_open(l, NULL, false);
+  lower_open_grid(l, grid, loop);
+  if (u->ngrid) loop[0]->parallel_if = lower_work(l);
+  alloc_rows(l);
+  Item *items = arena_array(l->p->scratch, Item, u->m.n);
+  lower_start_items(l, items, grid);
+  l->grid_depth = u->ngrid - (u->ngrid > 1 && all_leaves(l, items));
+  lower_block(l, u->m.n, items);
+  lower_close_grid(l, loop);
+  return scope_close(l);
+}
+
+// With what loops of a row share kept on the stack; NULL when they share nothing. *steps: of the row.
+static Stmt *lower_shared(Lower *l, Expr **steps) {
+  Group *plain = l->u, *shared = lower_share(l, steps);
+  if (shared) l->u = shared;
+  Stmt *body = shared ? lower_variant(l, false) : NULL;
+  l->u = plain;
+  return body;
+}
+
+// `body` for rows of at most so many steps, else what `otherwise` makes.
+static Stmt *for_short_rows(Lower *l, Expr *steps, int64_t most, Stmt *body, Stmt *otherwise) {
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = expr_op2(l->x, OP_LE, steps, expr_int(l->x, DT_I64, most, NO_SPAN), NO_SPAN);
+  s->body = body;
+  s->els = otherwise;
+  return s;
+}
+
+// Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles. None
+// has more steps than `longest`.
+static Stmt *lower_rows(Lower *l, int64_t longest) {
+  Expr *steps = NULL;
+  Scalar known;
+  Stmt *shared = lower_shared(l, &steps);
+  int64_t most = shared ? LOWER_ROW_VALUES / l->nrows : 0;
+  if (shared && expr_fold(steps, &known) && known.i <= most) return shared;
+  l->nrows = 0;
+  Stmt *direct = lower_variant(l, false);
+  int64_t cached = l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4);
+  if (longest <= cached) l->row = NULL;
+  bool is_known = l->row && expr_fold(l->row, &known);
+  if (l->row && is_known && known.i > cached) return lower_variant(l, true);
+  if (shared && expr_fold(steps, &known)) return direct;
+  if (l->row && shared) return for_short_rows(l, steps, most < cached ? most : cached, shared, lower_variant(l, true));
+  if (shared) return for_short_rows(l, steps, most, shared, direct);
+  return l->row && !is_known ? for_short_rows(l, l->row, cached, direct, lower_variant(l, true)) : direct;
+}
+
+// Steps from which a column goes in parts.
+static int64_t long_column(const Lower *l) {
+  int64_t each = l->p->machine->cache_bytes >> 16;       // 16 for a cache of a MiB; where that is tiny, so are the parts
+  return LOWER_CHUNKS * (each > LOWER_SPLIT_STEPS ? LOWER_SPLIT_STEPS : each > 0 ? each : 1);
+}
+
+static int64_t long_row(const Lower *l) {
+  int64_t cached = l->p->machine->cache_bytes / 16;
+  return cached < LOWER_LONG_ROW ? cached : LOWER_LONG_ROW;
+}
+
+// `parts` where there are few rows, and long ones.
+static Stmt *few_long_rows(Lower *l, Expr *steps, Stmt *parts, Stmt *rows) {
+  ExprTable *x = l->x;
+  Expr *n = l->u->extent[0];
+  for (int g = 1; g < l->u->ngrid; g++) n = expr_op2(x, OP_MUL, n, l->u->extent[g], NO_SPAN);
+  Expr *few = expr_op2(x, OP_LT, n, expr_int(x, DT_I64, LOWER_FEW_ROWS, NO_SPAN), NO_SPAN);
+  Expr *are_long = expr_op2(x, OP_GE, steps, expr_int(x, DT_I64, long_row(l), NO_SPAN), NO_SPAN);
+  Scalar a, b;
+  bool knows_few = expr_fold(few, &a), knows_long = expr_fold(are_long, &b);
+  if ((knows_few && !a.i) || (knows_long && !b.i)) return rows;
+  if (knows_few && knows_long) return parts;
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = expr_op2(x, OP_AND, few, are_long, NO_SPAN);
+  s->body = parts;
+  s->els = rows;
+  return s;
+}
+
+// Long columns go in parts, and few long rows.
+static Stmt *lower_shapes(Lower *l) {
+  Stmt *parts;
+  Expr *steps;
+  Scalar known;
+  bool columns = lower_columns(l, lower_work(l), &parts, &steps);
+  if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
+  if (columns && expr_is_const(steps)) return parts;
+  Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
+  if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
+  if (!lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
+  return few_long_rows(l, steps, parts, rows);
+}
+
+static void lower_kernel(Pipe *p, Group *u, const Readers *readers) {
+  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .readers = readers };
   l.reads = map_make(p->scratch);
-  l.ntensors = p->fn->tensors.n;
-  l.state = arena_array(p->scratch, Member_state, l.ntensors + 1);
-  for (int i = 0; i < u->m.n; i++) l.state[u->m.v[i].q->def->id].member = true;
   l.facts = safe_ranges(p->fn, p->scratch);
   Kernel *k = l.k = arena_new(p->a, Kernel);
   k->id = p->plan->kernels.n;
   k->name = kernel_name(&l);
   for (int i = 0; i < u->m.n; i++) vec_push(p->a, &k->eqns, u->m.v[i].q);
-  l.needed = needed_when(&l);
-  scope_open(&l, NULL, false);
-  Index *grid[MAX_GRID];
-  Stmt *loop[MAX_GRID];
-  Expr *zero = expr_int(l.x, DT_I64, 0, NO_SPAN), *work = most_work(&l);
-  for (int g = 0; g < u->ngrid; g++) {
-    grid[g] = index_new(l.x, u->grid[g]->name, u->grid[g]->at);
-    loop[g] = loop_open(&l, grid[g], zero, u->extent[g], HOW_PAR);
-    loop[g]->parallel_if = g ? NULL : work;
-  }
-  Item *items = arena_array(p->scratch, Item, u->m.n);
-  start_items(&l, items, grid);
-  l.grid_depth = u->ngrid - (u->ngrid > 1 && all_leaves(&l, items));
-  lower_block(&l, u->m.n, items);
-  for (int g = u->ngrid - 1; g >= 0; g--) loop_close(&l, loop[g]);
-  k->body = scope_close(&l);
+  k->body = lower_shapes(&l);
   run_only_when_needed(&l);
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);
@@ -618,13 +402,36 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   vec_push(p->a, &p->plan->kernels, k);
 }
 
+bool lower_read_elsewhere(const Lower *l, const Tensor *t) {
+  if (t->id >= l->readers->n) return false;
+  const ReaderList *r = &l->readers->of[t->id];
+  for (int i = 0; i < r->v.n; i++) if (r->v.v[i].group != l->u->id) return true;
+  return false;
+}
+
+typedef struct Listing { Readers *r; Eqn *q; int group; } Listing;
+
+static void list_read(void *cx, Expr *e) {
+  Listing *c = cx;
+  if (e->op != OP_READ || e->aux == READ_FAILS) return;
+  ReaderList *r = &c->r->of[e->u.t->id];
+  if (!r->v.n || r->v.v[r->v.n - 1].q != c->q) vec_push(r->a, &r->v, (Reader){ c->q, c->group });
+}
+
+static Readers find_readers(Pipe *p) {
+  Readers r = { arena_array(p->scratch, ReaderList, p->fn->tensors.n + 1), p->fn->tensors.n };
+  for (int i = 0; i < r.n; i++) r.of[i].a = p->scratch;
+  for (int i = 0; i < p->groups.n; i++)
+    for (int k = 0; k < p->groups.v[i]->m.n; k++) {
+      Eqn *q = p->groups.v[i]->m.v[k].q;
+      eqn_visit(p->scratch, q, list_read, &(Listing){ &r, q, p->groups.v[i]->id });
+      if (q->base) vec_push(p->scratch, &r.of[q->base->id].v, (Reader){ q, p->groups.v[i]->id });
+    }
+  return r;
+}
+
 bool pass_lower(Pipe *p) {
-  Fn *f = p->fn;
-  for (int i = 0; i < p->groups.n; i++) {
-    bool *elsewhere = arena_array(p->scratch, bool, f->tensors.n + 1);
-    for (int j = 0; j < p->groups.n; j++)
-      for (int k = 0; j != i && k < p->groups.v[j]->m.n; k++) lower_mark_reads(p->scratch, p->groups.v[j]->m.v[k].q, elsewhere);
-    lower_kernel(p, p->groups.v[i], elsewhere);
-  }
+  Readers readers = find_readers(p);
+  for (int i = 0; i < p->groups.n; i++) lower_kernel(p, p->groups.v[i], &readers);
   return p->d ? p->d->errors == 0 : true;
 }

@@ -1,13 +1,22 @@
 // vector.c: give reductions lanes and maps vectors.
 //
-//   for j < D:  z = z + x[i, j]     ──▶  16 sums, one per lane, combined in a fixed tree
-//   for j < D:  y[i, j] = …         ──▶  the same loop, marked as free of dependences
+//   for j < D:  z = z + x[i, j]     ──▶  64 sums, one per lane, combined in a fixed tree
+//   for j < D:  y[i, j] = …         ──▶  the same loop, in blocks of 64 independent steps
+//
+// Values that nothing reads soon leave past the caches where the tensor is larger than these (`stream`); a loop that walks a row
+// a second time fetches the next row (`prefetch`), so that memory works while it computes.
 //
 // Lanes make the order of a reduction part of the program: the same bits with any compiler, vector width and thread count. Only
 // innermost loops without branches change; a loop that is split over cores and has no loop inside is both.
 #include "passes/pass.h"
 
-enum { LANES = 16 };    // f32 values of an AVX-512 register; two AVX2 registers
+enum {
+  LANES = 64,           // of one block: f32 values of four AVX-512 registers, so that sums do not wait for one another
+  LANES_OF_8_BYTES = 32,
+  LANES_ARG = 16,       // argmax: a value and a 64-bit index a lane
+  SHORT = 16,           // steps of a loop that is not worth lanes
+  STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
+};
 
 static bool packed(const Tensor *t) { return t->dtype == DT_I4 || t->dtype == DT_U4; }
 
@@ -37,19 +46,84 @@ static bool stores(const Stmt *s) {
 
 // Too few steps to fill the lanes.
 static bool short_loop(const Stmt *loop) {
-  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < LANES;
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < SHORT;
 }
 
-typedef struct Vector { Pipe *p; Map lanes; } Vector;      // lanes: Var → itself, accumulated in lanes
+typedef struct Vector {
+  Pipe *p;
+  Map lanes;            // Var → the loop that accumulates it in lanes
+  Map reads;            // Tensor → a read of it in the form of the kernel that is being looked at
+} Vector;
+
+static int lanes_of(const Stmt *loop) {
+  int lanes = LANES;
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    if (s->kind != ST_ACC) continue;
+    if (s->var2) return LANES_ARG;
+    if (dtypes[s->var->dtype].bits == 64) lanes = LANES_OF_8_BYTES;
+  }
+  return lanes;
+}
 
 static void widen(Vector *v, Stmt *loop) {
   for (const Stmt *s = loop->body; s; s = s->next) {
     if (s->kind != ST_ACC) continue;
-    map_putp(&v->lanes, s->var, s->var);
-    if (s->var2) map_putp(&v->lanes, s->var2, s->var2);
+    map_putp(&v->lanes, s->var, loop);
+    if (s->var2) map_putp(&v->lanes, s->var2, loop);
   }
   loop->how = HOW_LANES;
-  loop->lanes = LANES;
+  loop->lanes = lanes_of(loop);
+}
+
+// ---- streaming stores --------------------------------------------------------------------------
+
+static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
+
+// Steps of the loop write elements that lie side by side.
+static bool contiguous(const Stmt *store, const Index *ix) {
+  for (int k = 0; k + 1 < store->nsub; k++) if (expr_uses_index(store->sub[k], ix)) return false;
+  return store->nsub && is_index(store->sub[store->nsub - 1], ix);
+}
+
+static Expr *is_large(ExprTable *x, const Tensor *t) {
+  Expr *n = NULL, *most = expr_int(x, DT_I64, STREAM_BYTES * 8LL / dtypes[t->dtype].bits, NO_SPAN);
+  for (int k = 0; k < t->rank; k++) n = n ? expr_op2(x, OP_MUL, n, t->extent[k], NO_SPAN) : t->extent[k];
+  Scalar v;
+  if (!n) return NULL;
+  if (expr_fold(n, &v)) return v.i >= most->u.v.i ? expr_bool(x, true, NO_SPAN) : NULL;
+  return expr_op2(x, OP_GE, n, most, NO_SPAN);
+}
+
+static void note_read(void *cx, Expr *e) {
+  if (e->op == OP_READ || e->op == OP_FIELD) map_putp(cx, e->u.t->root ? e->u.t->root : e->u.t, e);
+}
+
+static void note_reads(Vector *v, const Stmt *s) {
+  for (; s; s = s->next) {
+    Expr *part[] = { s->lo, s->hi, s->a, s->b };
+    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(v->p->scratch, part[k], note_read, &v->reads);
+    for (int k = 0; k < s->nsub; k++) expr_visit(v->p->scratch, s->sub[k], note_read, &v->reads);
+    note_reads(v, s->body);
+    note_reads(v, s->els);
+  }
+}
+
+static void stream_stores(Vector *v, Stmt *loop) {
+  ExprTable *x = v->p->plan->x;
+  for (Stmt *s = loop->body; s; s = s->next)
+    if (s->kind == ST_STORE && s->t->role != ROLE_LOCAL && contiguous(s, loop->ix) && !map_getp(&v->reads, s->t->root ? s->t->root : s->t)) s->stream = is_large(x, s->t);
+}
+
+// ---- the choice of each loop -------------------------------------------------------------------
+
+// One running sum of f32, and nothing else that must run in order: blocks can be summed by themselves.
+static bool scans_in_blocks(const Stmt *loop) {
+  int sums = 0;
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    if (s->kind == ST_ACC && (s->reducer != RED_SUM || s->var->dtype != DT_F32)) return false;
+    sums += s->kind == ST_ACC;
+  }
+  return sums == 1 && straight(loop->body, true) && !loop->ordered && !short_loop(loop);
 }
 
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
@@ -57,7 +131,7 @@ static void widen(Vector *v, Stmt *loop) {
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   bool nested = outer && outer->how == HOW_PAR && outer->body == loop && !loop->next;
   if (loop->how == HOW_PAR && straight(loop->body, false)) {
-    loop->how = in_parallel ? HOW_VEC : HOW_PAR_VEC;
+    loop->how = in_parallel && !nested ? HOW_VEC : HOW_PAR_VEC;
   } else if (loop->how == HOW_PAR && in_parallel && !nested) {
     loop->how = HOW_SEQ;
   } else if (loop->how == HOW_SEQ && has_acc(loop->body)) {
@@ -65,6 +139,8 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   } else if (loop->how == HOW_SEQ && stores(loop->body) && straight(loop->body, false) && !loop->ordered) {
     loop->how = HOW_VEC;
   }
+  if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
+  if (loop->lanes == LANES) stream_stores(v, loop);
 }
 
 static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
@@ -90,8 +166,8 @@ static void find_scalar(Vector *v, const Stmt *s, bool in_lanes, Map *scalar) {
 
 static void apply(Vector *v, Stmt *s, const Map *scalar) {
   for (; s; s = s->next) {
-    bool named = s->var && map_getp(&v->lanes, s->var) && !map_getp(scalar, s->var);
-    if (named && (s->kind == ST_VAR || s->kind == ST_ACC || s->kind == ST_FOLD)) s->lanes = LANES;
+    const Stmt *loop = s->var && !map_getp(scalar, s->var) ? map_getp(&v->lanes, s->var) : NULL;
+    if (loop && (s->kind == ST_VAR || s->kind == ST_ACC || s->kind == ST_FOLD)) s->lanes = loop->lanes;
     if (s->kind == ST_LOOP && s->how == HOW_LANES)
       for (const Stmt *b = s->body; b; b = b->next)
         if (b->kind == ST_ACC && map_getp(scalar, b->var)) s->how = HOW_SEQ, s->lanes = 1;
@@ -116,15 +192,110 @@ static Stmt *drop_folds(Stmt *s) {
   return first;
 }
 
+// ---- prefetching -------------------------------------------------------------------------------
+
+// Steps ahead that a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
+enum { AHEAD = 2048 };
+
+// Does the read walk a row of memory as the loop runs?
+static bool walks(const Expr *read, const Index *ix) {
+  int n = read->u.t->rank;
+  if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !is_index(read->arg[n - 1], ix)) return false;
+  for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix) || expr_has(read->arg[k], OP_VAR) || expr_has(read->arg[k], OP_READ)) return false;
+  return true;
+}
+
+typedef struct Walked { Pipe *p; const Index *ix; bool again; VEC(Expr *) read; } Walked;    // again: the whole range, once for each step outside
+
+static void find_walked(void *cx, Expr *e) {
+  Walked *w = cx;
+  if (e->op != OP_READ || e->u.t->role == ROLE_LOCAL || !walks(e, w->ix)) return;
+  if (w->again && e->free->n == 1) return;      // the same row every time stays in the cache
+  for (int i = 0; i < w->read.n; i++) if (w->read.v[i] == e) return;
+  vec_push(w->p->scratch, &w->read, e);
+}
+
+static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
+
+// Subscripts of what the loop should fetch when it reads `read`: the same place of the next row, or further on in this one.
+static bool soon(ExprTable *x, const Expr *read, const Index *row, Expr **sub) {
+  int n = read->u.t->rank, at = -1;
+  for (int k = 0; k < n; k++) {
+    sub[k] = read->arg[k];
+    if (k + 1 < n && row && is_index(sub[k], row)) at = k;
+  }
+  if (row && at < 0) return false;
+  if (row) sub[at] = plus(x, sub[at], 1);
+  else sub[n - 1] = plus(x, sub[n - 1], AHEAD);
+  return true;
+}
+
+static void add_prefetch(Vector *v, Stmt *loop, Expr *read, const Index *row, int part, int parts) {
+  Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
+  if (!soon(v->p->plan->x, read, row, f->sub)) return;
+  f->t = read->u.t;
+  f->nsub = read->u.t->rank;
+  f->part = part;
+  f->parts = parts;
+  f->next = loop->body;
+  loop->body = f;
+}
+
+static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
+static bool same_range(const Stmt *a, const Stmt *b) { return is_vector_loop(b) && a->lo == b->lo && a->hi == b->hi; }
+
+// Loops behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
+// ahead itself, in the next row where it walks but a part of this one.
+static void prefetch_for(Vector *v, Stmt *first, const Index *row) {
+  ExprTable *x = v->p->plan->x;
+  Walked w = { v->p, first->ix, row && expr_is_int(first->lo, 0), { 0 } };
+  for (const Stmt *s = first->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
+  int later = 0, part = 0;
+  for (const Stmt *s = first->next; s; s = s->next) later += same_range(first, s);
+  bool part_of_row = row && !expr_is_int(first->lo, 0);
+  for (int i = 0; i < w.read.n && (!later || !row); i++) add_prefetch(v, first, w.read.v[i], part_of_row ? row : NULL, 0, 1);
+  for (Stmt *s = first->next; s && row; s = s->next) {
+    if (!same_range(first, s)) continue;
+    Expr *here = expr_index(x, s->ix);
+    for (int i = 0; i < w.read.n; i++) add_prefetch(v, s, expr_subst(x, w.read.v[i], 1, (Index *const[]){ first->ix }, &here), row, part, later);
+    part++;
+  }
+}
+
+static void prefetch(Vector *v, Stmt *s, const Stmt *outer) {
+  for (Stmt *t = s; t; t = t->next) {
+    bool first = is_vector_loop(t);
+    for (const Stmt *b = s; b != t && first; b = b->next) first = !same_range(t, b);
+    if (first) prefetch_for(v, t, outer ? outer->ix : NULL);
+    const Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
+    prefetch(v, t->body, row);
+    prefetch(v, t->els, NULL);
+  }
+}
+
+// Each form of a kernel by itself.
+static void walk_forms(Vector *v, Stmt *s) {
+  bool forms = s && !s->next && s->kind == ST_IF && s->els;
+  if (forms) {
+    walk_forms(v, s->body);
+    walk_forms(v, s->els);
+    return;
+  }
+  v->reads = map_make(v->p->scratch);
+  note_reads(v, s);
+  walk(v, s, NULL, false);
+}
+
 bool pass_vector(Pipe *p) {
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
-    Vector v = { p, map_make(p->scratch) };
+    Vector v = { .p = p, .lanes = map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
-    walk(&v, k->body, NULL, false);
+    walk_forms(&v, k->body);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
     k->body = drop_folds(k->body);
+    prefetch(&v, k->body, NULL);
   }
   return true;
 }

@@ -78,6 +78,9 @@ static const Setting settings[] = {
   {"PLAIT_CC", "absolute path of the system's C compiler, as --cc"},
   {"PLAIT_MARCH", "compile for at most this machine, as --march"},
   {"PLAIT_CLANG_DIR", "further directory to look in for libplait-clang.so"},
+  {"PLAIT_GPU_COMPILER", "auto, nvrtc or clang (in process), as --gpu-compiler"},
+  {"PLAIT_NVRTC", "absolute path of NVRTC's library, which is looked for otherwise (plait doctor)"},
+  {"PLAIT_CUDA_DRIVER", "absolute path of the CUDA driver's library, the same"},
 };
 enum { NSETTINGS = sizeof settings / sizeof *settings };
 
@@ -128,29 +131,42 @@ static void merge_threads(plait_context_options *o, plait_messages *m) {
   else o->threads = (int)n;
 }
 
-static void merge_compiler(plait_context_options *o, plait_messages *m) {
-  static const char *const names[] = {"auto", "clang", "cc"};
-  const char *text = setting("PLAIT_COMPILER");
-  if (!text || o->compiler != PLAIT_COMPILER_AUTO) return;
-  for (int i = 0; i < 3; i++)
-    if (strcmp(names[i], text) == 0) {
-      o->compiler = (plait_compiler)i;
-      return;
-    }
-  bad_setting(m, "PLAIT_COMPILER", text, "auto, clang or cc");
+// The position of a setting's value in a list of three, 0 when it is not set.
+static int one_of(const char *name, const char *const names[3], const char *help, plait_messages *m) {
+  const char *text = setting(name);
+  for (int i = 0; i < 3 && text; i++)
+    if (strcmp(names[i], text) == 0) return i;
+  if (text) bad_setting(m, name, text, help);
+  return 0;
+}
+
+static void merge_compilers(plait_context_options *o, plait_messages *m) {
+  static const char *const compilers[] = {"auto", "clang", "cc"}, *const gpu_compilers[] = {"auto", "nvrtc", "clang"};
+  if (o->compiler == PLAIT_COMPILER_AUTO) o->compiler = (plait_compiler)one_of("PLAIT_COMPILER", compilers, "auto, clang or cc", m);
+  if (o->gpu_compiler == PLAIT_GPU_COMPILER_AUTO)
+    o->gpu_compiler = (plait_gpu_compiler)one_of("PLAIT_GPU_COMPILER", gpu_compilers, "auto, nvrtc or clang", m);
+}
+
+static void merge_library(const char **option, const char *name, plait_messages *m) {
+  const char *path = setting(name);
+  if (*option || !path) return;
+  if (path[0] == '/') *option = path;
+  else bad_setting(m, name, path, "an absolute path");
 }
 
 static void merge_environment(plait_context *cx, plait_messages *m) {
   plait_context_options *o = &cx->o;
   warn_unknown_settings(m);
   merge_threads(o, m);
-  merge_compiler(o, m);
+  merge_compilers(o, m);
+  merge_library(&o->nvrtc, "PLAIT_NVRTC", m);
+  merge_library(&o->cuda_driver, "PLAIT_CUDA_DRIVER", m);
   if (!o->cc) o->cc = setting("PLAIT_CC");
   if (!o->march) o->march = setting("PLAIT_MARCH");
-  const char *virtual_env = setting("VIRTUAL_ENV"), *cuda_home = setting("CUDA_HOME");
+  const char *cuda_home = setting("CUDA_HOME");
   cx->paths = (SearchPaths){
-    .path = setting("PATH"), .home = setting("HOME"), .extra = setting("PLAIT_CLANG_DIR"),
-    .virtual_env = virtual_env ? virtual_env : setting("CONDA_PREFIX"), .cuda_home = cuda_home ? cuda_home : setting("CUDA_PATH"),
+    .path = setting("PATH"), .home = setting("HOME"), .extra = setting("PLAIT_CLANG_DIR"), .virtual_env = setting("VIRTUAL_ENV"),
+    .conda = setting("CONDA_PREFIX"), .cuda_home = cuda_home ? cuda_home : setting("CUDA_PATH"),
   };
 }
 
@@ -163,7 +179,16 @@ static void keep_strings(plait_context *cx) {
   SearchPaths *p = &cx->paths;
   o->cc = kept(cx->a, o->cc);
   o->march = kept(cx->a, o->march);
-  *p = (SearchPaths){kept(cx->a, p->path), kept(cx->a, p->home), kept(cx->a, p->virtual_env), kept(cx->a, p->cuda_home), kept(cx->a, p->extra)};
+  *p = (SearchPaths){
+    .path = kept(cx->a, p->path), .home = kept(cx->a, p->home), .virtual_env = kept(cx->a, p->virtual_env), .conda = kept(cx->a, p->conda),
+    .cuda_home = kept(cx->a, p->cuda_home), .nvrtc = kept(cx->a, cx->o.nvrtc), .cuda_driver = kept(cx->a, cx->o.cuda_driver), .extra = kept(cx->a, p->extra),
+  };
+}
+
+static void check_path(const char *path, const char *what, const char *help, plait_messages *m) {
+  if (!path || path[0] == '/') return;
+  diag_error(m->d, E_bad_option, NO_SPAN, "%s `%s` is no absolute path", what, path);
+  diag_help(m->d, "%s", help);
 }
 
 static bool check_options(const plait_context_options *o, plait_messages *m) {
@@ -172,10 +197,10 @@ static bool check_options(const plait_context_options *o, plait_messages *m) {
   if ((unsigned)o->compiler > PLAIT_COMPILER_CC) diag_error(m->d, E_bad_option, NO_SPAN, "compiler %d does not exist", (int)o->compiler);
   if ((unsigned)o->imports > PLAIT_IMPORTS_READER) diag_error(m->d, E_bad_option, NO_SPAN, "import policy %d does not exist", (int)o->imports);
   if (o->imports == PLAIT_IMPORTS_READER && !o->reader) diag_error(m->d, E_bad_option, NO_SPAN, "imports are to be read by the reader, but there is none");
-  if (o->cc && o->cc[0] != '/') {
-    diag_error(m->d, E_bad_option, NO_SPAN, "the compiler `%s` is no absolute path", o->cc);
-    diag_help(m->d, "write where it lies, as in /usr/bin/gcc");
-  }
+  if ((unsigned)o->gpu_compiler > PLAIT_GPU_COMPILER_CLANG) diag_error(m->d, E_bad_option, NO_SPAN, "GPU compiler %d does not exist", (int)o->gpu_compiler);
+  check_path(o->cc, "the compiler", "write where it lies, as in /usr/bin/gcc", m);
+  check_path(o->nvrtc, "the library", "write where it lies, as in /usr/local/cuda/lib64/libnvrtc.so", m);
+  check_path(o->cuda_driver, "the library", "write where it lies, as in /usr/lib/x86_64-linux-gnu/libcuda.so.1", m);
   return !m->d->errors;
 }
 
@@ -186,6 +211,15 @@ static Jit *make_jit(const plait_context *cx) {
   return jit_create(&o);
 }
 
+static bool make_compilers(plait_context *cx) {
+  static const GpuCompiler compilers[] = {
+    [PLAIT_GPU_COMPILER_AUTO] = GPU_AUTO, [PLAIT_GPU_COMPILER_NVRTC] = GPU_NVRTC, [PLAIT_GPU_COMPILER_CLANG] = GPU_CLANG};
+  cx->jit = make_jit(cx);
+  cx->cuda = cuda_create(&cx->paths, compilers[cx->o.gpu_compiler]);
+  cx->generator = cuda_generator_built_in();
+  return cx->jit && cx->cuda;
+}
+
 plait_context *context_keep(plait_context *cx) {
   atomic_fetch_add(&cx->refs, 1);
   return cx;
@@ -194,6 +228,7 @@ plait_context *context_keep(plait_context *cx) {
 void plait_context_free(plait_context *cx) {
   if (!cx || atomic_fetch_sub(&cx->refs, 1) > 1) return;
   jit_free(cx->jit);
+  cuda_free(cx->cuda);
   arena_destroy(cx->a);
   free(cx);
 }
@@ -210,9 +245,9 @@ plait_status plait_context_create(const plait_context_options *options, plait_co
   bool good = check_options(&cx->o, m);
   if (good && !cx->o.ignore_environment) merge_environment(cx, m);
   keep_strings(cx);
-  if (good && !m->d->errors) cx->jit = make_jit(cx);
+  bool made = good && !m->d->errors && make_compilers(cx);
   plait_status s = good ? messages_give(m, messages) : messages_give_as(m, PLAIT_ERROR_USAGE, messages);
-  if (!s && !cx->jit) s = PLAIT_ERROR_ENVIRONMENT;
+  if (!s && !made) s = PLAIT_ERROR_ENVIRONMENT;
   if (s) {
     plait_context_free(cx);
     return s;

@@ -104,13 +104,13 @@ static void build_copy(const plait_entry *e, const plait_build_options *o, Build
   specialise(b->fn, o);
 }
 
-bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m) {
+bool build_run(const plait_entry *e, const char *target, const plait_build_options *o, Build *b, plait_messages *m) {
   PassOptions po = pass_options(o);
   plait_program *p = e->program;
   if (o->check && !check_passes(e, o, m)) return false;
   pthread_mutex_lock(&p->lock);
   build_copy(e, o, b, m);
-  b->plan = passes_run(b->a, b->fn, machine_default("c"), &po, &b->stopped);
+  b->plan = passes_run(b->a, b->fn, machine_default(target), &po, &b->stopped);
   pthread_mutex_unlock(&p->lock);
   if (!b->plan && !b->stopped && !m->d->errors) diag_error(m->d, E_internal, e->fn->at, "`%s` cannot be compiled, and no pass says why", e->fn->name);
   return !m->d->errors;
@@ -118,16 +118,23 @@ bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, pla
 
 // ---- emit ----
 
-static const char *const stages[] = {"fn", "fused", "schedule", "kernel", "c"};
+enum { EMIT_ARCH = 90 };     // without options->arch: fixed, so that the same program gives the same text on every machine
+
+static const char *const stages[] = {"fn", "fused", "schedule", "kernel", "c", "cuda", "ptx"};
 enum { NSTAGES = sizeof stages / sizeof *stages };
 
 static bool check_stage(const char *stage, plait_messages *m) {
   for (int i = 0; i < NSTAGES; i++)
     if (strcmp(stages[i], stage) == 0) return true;
   diag_error(m->d, E_bad_option, NO_SPAN, "there is no stage `%s`", stage);
-  help_nearest(m->d, stage, stages, NSTAGES, "the stages are fn, fused, schedule, kernel and c");
+  help_nearest(m->d, stage, stages, NSTAGES, "the stages are fn, fused, schedule, kernel, c, cuda and ptx");
   return false;
 }
+
+static bool is(const char *stage, const char *name) { return stage && strcmp(stage, name) == 0; }
+
+// The target of a stage's passes.
+static const char *stage_target(const char *stage) { return is(stage, "cuda") || is(stage, "ptx") || is(stage, "cubin") ? "cuda" : "c"; }
 
 // The last pass on equations, or the first on plans.
 static const char *pass_at(Stage stage) {
@@ -135,6 +142,41 @@ static const char *pass_at(Stage stage) {
   while (i < npasses && passes[i].stage == STAGE_FN) i++;
   return passes[stage == STAGE_FN ? i - 1 : i].name;
 }
+
+// ---- GPU text and code ----
+
+// `kernels`: kernels alone, for a compiler; else a file for people.
+static bool print_cuda(const plait_entry *e, const plait_build_options *o, const Build *b, bool kernels, GpuRequest *r, Buf *text, plait_messages *m) {
+  Launches launches = {0};
+  double since = now_ms();
+  if (!arch_of(o->arch, EMIT_ARCH, &r->arch, &r->feature, m->d) || !cuda_text(e, b->plan, r->arch, kernels, 0, text, &launches, m->d)) return false;
+  if (o->timing) o->timing(o->user, "emit", now_ms() - since);
+  return true;
+}
+
+static bool compile_cuda(const plait_entry *e, const plait_build_options *o, const Build *b, bool ptx, Buf *out, plait_messages *m) {
+  Buf text = buf_make(b->a);
+  GpuRequest r = {.ptx = ptx};
+  GpuCode code = {0};
+  CudaError error = {0};
+  char compiler[64];
+  if (!print_cuda(e, o, b, true, &r, &text, m)) return false;
+  r.text = text.s;
+  r.len = text.n;
+  double since = now_ms();
+  bool good = cuda_compile_exactly(e->program->cx->cuda, &r, &code, compiler, &error) || report_cuda(m->d, &error);
+  if (good) buf_putn(out, code.bytes, code.size);
+  gpu_code_free(&code);
+  if (o->timing) o->timing(o->user, "compile", now_ms() - since);
+  return good;
+}
+
+static bool print_gpu(const plait_entry *e, const char *stage, const plait_build_options *o, const Build *b, Buf *text, plait_messages *m) {
+  GpuRequest r;
+  return is(stage, "cuda") ? print_cuda(e, o, b, false, &r, text, m) : compile_cuda(e, o, b, is(stage, "ptx"), text, m);
+}
+
+// ---- stages ----
 
 static void print_target(const plait_entry *e, const plait_build_options *o, const Build *b, Buf *text, Buf *header) {
   EmitOptions eo = {.target = &target_c};
@@ -153,35 +195,65 @@ static void print_fn(const plait_entry *e, const plait_build_options *o, Build *
 }
 
 static bool print_stage(const plait_entry *e, const char *stage, plait_build_options *o, Build *b, Buf *text, Buf *header, plait_messages *m) {
-  bool fn = stage && strcmp(stage, "fn") == 0;
+  bool fn = is(stage, "fn"), gpu = strcmp(stage_target(stage), "cuda") == 0;
   if (fn) print_fn(e, o, b, text, m);
   if (fn && !o->dump_after && !o->timing && !o->check) return true;
-  if (stage && !o->stop_after && strcmp(stage, "fused") == 0) o->stop_after = pass_at(STAGE_FN);
-  if (stage && !o->stop_after && strcmp(stage, "schedule") == 0) o->stop_after = pass_at(STAGE_PLAN);
-  if (!build_run(e, o, b, m)) return false;
+  if (!o->stop_after && is(stage, "fused")) o->stop_after = pass_at(STAGE_FN);
+  if (!o->stop_after && is(stage, "schedule")) o->stop_after = pass_at(STAGE_PLAN);
+  if (!build_run(e, stage_target(stage), o, b, m)) return false;
   if (fn) return true;
   if (b->stopped) buf_puts(text, b->stopped);
-  else if (stage && strcmp(stage, "kernel") == 0) plan_print(b->plan, text);
+  else if (is(stage, "kernel")) plan_print(b->plan, text);
+  else if (gpu) return print_gpu(e, stage, o, b, text, m);
   else print_target(e, o, b, text, header);
   return true;
+}
+
+typedef struct Emitted { char *text, *header; size_t size; } Emitted;
+
+static plait_status emit_stage(const plait_entry *e, const char *stage, plait_build_options *o, bool header, Emitted *out, plait_messages *m,
+                               plait_messages **messages) {
+  Build b = {.a = arena_create()};
+  Buf t = buf_make(b.a), h = buf_make(b.a);
+  bool good = print_stage(e, stage, o, &b, &t, header ? &h : NULL, m);
+  *out = (Emitted){good ? text_give(&t, NULL) : NULL, good && header ? text_give(&h, NULL) : NULL, t.n};
+  plait_status s = messages_give(m, messages);
+  arena_destroy(b.a);
+  if (!s) return PLAIT_OK;
+  plait_free(out->text);
+  plait_free(out->header);
+  return s;
 }
 
 plait_status plait_emit(const plait_entry *e, const char *stage, const plait_build_options *options, char **text, char **header,
                         plait_messages **messages) {
   if (messages) *messages = NULL;
   plait_build_options o;
+  Emitted made;
   options_copy(&o, sizeof o, options);
   if (!e || !text || (!stage && !o.stop_after) || (o.ndims && !o.dims)) return PLAIT_ERROR_USAGE;
   plait_messages *m = messages_new(e->program);
   if ((stage && !check_stage(stage, m)) || !build_check(e, &o, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
-  Build b = {.a = arena_create()};
-  Buf t = buf_make(b.a), h = buf_make(b.a);
-  bool good = print_stage(e, stage, &o, &b, &t, header ? &h : NULL, m);
-  char *own_text = good ? text_give(&t, NULL) : NULL, *own_header = good && header ? text_give(&h, NULL) : NULL;
-  plait_status s = messages_give(m, messages);
-  arena_destroy(b.a);
-  if (s) return plait_free(own_text), plait_free(own_header), s;
-  *text = own_text;
-  if (header) *header = own_header;
+  plait_status s = emit_stage(e, stage, &o, header != NULL, &made, m, messages);
+  if (s) return s;
+  *text = made.text;
+  if (header) *header = made.header;
+  return PLAIT_OK;
+}
+
+plait_status plait_emit_code(const plait_entry *e, const char *kind, const plait_build_options *options, char **code, size_t *size,
+                             plait_messages **messages) {
+  if (messages) *messages = NULL;
+  plait_build_options o;
+  Emitted made;
+  options_copy(&o, sizeof o, options);
+  if (!e || !code || !size || (!is(kind, "ptx") && !is(kind, "cubin")) || (o.ndims && !o.dims)) return PLAIT_ERROR_USAGE;
+  plait_messages *m = messages_new(e->program);
+  o.stop_after = NULL;
+  if (!build_check(e, &o, m)) return messages_give_as(m, PLAIT_ERROR_USAGE, messages);
+  plait_status s = emit_stage(e, kind, &o, false, &made, m, messages);
+  if (s) return s;
+  *code = made.text;
+  *size = made.size;
   return PLAIT_OK;
 }

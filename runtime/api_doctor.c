@@ -2,12 +2,14 @@
 #include "runtime/api_internal.h"
 #include "base/json.h"
 #include "runtime/pool.h"
+#include <stdio.h>
 #include <string.h>
 
-struct plait_doctor { Arena *a; VEC(plait_finding) list; bool usable; };
+struct plait_doctor { Arena *a; VEC(plait_finding) list; bool usable, cuda; };
 
-static void add(plait_doctor *d, const char *name, bool good, const char *text, const char *help) {
+static plait_finding *add(plait_doctor *d, const char *name, bool good, const char *text, const char *help) {
   vec_push(d->a, &d->list, (plait_finding){.name = name, .good = good, .text = text, .help = help && *help ? help : NULL});
+  return &d->list.v[d->list.n - 1];
 }
 
 static const char *joined(Arena *a, const SearchItem *s) {
@@ -18,10 +20,31 @@ static const char *joined(Arena *a, const SearchItem *s) {
   return b.n ? b.s : s->found ? "found" : "not found";
 }
 
+static const char *places(Arena *a, const SearchItem *s) {
+  Buf b = buf_make(a);
+  for (int i = 0; i < s->places.n; i++) buf_printf(&b, "%s%s: %s", i ? "\n" : "", s->places.v[i].path, s->places.v[i].what);
+  return b.n ? b.s : NULL;
+}
+
+static void add_items(plait_doctor *d, const SearchItem *items, int n) {
+  for (int i = 0; i < n; i++)
+    add(d, items[i].what, items[i].found, joined(d->a, &items[i]), items[i].found ? NULL : items[i].remedy)->places = places(d->a, &items[i]);
+}
+
 static void add_searched(plait_doctor *d, const plait_context *cx) {
   int n = 0;
   const SearchItem *items = search_all(d->a, &cx->paths, &n);
-  for (int i = 0; i < n; i++) add(d, items[i].what, items[i].found, joined(d->a, &items[i]), items[i].found ? NULL : items[i].remedy);
+  add_items(d, items, n);
+}
+
+// A device that works and something to compile for it.
+static void add_cuda(plait_doctor *d, const plait_context *cx) {
+  int n = 0;
+  const SearchItem *items = cuda_report(d->a, cx->cuda, &n);
+  bool device = false;
+  for (int i = 0; i < n; i++) device |= items[i].found && strncmp(items[i].what, "CUDA device ", 12) == 0;
+  d->cuda = device && items[n - 1].found;
+  add_items(d, items, n);
 }
 
 static void add_backend(plait_doctor *d, plait_context *cx) {
@@ -42,6 +65,7 @@ plait_status plait_doctor_create(plait_context *cx, plait_doctor **out, plait_me
   add(d, "libplait", true, plait_version(), NULL);
   add_searched(d, cx);
   add_backend(d, cx);
+  add_cuda(d, cx);
   add(d, "threads", true, arena_printf(a, "%d", pool_threads()), NULL);
   *out = d;
   return PLAIT_OK;
@@ -55,6 +79,16 @@ plait_status plait_doctor_finding(const plait_doctor *d, size_t i, plait_finding
   return PLAIT_OK;
 }
 
+static void json_places(Json *j, const char *places) {
+  char line[4096];
+  json_open(j, '[');
+  for (const char *p = places; p && *p; p += strcspn(p, "\n"), p += *p == '\n') {
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(p, "\n"), p);
+    json_str(j, line);
+  }
+  json_close(j, ']');
+}
+
 static void json_finding(Json *j, const plait_finding *f) {
   json_open(j, '{');
   json_key(j, "name");
@@ -66,6 +100,8 @@ static void json_finding(Json *j, const plait_finding *f) {
   json_key(j, "help");
   if (f->help) json_str(j, f->help);
   else json_null(j);
+  json_key(j, "places");
+  json_places(j, f->places);
   json_close(j, '}');
 }
 
@@ -81,6 +117,8 @@ plait_status plait_doctor_json(const plait_doctor *d, char **text, size_t *size)
   json_close(&j, ']');
   json_key(&j, "usable");
   json_bool(&j, d->usable);
+  json_key(&j, "cuda");
+  json_bool(&j, d->cuda);
   json_close(&j, '}');
   buf_putc(&b, '\n');
   return text_deliver(a, &b, text, size);

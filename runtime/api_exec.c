@@ -1,5 +1,6 @@
 // api_exec.c: making an entry ready to run: passes, printing, compiling.
 #include "runtime/api_exec.h"
+#include "base/json.h"
 #include "codegen/target.h"
 #include "passes/pass.h"
 #include <string.h>
@@ -49,33 +50,48 @@ static void keep_dims(plait_exec *x, const plait_build_options *o) {
     x->dims[i] = (plait_dim){x->entry->fn->dims.v[dim_index(x->entry->fn, o->dims[i].name)]->name, o->dims[i].value};
 }
 
-// The plan's function is a copy of the entry's and may number the dimensions otherwise.
-static void map_dims(plait_exec *x) {
-  const Fn *source = x->entry->fn, *f = x->is_ref ? source : x->build.plan->fn;
-  x->room = dims_room(f) > dims_room(source) ? dims_room(f) : dims_room(source);
-  x->plan_dim = arena_array(x->build.a, int, x->room);
+// A plan's function is a copy of the entry's and may number the dimensions otherwise.
+int *plan_dims(Arena *a, const Fn *source, const Fn *f) {
+  int *plan_dim = arena_array(a, int, source->dims.n);
   for (int i = 0; i < source->dims.n; i++) {
     int k = dim_index(f, source->dims.v[i]->name);
-    x->plan_dim[i] = k < 0 ? -1 : f->dims.v[k]->id;
+    plan_dim[i] = k < 0 ? -1 : f->dims.v[k]->id;
   }
+  return plan_dim;
+}
+
+static void map_dims(plait_exec *x) {
+  const Fn *source = x->entry->fn, *f = x->kind == EXEC_REF ? source : x->build.plan->fn;
+  x->room = dims_room(f) > dims_room(source) ? dims_room(f) : dims_room(source);
+  x->plan_dim = plan_dims(x->build.a, source, f);
+}
+
+static const char *const targets[] = {[EXEC_C] = "c", [EXEC_CUDA] = "cuda", [EXEC_REF] = "ref"};
+enum { NTARGETS = sizeof targets / sizeof *targets };
+
+static int target_index(const char *name) {
+  for (int i = 0; i < NTARGETS; i++)
+    if (strcmp(targets[i], name) == 0) return i;
+  return -1;
 }
 
 static bool build(plait_exec *x, const char *target, plait_build_options *o, plait_messages *m) {
   double since = now_ms();
   o->stop_after = NULL;
-  x->is_ref = strcmp(target, "ref") == 0;
+  x->kind = target_index(target);
   keep_dims(x, o);
-  bool good = x->is_ref || (build_run(x->entry, o, &x->build, m) && compile_plan(x, o, m));
+  bool good = x->kind == EXEC_REF || build_run(x->entry, target, o, &x->build, m);
+  if (good && x->kind == EXEC_C) good = compile_plan(x, o, m);
+  if (good && x->kind == EXEC_CUDA) good = exec_cuda_open(x, o, m);
   if (good) map_dims(x);
   x->build_ms = now_ms() - since;
   return good;
 }
 
 static bool check_target(const char *target, plait_messages *m) {
-  static const char *const targets[] = {"c", "ref"};
-  if (strcmp(target, "c") == 0 || strcmp(target, "ref") == 0) return true;
+  if (target_index(target) >= 0) return true;
   diag_error(m->d, E_bad_option, NO_SPAN, "there is no target `%s`", target);
-  help_nearest(m->d, target, targets, 2, "the targets are c and ref");
+  help_nearest(m->d, target, targets, NTARGETS, "the targets are c, cuda and ref");
   return false;
 }
 
@@ -83,6 +99,7 @@ void plait_exec_free(plait_exec *x) {
   if (!x) return;
   plait_program *p = x->entry->program;
   if (x->module) jit_release(x->module);
+  exec_cuda_free(x->cuda);
   arena_destroy(x->build.a);
   plait_program_free(p);
 }
@@ -107,12 +124,110 @@ plait_status plait_prepare(const plait_entry *e, const char *target, const plait
   return s;
 }
 
+// ---- how it was made ----
+
+static size_t count_variants(const ExecCuda *c) {
+  size_t n = 0;
+  while (exec_variant_at(c, n)) n++;
+  return n;
+}
+
+static size_t count_functions(const ExecCuda *c) {
+  size_t n = 0;
+  for (size_t i = 0; i < count_variants(c); i++) n += (size_t)exec_variant_at(c, i)->nuse;
+  return n;
+}
+
+static void info_cuda(const ExecCuda *c, plait_exec_info *v) {
+  const Variant *first = exec_variant_at(c, 0);
+  v->compiler = first ? first->compiler : NULL;
+  v->text = first ? first->text : NULL;
+  v->build_ms += exec_cuda_ms(c);
+  v->device = exec_device(c)->name;
+  v->arch = exec_arch(c);
+  v->nvariants = count_variants(c);
+  v->nfunctions = count_functions(c);
+}
+
 plait_status plait_exec_get(const plait_exec *x, plait_exec_info *out) {
   if (!x || !out) return PLAIT_ERROR_USAGE;
   plait_exec_info v = {
-    .target = x->is_ref ? "ref" : "c", .compiler = x->compiler,
-    .nkernels = x->is_ref ? 0 : (size_t)x->build.plan->kernels.n, .build_ms = x->build_ms, .text = x->text,
+    .target = targets[x->kind], .compiler = x->compiler,
+    .nkernels = x->kind == EXEC_REF ? 0 : (size_t)x->build.plan->kernels.n, .build_ms = x->build_ms, .text = x->text,
   };
+  if (x->cuda) info_cuda(x->cuda, &v);
   give(out, &v);
   return PLAIT_OK;
+}
+
+plait_status plait_exec_function(const plait_exec *x, size_t i, plait_function *out) {
+  if (!x || !out || !x->cuda) return PLAIT_ERROR_USAGE;
+  for (size_t k = 0; exec_variant_at(x->cuda, k); k++) {
+    const Variant *v = exec_variant_at(x->cuda, k);
+    if (i >= (size_t)v->nuse) {
+      i -= (size_t)v->nuse;
+      continue;
+    }
+    const GpuUse *u = &v->use[i];
+    plait_function f = {
+      .name = u->name, .dims = v->dims, .registers = u->registers, .shared_bytes = u->shared_bytes, .stack_bytes = u->stack_bytes,
+      .spill_store_bytes = u->spill_stores, .spill_load_bytes = u->spill_loads,
+    };
+    give(out, &f);
+    return PLAIT_OK;
+  }
+  return PLAIT_ERROR_USAGE;
+}
+
+static void json_text(Json *j, const char *key, const char *text) {
+  json_key(j, key);
+  if (text) json_str(j, text);
+  else json_null(j);
+}
+
+static void json_number(Json *j, const char *key, int64_t v) {
+  json_key(j, key);
+  json_int(j, v);
+}
+
+static void json_function(Json *j, const plait_function *f) {
+  json_open(j, '{');
+  json_text(j, "name", f->name);
+  json_text(j, "dims", f->dims);
+  json_number(j, "registers", f->registers);
+  json_number(j, "shared_bytes", f->shared_bytes);
+  json_number(j, "stack_bytes", f->stack_bytes);
+  json_number(j, "spill_store_bytes", f->spill_store_bytes);
+  json_number(j, "spill_load_bytes", f->spill_load_bytes);
+  json_close(j, '}');
+}
+
+static void json_exec(Json *j, const plait_exec *x, const plait_exec_info *v) {
+  json_open(j, '{');
+  json_text(j, "target", v->target);
+  json_text(j, "compiler", v->compiler);
+  json_text(j, "device", v->device);
+  json_text(j, "arch", v->arch);
+  json_number(j, "kernels", (int64_t)v->nkernels);
+  json_number(j, "variants", (int64_t)v->nvariants);
+  json_key(j, "build_ms");
+  json_num(j, v->build_ms);
+  json_key(j, "functions");
+  json_open(j, '[');
+  plait_function f = {.struct_size = sizeof f};
+  for (size_t i = 0; plait_exec_function(x, i, &f) == PLAIT_OK; i++) json_function(j, &f);
+  json_close(j, ']');
+  json_close(j, '}');
+}
+
+plait_status plait_exec_json(const plait_exec *x, char **text, size_t *size) {
+  if (!x || !text) return PLAIT_ERROR_USAGE;
+  Arena *a = arena_create();
+  Buf b = buf_make(a);
+  Json j = json_make(&b);
+  plait_exec_info v = {.struct_size = sizeof v};
+  plait_exec_get(x, &v);
+  json_exec(&j, x, &v);
+  buf_putc(&b, '\n');
+  return text_deliver(a, &b, text, size);
 }

@@ -165,7 +165,7 @@ plait_status plait_explain(const plait_entry *e, const plait_build_options *opti
   if (!all_known(e, &o, m)) return messages_give(m, messages);
   Build b = {.a = arena_create()};
   plait_report *r = NULL;
-  if (build_run(e, &general, &b, m)) {
+  if (build_run(e, "c", &general, &b, m)) {
     r = report_new(e);
     Values v = {b.plan->fn, b.plan->x, &o, dim_values(b.a, b.plan->fn, &o)};
     Values source = {b.plan->source, b.plan->source->x, &o, dim_values(b.a, b.plan->source, &o)};

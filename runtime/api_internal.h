@@ -5,10 +5,12 @@
 #define PLAIT_RUNTIME_API_INTERNAL_H
 #include "plait.h"
 #include "base/diag.h"
+#include "codegen/launch.h"
 #include "frontend/sema.h"
 #include "ir/fn.h"
 #include "ir/interp.h"
 #include "ir/kernel.h"
+#include "runtime/cuda.h"
 #include "runtime/jit.h"
 #include "runtime/search.h"
 #include <pthread.h>
@@ -20,6 +22,8 @@ struct plait_context {
   plait_context_options o;    // strings copied, environment merged in
   SearchPaths paths;
   Jit *jit;
+  Cuda *cuda;
+  const CudaGenerator *generator;   // of CUDA text; NULL: none is built in
 };
 
 struct plait_entry {
@@ -90,6 +94,20 @@ plait_status trouble_give(Trouble *t, plait_messages **out);     // PLAIT_OK whe
 // "; did you mean `x`?" from a list, as help; nothing when none is near.
 void help_nearest(Diags *d, const char *name, const char *const *names, int n, const char *otherwise);
 
+// ---- GPUs (api_cuda.c) ----
+
+// The generator that this library was built with, or NULL.
+const CudaGenerator *cuda_generator_built_in(void);
+// The error as a message; clears it. False, for callers to return.
+bool report_cuda(Diags *d, CudaError *e);
+// An architecture by its name in options; NULL: `otherwise`. False after a message.
+bool arch_of(const char *name, int otherwise, int *arch, char *feature, Diags *d);
+// The context's generator; NULL after a message.
+const CudaGenerator *generator_of(const plait_entry *e, Diags *d);
+// The CUDA text of a plan for an architecture, and its launches, under the program's lock; false after a message, which a
+// plan that has no text for all sizes gets, and that says how many variants there are already (0: the text is printed).
+bool cuda_text(const plait_entry *e, const Plan *p, int arch, bool jit, int variants, Buf *text, Launches *launches, Diags *d);
+
 // ---- shapes (api_shape.c) ----
 
 // The arguments of a call as the interpreter and compiled code take them, in the caller's memory: a view and room for a
@@ -120,8 +138,8 @@ typedef struct Build {
   Plan *plan;                 // NULL after a failure and when stopped
   const char *stopped;        // text of stop_after
 } Build;
-// Copies the entry's function and runs the passes under the program's lock; reports to m.
-bool build_run(const plait_entry *e, const plait_build_options *o, Build *b, plait_messages *m);
+// Copies the entry's function and runs the passes for a target ("c", "cuda") under the program's lock; reports to m.
+bool build_run(const plait_entry *e, const char *target, const plait_build_options *o, Build *b, plait_messages *m);
 // Interprets the entry before and after each pass on equations; false after a message (api_check.c).
 bool check_passes(const plait_entry *e, const plait_build_options *o, plait_messages *m);
 // Names in the options that do not exist, as messages. False when there are some.

@@ -15,6 +15,9 @@ typedef struct Piece { const Tensor *t; uintptr_t lo, hi; bool written; } Piece;
 typedef struct Call {
   const plait_exec *x;
   const plait_tensor *params, *results;
+  bool trust;                 // addresses on a device are not asked about
+  const Plan *plan;           // that runs; NULL for the interpreter
+  const Variant *variant;     // "cuda"
   Trouble why;
   Bound b;
   View *result;
@@ -152,13 +155,19 @@ static Piece piece_of(const Tensor *t, const View *v, bool written) {
 
 static bool overlaps(const Piece *a, const Piece *b) { return (a->written || b->written) && a->lo < b->hi && b->lo < a->hi; }
 
-static bool check_overlap(Call *c) {
+// All tensors of the call, in c->piece; their number.
+static int pieces(Call *c) {
   const Fn *f = call_fn(c);
-  Piece *piece = c->piece;
   int n = 0;
   for (int i = 0; i < f->params.n; i++)
-    if (c->x->entry->param[i].kind != PLAIT_SCALAR) piece[n++] = piece_of(f->params.v[i], &c->b.params[i], f->params.v[i]->role == ROLE_MUT);
-  for (int i = 0; i < f->results.n; i++) piece[n++] = piece_of(f->results.v[i], &c->result[i], true);
+    if (c->x->entry->param[i].kind != PLAIT_SCALAR) c->piece[n++] = piece_of(f->params.v[i], &c->b.params[i], f->params.v[i]->role == ROLE_MUT);
+  for (int i = 0; i < f->results.n; i++) c->piece[n++] = piece_of(f->results.v[i], &c->result[i], true);
+  return n;
+}
+
+static bool check_overlap(Call *c) {
+  const Piece *piece = c->piece;
+  int n = pieces(c);
   for (int i = 0; i < n; i++)
     for (int k = 0; k < i; k++)
       if (overlaps(&piece[i], &piece[k])) {
@@ -176,27 +185,53 @@ static bool check_count(Call *c, size_t nparams, size_t nresults) {
   return false;
 }
 
+// The plan for these dimensions, which a GPU may have several of, and their values as it numbers them.
+static bool choose_plan(Call *c) {
+  const plait_exec *x = c->x;
+  const Fn *f = call_fn(c);
+  if (x->kind == EXEC_REF) return true;
+  if (x->kind == EXEC_CUDA && !(c->variant = exec_variant(x, c->b.dims, &c->why))) return false;
+  c->plan = c->variant ? c->variant->build.plan : x->build.plan;
+  const int *plan_dim = c->variant ? c->variant->plan_dim : x->plan_dim;
+  for (int i = 0; i < f->dims.n; i++)
+    if (plan_dim[i] >= 0) c->plan_dims[plan_dim[i]] = c->b.dims[f->dims.v[i]->id];
+  return true;
+}
+
 static bool bind(Call *c) {
   Fault fault;
   const Fn *f = call_fn(c);
   if (!check_params(c)) return false;
   if (!fn_bind(f, c->b.params, c->b.dims, &fault)) return diag_error(trouble(&c->why), fault.code, fault.at, "%s", fault.text);
-  for (int i = 0; i < f->dims.n; i++)
-    if (c->x->plan_dim[i] >= 0) c->plan_dims[c->x->plan_dim[i]] = c->b.dims[f->dims.v[i]->id];
   return check_dims(c);
+}
+
+// A host pointer in a kernel would end the use of the device for the whole process.
+static bool check_addresses(Call *c) {
+  const CudaDevice *d = exec_device(c->x->cuda);
+  int n = pieces(c);
+  for (int i = 0; i < n; i++) {
+    const Piece *p = &c->piece[i];
+    if (p->lo == p->hi || cuda_knows(d, (const void *)p->lo)) continue;
+    diag_error(trouble(&c->why), E_call_layout, p->t->at, "`%s` does not lie in memory that device %d can use", p->t->name, d->number);
+    diag_help(c->why.m->d, "copy it to memory from plait_device_alloc or cudaMalloc");
+    return false;
+  }
+  return true;
 }
 
 static bool check_call(Call *c) {
   if (!bind(c)) return false;
   bool good = true;
   for (int i = 0; i < call_fn(c)->results.n; i++) good &= check_result(c, i);
-  return good && check_overlap(c);
+  good = good && check_overlap(c);
+  return good && (c->x->kind != EXEC_CUDA || c->trust || check_addresses(c)) && choose_plan(c);
 }
 
 // ---- running ----
 
 static int64_t scratch_bytes(Call *c) {
-  int64_t n = c->x->is_ref ? 0 : call_scratch_bytes(c->x->build.plan, c->plan_dims, c->b.params);
+  int64_t n = c->plan ? call_scratch_bytes(c->plan, c->plan_dims, c->b.params) : 0;
   if (n < 0) diag_error(trouble(&c->why), E_limit_extent, call_fn(c)->at, "the temporaries of `%s` are too large", call_fn(c)->name);
   return n;
 }
@@ -209,11 +244,28 @@ static CallStatus interpret(const Call *c, Fault *fault) {
   return good ? CALL_OK : CALL_FAULT;
 }
 
+static CallStatus run_cuda(Call *c, const plait_launch_options *o, Fault *fault) {
+  CudaError e = {0};
+  CudaRun r = {
+    .params = c->b.params, .results = c->result, .dims = c->plan_dims, .scratch = o->scratch, .scratch_bytes = o->scratch_bytes,
+    .stream = o->stream, .wait = o->wait, .ms = o->ms, .replay = o->replay,
+  };
+  CallStatus s = cuda_plan_run(c->variant->run, &r, fault, &e);
+  if (s == CALL_DEVICE) report_cuda(trouble(&c->why), &e);
+  return s;
+}
+
+static CallStatus run_here(const Call *c, const plait_launch_options *o, Fault *fault) {
+  double since = o->ms ? now_ms() : 0;
+  CallStatus s = c->x->kind == EXEC_REF ? interpret(c, fault)
+    : call_run(c->plan, c->x->run, c->b.params, c->plan_dims, c->result, o->scratch, o->scratch_bytes, fault);
+  if (o->ms) *o->ms = now_ms() - since;
+  return s;
+}
+
 static void run(Call *c, const plait_launch_options *o) {
-  const plait_exec *x = c->x;
   Fault fault = {0};
-  CallStatus s = x->is_ref ? interpret(c, &fault)
-    : call_run(x->build.plan, x->run, c->b.params, c->plan_dims, c->result, o->scratch, o->scratch_bytes, &fault);
+  CallStatus s = c->x->kind == EXEC_CUDA ? run_cuda(c, o, &fault) : run_here(c, o, &fault);
   if (s == CALL_FAULT) {
     trouble(&c->why);
     messages_fault(c->why.m, &fault);
@@ -231,7 +283,7 @@ plait_status plait_launch(const plait_exec *x, const plait_tensor *params, size_
   if (!x || (!params && nparams) || (!results && nresults)) return PLAIT_ERROR_USAGE;
   plait_launch_options o;
   options_copy(&o, sizeof o, options);
-  Call c = {.x = x, .params = params, .results = results, .why = {.program = x->entry->program}};
+  Call c = {.x = x, .params = params, .results = results, .trust = o.trust_pointers, .why = {.program = x->entry->program}};
   _Alignas(16) char stack[CALL_STACK];
   if (!check_count(&c, nparams, nresults)) return messages_give_as(c.why.m, PLAIT_ERROR_USAGE, messages);
   if (call_open(&c, stack) && check_call(&c)) run(&c, &o);
@@ -246,11 +298,30 @@ plait_status plait_exec_scratch(const plait_exec *x, const plait_tensor *params,
   Call c = {.x = x, .params = params, .why = {.program = x->entry->program}};
   _Alignas(16) char stack[CALL_STACK];
   if (!check_count(&c, nparams, (size_t)call_fn(&c)->results.n)) return messages_give_as(c.why.m, PLAIT_ERROR_USAGE, messages);
-  int64_t n = call_open(&c, stack) && bind(&c) ? scratch_bytes(&c) : -1;
+  int64_t n = call_open(&c, stack) && bind(&c) && choose_plan(&c) ? scratch_bytes(&c) : -1;
   free(c.own);
   plait_status s = trouble_give(&c.why, messages);
   if (s) return s;
   *bytes = (size_t)n;
   if (alignment) *alignment = CALL_SCRATCH_ALIGN;
   return PLAIT_OK;
+}
+
+plait_status plait_exec_wait(const plait_exec *x, void *stream, plait_messages **messages) {
+  if (messages) *messages = NULL;
+  if (!x) return PLAIT_ERROR_USAGE;
+  Trouble why = {.program = x->entry->program};
+  for (size_t i = 0; x->cuda && exec_variant_at(x->cuda, i); i++) {
+    Fault fault = {0};
+    CudaError e = {0};
+    CallStatus s = cuda_plan_wait(exec_variant_at(x->cuda, i)->run, stream, &fault, &e);
+    if (s == CALL_OK || why.m) {         // all are asked, so that none is reported another time
+      cuda_error_clear(&e);
+      continue;
+    }
+    trouble(&why);
+    if (s == CALL_DEVICE) report_cuda(why.m->d, &e);
+    else messages_fault(why.m, &fault);
+  }
+  return trouble_give(&why, messages);
 }

@@ -51,7 +51,7 @@ void call_fault(const Plan *p, const Site *s, int64_t value, const int64_t *dims
 
 // ---- running -----------------------------------------------------------------------------------
 
-static bool conditions_hold(const Plan *p, const View *params, const int64_t *dims, Fault *fault) {
+bool call_conditions(const Plan *p, const View *params, const int64_t *dims, Fault *fault) {
   for (int i = 0; i < p->conds.n; i++) {
     Scalar v;
     if (fn_eval_scalar(p->fn, p->conds.v[i].e, dims, params, &v) && v.u) continue;
@@ -81,7 +81,7 @@ static bool run_kernels(const Plan *p, CallEntry *entry, const View *params, con
 
 CallStatus call_run(const Plan *p, CallEntry *entry, const View *params, const int64_t *dims, const View *results, void *scratch,
                     size_t scratch_bytes, Fault *fault) {
-  if (!conditions_hold(p, params, dims, fault)) return CALL_FAULT;
+  if (!call_conditions(p, params, dims, fault)) return CALL_FAULT;
   int64_t need = call_scratch_bytes(p, dims, params);
   if (need < 0) return CALL_MEMORY;
   if (scratch && ((uint64_t)need > scratch_bytes || (uintptr_t)scratch % CALL_SCRATCH_ALIGN)) return CALL_SCRATCH;

@@ -22,10 +22,14 @@ typedef enum CallStatus {
   CALL_FAULT,         // *fault says what: a condition, before anything was written; or a check of data, on the way
   CALL_SCRATCH,       // the scratch memory passed is too small or not aligned
   CALL_MEMORY,        // scratch memory cannot be had, or its size overflows
+  CALL_DEVICE,        // a GPU or its driver failed (cuda_launch.h)
 } CallStatus;
 
 // Bytes of scratch memory for these dimensions (by Dim.id of p->fn); 0: none is needed, -1: more than there can be.
 int64_t call_scratch_bytes(const Plan *p, const int64_t *dims, const View *params);
+
+// Whether the plan's conditions on dimensions and scalar arguments hold; else *fault.
+bool call_conditions(const Plan *p, const View *params, const int64_t *dims, Fault *fault);
 
 // scratch: call_scratch_bytes bytes, aligned to CALL_SCRATCH_ALIGN, or NULL to have them allocated for this call.
 // params, results and dims must agree (fn_bind) and nothing written may overlap anything else.

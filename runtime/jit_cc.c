@@ -149,7 +149,7 @@ static void add_flags(Args *a, const CcRequest *r, bool openmp) {
     "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-shared", "-fPIC", "-pipe", "-nodefaultlibs", "-Wl,-z,defs",
     "-Wl,--as-needed", "-x", "c", "-",
 #if defined(__x86_64__)
-    "-fcf-protection=none",
+    "-fcf-protection=none", "-mprefer-vector-width=512",
 #endif
   };
   static const char *const levels[] = { "-O0", "-O1", "-O2", "-O3" };

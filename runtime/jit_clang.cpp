@@ -1,4 +1,4 @@
-// jit_clang.cpp: C text to object code by Clang, object code to callable code by ORC, all inside the process.
+// jit_clang.cpp: C text to object code by Clang, object code to callable code by ORC, and CUDA text to PTX, all inside the process.
 //
 // The only C++ of the project and the only file that includes LLVM. It is a library of its own, libplait-clang.so;
 // jit_clang.h says what it offers to the core. Nothing here reads or writes a file, prints, or ends the process:
@@ -77,11 +77,20 @@ char *host() {
 
 // ---- compiling -------------------------------------------------------------------------------------------------
 
+// One compilation: C for this machine, or CUDA text for a GPU.
+struct Work {
+  StringRef text;
+  const char *name;                             // of the text, in diagnostics
+  std::vector<std::string> flags;
+  bool gpu;
+};
+
 // The flags of Clang's own front end (cc1), which are not those of its driver.
 std::vector<std::string> flags_of(const ClangText &in) {
   std::vector<std::string> f = {
     "-triple", sys::getProcessTriple(), "-emit-obj", "-main-file-name", "plait.c", "-std=gnu17", "-fgnuc-version=4.2.1",
     "-O" + std::to_string(in.opt), "-vectorize-loops", "-vectorize-slp", "-fopenmp",
+    "-mprefer-vector-width=512",                      // LLVM tunes several Intel cores for 256 bits; kernels are nothing but vectors
     in.strict ? "-ffp-contract=off" : "-ffp-contract=on", "-fno-rounding-math",
     "-mrelocation-model", "pic", "-pic-level", "2", "-mframe-pointer=none",
     "-relaxed-aliasing",                              // kernels read packed formats through several types
@@ -119,12 +128,12 @@ struct MarkOptimised : PassInfoMixin<MarkOptimised> {
   static bool isRequired() { return true; }
 };
 
-// Clang's emission of objects, with the clock read between the stages.
-struct Emit : clang::EmitObjAction {
+// Clang's emission of objects or of assembly text, with the clock read between the stages.
+template <typename Action> struct Emit : Action {
   Stages &at;
   explicit Emit(Stages &s) : at(s) {}
   std::unique_ptr<clang::ASTConsumer> CreateASTConsumer(clang::CompilerInstance &ci, StringRef file) override {
-    std::unique_ptr<clang::ASTConsumer> emit = clang::EmitObjAction::CreateASTConsumer(ci, file);
+    std::unique_ptr<clang::ASTConsumer> emit = Action::CreateASTConsumer(ci, file);
     if (!emit) return nullptr;
     std::vector<std::unique_ptr<clang::ASTConsumer>> both;
     both.push_back(std::make_unique<MarkParsed>(at));
@@ -133,10 +142,29 @@ struct Emit : clang::EmitObjAction {
   }
 };
 
-bool emit_object(const ClangText &in, raw_ostream &log, SmallVectorImpl<char> &object, Stages &at) {
-  std::vector<std::string> flags = flags_of(in);
+// What the text of a GPU may use without declaring it.
+const char cuda_prelude[] =
+#include "runtime/jit_clang_cuda.inc"
+  ;
+
+// PTX of as old a version as the architecture has, so that as many drivers as can be take it.
+std::string ptx_version(int arch) { return arch >= 89 ? "+ptx78" : arch >= 87 ? "+ptx74" : arch >= 86 ? "+ptx71" : arch >= 80 ? "+ptx70" : "+ptx63"; }
+
+// a * b + c may be rounded once, as NVRTC does it; `fast` contracts across statements as well.
+std::vector<std::string> gpu_flags_of(const ClangGpuText &in) {
+  std::string cpu = "sm_" + std::to_string(in.arch);
+  if (in.feature) cpu += in.feature;
+  return {
+    "-triple", "nvptx64-nvidia-cuda", "-aux-triple", sys::getProcessTriple(), "-S", "-main-file-name", "plait.cu", "-std=c++17", "-fcuda-is-device",
+    "-O3", "-vectorize-loops", "-vectorize-slp", "-ffp-contract=fast", "-fno-rounding-math", "-target-cpu", cpu, "-target-feature", ptx_version(in.arch),
+    "-relaxed-aliasing", "-fbracket-depth", "2048", "-disable-llvm-verifier", "-discard-value-names", "-nostdsysteminc", "-nobuiltininc",
+    "-disable-pragma-debug-crash", "-ferror-limit", "20", "-fmessage-length=120", "-w", "-include", "cuda_prelude.h", "-x", "cuda", "plait.cu",
+  };
+}
+
+bool emit(const Work &w, raw_ostream &log, SmallVectorImpl<char> &object, Stages &at) {
   std::vector<const char *> args;
-  for (const std::string &f : flags) args.push_back(f.c_str());
+  for (const std::string &f : w.flags) args.push_back(f.c_str());
 
   // The engine takes -W flags from the options when it is made, so it is made twice: for the flags, and by them.
   auto inv = std::make_shared<clang::CompilerInvocation>();
@@ -154,34 +182,36 @@ bool emit_object(const ClangText &in, raw_ostream &log, SmallVectorImpl<char> &o
   ci.setDiagnostics(make_diags().get());
   ci.setVerboseOutputStream(nulls());                                                // "2 errors generated."
   auto fs = makeIntrusiveRefCnt<vfs::InMemoryFileSystem>();
-  fs->addFile("plait.c", 0, MemoryBuffer::getMemBufferCopy(StringRef(in.text, in.len), "plait.c"));
+  fs->addFile(w.name, 0, MemoryBuffer::getMemBufferCopy(w.text, w.name));
+  if (w.gpu) fs->addFile("cuda_prelude.h", 0, MemoryBuffer::getMemBuffer(cuda_prelude, "cuda_prelude.h"));
   ci.createFileManager(fs);
   ci.setOutputStream(std::make_unique<raw_svector_ostream>(object));
-  Emit action(at);
+  Emit<clang::EmitObjAction> to_object(at);
+  Emit<clang::EmitAssemblyAction> to_text(at);
+  clang::FrontendAction &action = w.gpu ? static_cast<clang::FrontendAction &>(to_text) : to_object;
   return ci.ExecuteAction(action) && !object.empty();
 }
 
 // `#pragma clang __debug` prints, and can do no good.
-bool refused(const ClangText &in, std::string &why) {
-  if (StringRef(in.text, in.len).contains("__debug")) why = "plait.c: error: '__debug' may not appear in a kernel\n";
+bool refused(const Work &w, std::string &why) {
+  if (w.text.contains("__debug")) why = std::string(w.name) + ": error: '__debug' may not appear in a kernel\n";
   return !why.empty();
 }
 
-void compile_here(const ClangText &in, ClangObject &out) {
+void compile_here(const Work &w, ClangObject &out) {
   std::string log;
   raw_string_ostream os(log);
   SmallVector<char, 0> object;
   double start = now_ms();
   Stages at = { start, 0 };
-  bool ok = !refused(in, log) && emit_object(in, os, object, at);
+  bool ok = !refused(w, log) && emit(w, os, object, at);
   double end = now_ms();
   at.optimised = std::max(at.optimised, at.parsed);
   out.parse_ms = at.parsed - start;
   out.opt_ms = at.optimised - at.parsed;
   out.codegen_ms = end - at.optimised;
   out.log = copy_text(os.str());
-  if (!ok || !(out.object = malloc(object.size()))) return;
-  memcpy(out.object, object.data(), object.size());
+  if (!ok || !(out.object = copy_text(StringRef(object.data(), object.size())))) return;
   out.size = object.size();
 }
 
@@ -212,17 +242,33 @@ template <typename Body> bool guarded(Guard &g, Body body) {
 }
 
 struct Job {
-  const ClangText *in;
+  const Work *work;
   ClangObject *out;
 };
 
 void *compile_thread(void *arg) {
   Job *j = static_cast<Job *>(arg);
   Guard g;
-  if (guarded(g, [j] { compile_here(*j->in, *j->out); })) return nullptr;
+  if (guarded(g, [j] { compile_here(*j->work, *j->out); })) return nullptr;
   j->out->fatal = 1;
   j->out->log = copy_text(g.why);
   return nullptr;
+}
+
+// Whether this LLVM can make PTX; then its back end is made ready.
+bool initialise_gpu() {
+  bool found = false;
+#define LLVM_TARGET(NAME)                                                                        \
+  if (StringRef(#NAME) == "NVPTX") {                                                             \
+    LLVMInitialize##NAME##TargetInfo();                                                          \
+    LLVMInitialize##NAME##Target();                                                              \
+    LLVMInitialize##NAME##TargetMC();                                                            \
+    found = true;                                                                                \
+  }
+#include "llvm/Config/Targets.def"
+#define LLVM_ASM_PRINTER(NAME) if (StringRef(#NAME) == "NVPTX") LLVMInitialize##NAME##AsmPrinter();
+#include "llvm/Config/AsmPrinters.def"
+  return found;
 }
 
 void initialise() {
@@ -237,10 +283,8 @@ void initialise_once() {
 }
 
 // On a thread of its own: the caller's stack may be small, and see Note [When LLVM gives up].
-void compile(const ClangText *in, ClangObject *out) {
-  initialise_once();
-  *out = ClangObject();
-  Job j = { in, out };
+void compile_apart(const Work &w, ClangObject *out) {
+  Job j = { &w, out };
   pthread_attr_t attr;
   pthread_t thread;
   sigset_t all, old;
@@ -254,6 +298,20 @@ void compile(const ClangText *in, ClangObject *out) {
   pthread_attr_destroy(&attr);
   if (failed) out->log = copy_text("cannot start a thread for the compiler\n");
   else pthread_join(thread, nullptr);
+}
+
+void compile(const ClangText *in, ClangObject *out) {
+  initialise_once();
+  *out = ClangObject();
+  compile_apart({ StringRef(in->text, in->len), "plait.c", flags_of(*in), false }, out);
+}
+
+void compile_gpu(const ClangGpuText *in, ClangObject *out) {
+  initialise_once();
+  static const bool has_gpu = initialise_gpu();
+  *out = ClangObject();
+  if (has_gpu) compile_apart({ StringRef(in->text, in->len), "plait.cu", gpu_flags_of(*in), true }, out);
+  else out->log = copy_text("this LLVM was built without its NVPTX target\n");
 }
 
 // ---- linking ---------------------------------------------------------------------------------------------------
@@ -378,4 +436,5 @@ const ClangExport *module_exports(const ClangModule *m, size_t *n) {
 
 extern "C" __attribute__((visibility("default"))) const ClangTable plait_clang_table = {
   CLANG_TABLE_ABI, LLVM_VERSION_STRING, host, compile, session_open, session_close, module_link, module_exports, module_unlink,
+  compile_gpu,
 };

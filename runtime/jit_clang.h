@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #define CLANG_TABLE_NAME "plait_clang_table"
-enum { CLANG_TABLE_ABI = 1 };
+enum { CLANG_TABLE_ABI = 2 };
 
 // A function that compiled code may call, under the name that it is called by.
 typedef void ClangFunction(void);
@@ -22,9 +22,17 @@ typedef struct ClangText {
   int warnings, strict;      // as in JitOptions
 } ClangText;
 
+// One compilation of CUDA text to PTX, the assembly text that NVIDIA's driver translates for its device. What the text may
+// use of CUDA without declaring it is in jit_clang_cuda.inc.
+typedef struct ClangGpuText {
+  const char *text; size_t len;
+  int arch;                  // 50 to 90, for sm_90
+  char feature;              // 'a' for sm_90a, else 0
+} ClangGpuText;
+
 // What came of it. `object` and `log` are malloc'ed and the caller's, on success and on failure.
 typedef struct ClangObject {
-  void *object; size_t size; // an ELF relocatable; NULL on failure
+  void *object; size_t size; // an ELF relocatable, or PTX with a NUL behind it that is not counted; NULL on failure
   char *log;                 // diagnostics, "" when there were none
   int fatal;                 // LLVM gave up (report_fatal_error): its state may be damaged, don't call it again
   double parse_ms, opt_ms, codegen_ms;
@@ -49,5 +57,6 @@ typedef struct ClangTable {
   ClangModule *(*link)(ClangSession *s, const void *object, size_t size, int *cause, char **error);
   const ClangExport *(*exports)(const ClangModule *m, size_t *n);
   void (*unlink)(ClangModule *m);
+  void (*gpu)(const ClangGpuText *in, ClangObject *out);
 } ClangTable;
 #endif

@@ -3,7 +3,6 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "runtime/proc.h"
-#include <dirent.h>
 #include <dlfcn.h>
 #include <link.h>
 #include <pthread.h>
@@ -152,94 +151,7 @@ const ClangTable *search_clang(Arena *a, const char *extra, const char **where, 
 void search_clang_broken(void) { atomic_store(&library.broken, true); }
 bool search_clang_is_broken(void) { return atomic_load(&library.broken); }
 
-// ---- libraries of the GPU ----------------------------------------------------------------------------------------
-
-static bool begins(const char *s, const char *prefix) { return strncmp(s, prefix, strlen(prefix)) == 0; }
-
-static int by_name(const void *x, const void *y) { return strcmp(*(const char *const *)x, *(const char *const *)y); }
-
-// The entries of a directory whose names begin with `prefix`, as paths with `below` added; the highest name first.
-static void list_below(Arena *a, Names *out, const char *dir, const char *prefix, const char *below) {
-  DIR *d = opendir(dir);
-  Names found = { 0 };
-  for (struct dirent *e; d && (e = readdir(d));)
-    if (begins(e->d_name, prefix) && *e->d_name != '.') vec_push(a, &found, arena_printf(a, "%s/%s%s", dir, e->d_name, below));
-  if (d) closedir(d);
-  if (found.n) qsort(found.v, (size_t)found.n, sizeof *found.v, by_name);
-  for (int i = found.n - 1; i >= 0; i--) vec_push(a, out, found.v[i]);
-}
-
-// Where Python keeps packages: NVIDIA's wheels put libraries into site-packages/nvidia/*/lib.
-static void list_sites(Arena *a, Names *sites, const SearchPaths *p) {
-  if (p->virtual_env && *p->virtual_env == '/') list_below(a, sites, arena_printf(a, "%s/lib", p->virtual_env), "python3", "/site-packages");
-  if (p->home && *p->home == '/') list_below(a, sites, arena_printf(a, "%s/.local/lib", p->home), "python3", "/site-packages");
-  list_below(a, sites, "/usr/local/lib", "python3", "/dist-packages");
-  list_below(a, sites, "/usr/local/lib", "python3", "/site-packages");
-  vec_push(a, sites, "/usr/lib/python3/dist-packages");
-}
-
-// Directories that may hold NVRTC and are not known to the loader.
-static Names cuda_directories(Arena *a, const SearchPaths *p) {
-  Names dirs = { 0 }, sites = { 0 }, extra = split_path(a, p->extra);
-  for (int i = 0; i < extra.n; i++) {
-    vec_push(a, &dirs, extra.v[i]);
-    vec_push(a, &sites, extra.v[i]);
-  }
-  if (p->cuda_home && *p->cuda_home == '/') vec_push(a, &dirs, arena_printf(a, "%s/lib64", p->cuda_home));
-  list_sites(a, &sites, p);
-  for (int i = 0; i < sites.n; i++) list_below(a, &dirs, arena_printf(a, "%s/nvidia", sites.v[i]), "", "/lib");
-  list_below(a, &dirs, "/usr/local", "cuda", "/lib64");
-  list_below(a, &dirs, "/opt", "cuda", "/lib64");
-  return dirs;
-}
-
-// The file that an open library was loaded from.
-static const char *path_of(Arena *a, void *lib, const char *name) {
-  struct link_map *map = NULL;
-  bool known = dlinfo(lib, RTLD_DI_LINKMAP, &map) == 0 && map && map->l_name && *map->l_name;
-  return arena_printf(a, "%s", known ? map->l_name : name);
-}
-
-static void *open_library(Arena *a, const char *name, const char **where) {
-  void *lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (lib && where) *where = path_of(a, lib, name);
-  return lib;
-}
-
-// Newest first. 11.2 is the name that all of CUDA 11.2 to 11.8 have.
-static const char *const nvrtc_names[] = { "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2", "libnvrtc.so" };
-enum { NVRTC_NAMES = sizeof nvrtc_names / sizeof *nvrtc_names };
-
-static void *open_nvrtc_in(Arena *a, const char *dir, const char **where) {
-  void *lib = NULL;
-  for (int i = 0; !lib && i < NVRTC_NAMES; i++) {
-    const char *file = arena_printf(a, "%s/%s", dir, nvrtc_names[i]);
-    if (access(file, R_OK) == 0) lib = open_library(a, file, where);
-  }
-  return lib;
-}
-
-void *search_nvrtc(Arena *a, const SearchPaths *p, const char **where) {
-  void *lib = NULL;
-  Names named = split_path(a, p->extra), dirs = cuda_directories(a, p);
-  for (int i = 0; !lib && i < named.n; i++) lib = open_nvrtc_in(a, named.v[i], where);
-  for (int i = 0; !lib && i < NVRTC_NAMES; i++) lib = open_library(a, nvrtc_names[i], where);
-  for (int i = 0; !lib && i < dirs.n; i++) lib = open_nvrtc_in(a, dirs.v[i], where);
-  return lib;
-}
-
-void *search_cuda_driver(Arena *a, const char **where) { return open_library(a, "libcuda.so.1", where); }
-
 // ---- the report --------------------------------------------------------------------------------------------------
-
-// A function of an open library; the detour is how C17 turns dlsym's pointer into one to a function.
-typedef void AnyFunction(void);
-static AnyFunction *function(void *lib, const char *name) {
-  void *p = dlsym(lib, name);
-  AnyFunction *f;
-  memcpy(&f, &p, sizeof f);
-  return f;
-}
 
 static SearchItem report_clang(Arena *a) {
   SearchItem it = { .what = "in-process Clang", .where = "", .version = "", .detail = "", .remedy = "" };
@@ -258,40 +170,6 @@ static SearchItem report_program(Arena *a, const char *what, const char *path, b
   return it;
 }
 
-static SearchItem report_nvrtc(Arena *a, const SearchPaths *p) {
-  SearchItem it = { .what = "NVRTC", .where = "", .version = "", .detail = "", .remedy = "pip install nvidia-cuda-nvrtc" };
-  void *lib = search_nvrtc(a, p, &it.where);
-  if (!lib) return it;
-  it.found = true;
-  it.remedy = "";
-  int major = 0, minor = 0;
-  int (*version)(int *, int *) = (int (*)(int *, int *))function(lib, "nvrtcVersion");
-  if (version && version(&major, &minor) == 0) it.version = arena_printf(a, "%d.%d", major, minor);
-  return it;
-}
-
-static const char *driver_detail(Arena *a, void *lib) {
-  int (*init)(unsigned) = (int (*)(unsigned))function(lib, "cuInit");
-  int (*count)(int *) = (int (*)(int *))function(lib, "cuDeviceGetCount");
-  int n = 0, e = init ? init(0) : -1;
-  if (e) return arena_printf(a, "cuInit fails with error %d", e);
-  if (count) count(&n);
-  return arena_printf(a, "%d device%s", n, n == 1 ? "" : "s");
-}
-
-static SearchItem report_driver(Arena *a) {
-  SearchItem it = { .what = "CUDA driver", .where = "", .version = "", .detail = "", .remedy = "apt-get install nvidia-driver (with an NVIDIA GPU)" };
-  void *lib = search_cuda_driver(a, &it.where);
-  if (!lib) return it;
-  it.found = true;
-  it.remedy = "";
-  int v = 0;
-  int (*version)(int *) = (int (*)(int *))function(lib, "cuDriverGetVersion");
-  if (version && version(&v) == 0) it.version = arena_printf(a, "CUDA %d.%d", v / 1000, v % 1000 / 10);
-  it.detail = driver_detail(a, lib);
-  return it;
-}
-
 SearchItem *search_all(Arena *a, const SearchPaths *p, int *n) {
   VEC(SearchItem) items = { 0 };
   const char *clang = search_program(a, p->path, "clang"), *gcc = search_program(a, p->path, "gcc"), *cc = search_cc(a, p->path);
@@ -299,8 +177,6 @@ SearchItem *search_all(Arena *a, const SearchPaths *p, int *n) {
   vec_push(a, &items, report_program(a, "C compiler", cc, true));
   if (clang && strcmp(clang, cc)) vec_push(a, &items, report_program(a, "clang", clang, false));
   if (gcc && strcmp(gcc, cc)) vec_push(a, &items, report_program(a, "gcc", gcc, false));
-  vec_push(a, &items, report_nvrtc(a, p));
-  vec_push(a, &items, report_driver(a));
   *n = items.n;
   return items.v;
 }

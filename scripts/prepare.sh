@@ -53,3 +53,20 @@ build() {
     return 1
   }
 }
+
+# NVIDIA's compiler, for the test that compiles GPU kernels with it; 50 MB, into build/. Without it that test is left out.
+has_nvrtc() {
+  for file in build/nvrtc/nvidia/*/lib/libnvrtc.so.* /usr/local/cuda*/lib64/libnvrtc.so.*; do
+    [ -e "$file" ] && return 0
+  done
+  /sbin/ldconfig -p 2>/dev/null | grep -q 'libnvrtc\.so\.1'
+}
+
+fetch_nvrtc() {
+  has_nvrtc && return 0
+  say 'fetching NVRTC (PLAIT_NVRTC=0 leaves it out)'
+  [ "${PLAIT_NVRTC:-}" != 0 ] && $python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 --timeout 20 \
+    --target build/nvrtc nvidia-cuda-nvrtc >build/nvrtc.log 2>&1 && return 0
+  rm -rf build/nvrtc
+  say 'there is no NVRTC: what needs it is left out'
+}

@@ -162,6 +162,10 @@ def wrong_choices_name_the_right_ones():
     expect(plait("check", "--color", "red", path), 2, "auto, always or never")
     expect(plait("run", "--target", "gpu", path), 2, "ref")
     expect(plait("emit", "--stage", "kernl", path), 2, "did you mean `kernel`?")
+    expect(plait("emit", "--target", "cubit", path), 2, "did you mean `cubin`?")
+    expect(plait("emit", "--target", "metal", path), 2, "c, cuda, ptx, cubin")
+    expect(plait("run", "--gpu-compiler", "nvcc", path), 2, "nvrtc")
+    expect(plait("run", "--device", "-1", path), 2, "--device")
     expect(plait("run", "--time", "many", path), 2)
     expect(plait("run", "--threads", "0", path), 2)
 
@@ -173,6 +177,8 @@ def unknown_environment_variables_warn():
 
 def bad_values_of_environment_variables_are_errors():
     expect(plait("doctor", env={"PLAIT_THREADS": "many"}), 3, "PLAIT_THREADS")
+    expect(plait("doctor", env={"PLAIT_GPU_COMPILER": "nvcc"}), 3, "PLAIT_GPU_COMPILER", "nvrtc")
+    expect(plait("doctor", env={"PLAIT_NVRTC": "libnvrtc.so"}), 3, "PLAIT_NVRTC", "absolute")
 
 
 def no_color_reaches_a_pipe_but_always_does():
@@ -583,9 +589,48 @@ def without_fusion_every_equation_is_a_kernel():
 
 def doctor_reports_as_text_and_json():
     r = json.loads(expect(plait("doctor", "--json"), 0).out)
-    assert r["findings"] and all(set(f) == {"name", "good", "text", "help"} for f in r["findings"])
+    assert r["findings"] and all(set(f) == {"name", "good", "text", "help", "places"} for f in r["findings"])
     d = expect(plait("doctor"), 0)
     assert len(re.findall(r"^(good|missing)", d.out, re.M)) == len(r["findings"])
+    assert all("           %s\n" % place in d.out for f in r["findings"] for place in f["places"])
+
+
+def doctor_shows_where_the_libraries_of_a_gpu_were_looked_for():
+    r = json.loads(expect(plait("doctor", "--json", env={"PLAIT_CUDA_DRIVER": "/nowhere/libcuda.so.1", "PLAIT_NVRTC": "/nowhere/libnvrtc.so"}), 0).out)
+    found = {f["name"]: f for f in r["findings"]}
+    assert not r["cuda"]
+    for name, path in [("CUDA driver", "/nowhere/libcuda.so.1"), ("NVRTC", "/nowhere/libnvrtc.so")]:
+        assert not found[name]["good"] and found[name]["places"][0].startswith(path + ": "), found[name]
+    plain = json.loads(plait("doctor", "--json").out)["findings"]
+    assert all(f["places"] for f in plain if f["name"] in ("CUDA driver", "NVRTC"))
+
+
+def look_alikes():
+    """The libraries of the unit tests, which stand beside the program in a build folder."""
+    paths = {"PLAIT_CUDA_DRIVER": "fake_cuda.so", "PLAIT_NVRTC": "fake_nvrtc.so"}
+    env = {name: os.path.join(os.path.dirname(PLAIT), file) for name, file in paths.items()}
+    if not all(map(os.path.exists, env.values())):
+        raise Skip
+    return env
+
+
+def doctor_lists_devices():
+    r = json.loads(expect(plait("doctor", "--json", env=look_alikes()), 0).out)
+    found = {f["name"]: f for f in r["findings"]}
+    assert r["cuda"] and found["CUDA device 0"]["good"]
+    assert "Fake GPU, sm_90" in found["CUDA device 0"]["text"] and "13.0" in found["NVRTC"]["text"]
+
+
+def a_gpu_that_is_not_there_is_an_error_of_the_machine():
+    path, x = write("s.plait", SCALE), floats("x.npy", 1, 2, shape=(1, 2))
+    expect(plait("run", path, "--in", "x=" + x, "--target", "cuda", env={"PLAIT_CUDA_DRIVER": "/nowhere/libcuda.so.1"}), 3, "PLE0105", "install the NVIDIA driver")
+    expect(plait("run", path, "--in", "x=" + x, "--target", "cuda", "--device", "7", env=look_alikes()), 3, "PLE0105", "no CUDA device 7")
+
+
+def options_of_gpu_code_belong_to_gpu_code():
+    path = write("s.plait", SCALE)
+    expect(plait("emit", path, "--arch", "sm_90"), 2, "--target cuda, ptx or cubin")
+    expect(plait("emit", path, "--target", "cuda", "--header", "s.h"), 2, "--header belongs to the C text")
 
 
 def every_code_is_explained():
@@ -616,7 +661,7 @@ def main():
         sys.exit(__doc__)
     PLAIT = os.path.abspath(words.pop(0))
     verbose = "-v" in sys.argv
-    helpers = {"plait", "write", "npy", "floats", "expect", "has_compiler", "copy_program", "main"}
+    helpers = {"look_alikes", "plait", "write", "npy", "floats", "expect", "has_compiler", "copy_program", "main"}
     tests = [(n, f) for n, f in globals().items() if callable(f) and getattr(f, "__module__", "") == "__main__" and n.islower() and n not in helpers]
     passed = failed = skipped = 0
     with tempfile.TemporaryDirectory() as TEMP:

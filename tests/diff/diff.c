@@ -129,6 +129,35 @@ static void all_ops(const Options *o, Tally *t) {
 
 // ---- files -------------------------------------------------------------------------------------
 
+// True when it could be run at all.
+static bool one_entry(const Options *o, Tally *t, const char *file, const char *text, const char *entry) {
+  int faults = 0, same = 0, count = o->count < 400 ? o->count : 400;
+  for (int k = 0; k < count; k++) {
+    Rng r = { o->seed + (uint64_t)k };
+    Outcome out = diff_program(&o->h, file, text, entry, &r);
+    if (out.verdict == REFUSED && entry) return false;
+    faults += out.verdict == BOTH_FAULT;
+    same += out.verdict == SAME;
+    if (out.verdict == BOTH_FAULT) continue;
+    add(t, &out);
+    if (out.verdict != SAME) { printf("FAILED %s %s\n%s\n", file, entry ? entry : "", out.text); return true; }
+  }
+  if (!same) { t->failed++; printf("FAILED %s: all %d runs ended in a fault of the data\n", file, faults); }
+  return true;
+}
+
+// Each function of a file that has several and can be an entry point.
+static void all_entries(const Options *o, Tally *t, const char *file, const char *text) {
+  int found = 0, ran = 0;
+  for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) found += strncmp(s, "fn ", 3) == 0;
+  if (found < 2) { one_entry(o, t, file, text, NULL); return; }
+  for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) {
+    char name[64];
+    if (sscanf(s, "fn %63[A-Za-z0-9_]", name) == 1 && strncmp(s, "fn ", 3) == 0) ran += one_entry(o, t, file, text, name);
+  }
+  if (!ran) { t->failed++; printf("FAILED %s: no function could be run\n", file); }
+}
+
 static void one_file(const Options *o, Tally *t, char *arg) {
   char *colon = strchr(arg, ':');
   if (colon) *colon = '\0';
@@ -137,17 +166,8 @@ static void one_file(const Options *o, Tally *t, char *arg) {
   size_t n = in ? fread(text, 1, sizeof text - 1, in) : 0;
   text[n] = '\0';
   if (in) fclose(in);
-  int faults = 0, same = 0, count = o->count < 400 ? o->count : 400;
-  for (int k = 0; k < count; k++) {
-    Rng r = { o->seed + (uint64_t)k };
-    Outcome out = diff_program(&o->h, arg, text, colon ? colon + 1 : NULL, &r);
-    faults += out.verdict == BOTH_FAULT;
-    same += out.verdict == SAME;
-    if (out.verdict == BOTH_FAULT) continue;
-    add(t, &out);
-    if (out.verdict != SAME) { printf("FAILED %s\n%s\n", arg, out.text); return; }
-  }
-  if (!same) { t->failed++; printf("FAILED %s: all %d runs ended in a fault of the data\n", arg, faults); }
+  if (colon) one_entry(o, t, arg, text, colon + 1);
+  else all_entries(o, t, arg, text);
 }
 
 int main(int argc, char **argv) {
@@ -161,15 +181,17 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--specials")) o.h.specials = true;
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
+    else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
     else o.files[o.nfiles++] = argv[k];
   }
+  if (o.h.machine && !machine_by_name(o.h.machine)) { fprintf(stderr, "plait-diff: no machine `%s` (ir/machine.c)\n", o.h.machine); return 2; }
   o.h.jit = jit_create(&j);
   Tally t = {0};
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [FILE[:ENTRY]...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [FILE[:ENTRY]...]\n"); return 2; }
   jit_free(o.h.jit);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);
   printf("%d passed, %d failed\n", t.passed, t.failed);

@@ -165,7 +165,8 @@ typedef struct Built { Plan *plan; JitModule *module; CallEntry *entry; } Built;
 static Built build(Run *r, bool no_fuse) {
   Built b = {0};
   PassOptions opt = { .verify = true, .no_fuse = no_fuse };
-  b.plan = passes_run(r->a, fn_copy(r->a, r->fn), machine_default("c"), &opt, NULL);
+  const Machine *m = r->h->machine ? machine_by_name(r->h->machine) : machine_default("c");
+  b.plan = passes_run(r->a, fn_copy(r->a, r->fn), m, &opt, NULL);
   if (!b.plan) {
     Buf text = buf_make(r->a);
     diags_print(r->d, &text, false);

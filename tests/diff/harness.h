@@ -29,6 +29,7 @@ typedef struct Harness {
   Jit *jit;
   bool no_fuse;               // also compare with every equation a kernel of its own
   int dim_limit;              // dimensions are drawn from small numbers up to this
+  const char *machine;        // ir/machine.c; NULL: the usual one
   bool specials;              // inputs hold NaN, infinities, zeros of both signs, subnormals, extremes
 } Harness;
 

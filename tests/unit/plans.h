@@ -117,7 +117,7 @@ static inline Expr *make_loop(Make *m, const char *name, Expr *lo, Expr *hi, Loo
   s->ix = index_new(m->x, make_name(m, name), NO_SPAN);
   s->lo = lo;
   s->hi = hi;
-  s->lanes = how == HOW_LANES ? 16 : 1;
+  s->lanes = how == HOW_LANES || how == HOW_VEC || how == HOW_PAR_VEC ? 16 : 1;
   make_enter(m, s, &s->body);
   return expr_index(m->x, s->ix);
 }

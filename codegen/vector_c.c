@@ -1,0 +1,287 @@
+// vector_c.c: vector loops in C: blocks of a fixed number of lanes that compilers turn into whole vectors.
+//
+//   vec j in 0 .. D                     for (; j0 + 64 <= D; j0 += 64) {
+//     y[i, j] = x[i, j] * 2     ──▶       float y_v[64];
+//                                         for (int lane = 0; lane < 64; lane++) y_v[lane] = x[i * D + j0 + lane] * 2;
+//                                         store_block(y + i * D + j0, y_v, 256, big);
+//                                       }
+//                                       and the last steps with `if (lane < rest)`
+//
+// See Note [Lanes in C] and Note [Streaming stores].
+#include "codegen/vector_c.h"
+
+enum { LINE = 64 };     // bytes of a cache line
+
+// ---- one pass over a block's lanes -------------------------------------------------------------
+
+static void print_prefetch(Emit *e, const Stmt *s, const Stmt *loop, const char *block) {
+  int bytes = dtypes[s->t->dtype].bits / 8;
+  const char *name = emit_tensor(e, s->t);
+  names_open(&e->names);
+  names_bind_to(&e->names, loop->ix, block);
+  const char *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
+  names_close(&e->names);
+  for (int line = s->part; line * LINE < loop->lanes * bytes; line += s->parts) {
+    const char *step = line ? arena_printf(e->a, " + %d", line * LINE / bytes) : "";
+    emit_line(e, "__builtin_prefetch(%s + %s%s, 0, 2);", name, at, step);      // a read, into the second level
+  }
+}
+
+static void prefetches(Emit *e, const Stmt *loop, const char *block) {
+  for (const Stmt *s = loop->body; s; s = s->next)
+    if (s->kind == ST_PREFETCH) print_prefetch(e, s, loop, block);
+}
+
+// for lane < count: body. With `rest`, a text, only the lanes below it do anything.
+static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, const char *rest) {
+  Buf body = buf_make(e->a), *out = e->out;
+  const char *outer = e->lane;
+  names_open(&e->names);
+  e->lane = names_fresh(&e->names, "lane");
+  e->uses_simd = true;
+  emit_line(e, "OMP(omp simd)");
+  emit_line(e, "for (int %s = 0; %s < %d; %s++) {", e->lane, e->lane, count, e->lane);
+  emit_open(e);
+  if (rest) {
+    emit_line(e, "if (%s < %s) {", e->lane, rest);
+    emit_open(e);
+  }
+  const char *i = emit_index(e, s);
+  e->out = &body;
+  emit_block(e, s->body);
+  e->out = out;
+  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
+  buf_puts(e->out, body.s);
+  if (rest) {
+    emit_close(e);
+    emit_line(e, "}");
+  }
+  emit_close(e);
+  emit_line(e, "}");
+  names_close(&e->names);
+  e->lane = outer;
+}
+
+// ---- streaming stores --------------------------------------------------------------------------
+
+
+typedef struct Stream { const Stmt *s; const char *array, *at; } Stream;
+typedef struct Streams { VEC(Stream) v; } Streams;
+
+static int stored_bytes(const Stmt *s) { return dtypes[s->t->dtype].bits / 8; }
+
+// The address of the element that the store writes at step `block` of the loop.
+static const char *address_at(Emit *e, const Stmt *s, const Stmt *loop, const char *block) {
+  names_open(&e->names);
+  names_bind_to(&e->names, loop->ix, block);
+  const char *at = arena_printf(e->a, "%s + %s", emit_tensor(e, s->t), emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD));
+  names_close(&e->names);
+  return at;
+}
+
+static Streams streams_of(Emit *e, const Stmt *loop, const char *block) {
+  Streams all = { .v = {0} };
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    if (s->kind != ST_STORE || !s->stream) continue;
+    const char *name = s->t->root ? s->t->root->name : s->t->name;
+    vec_push(e->a, &all.v, (Stream){ s, names_fresh(&e->names, arena_printf(e->a, "%s_v", name)), address_at(e, s, loop, block) });
+  }
+  return all;
+}
+
+static void open_arrays(Emit *e, const Stmt *s, const Streams *all) {
+  for (int i = 0; i < all->v.n; i++) {
+    const Stream *w = &all->v.v[i];
+    emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_storage(w->s->t), w->array, s->lanes);
+    vec_push(e->a, &e->staged, (Staged){ w->s, w->array });
+  }
+}
+
+static void close_arrays(Emit *e, const Stmt *s, const Streams *all, const char *big) {
+  e->staged.n = 0;
+  for (int i = 0; i < all->v.n; i++) {
+    const Stream *w = &all->v.v[i];
+    emit_line(e, "store_block(%s, %s, %d, %s);", w->at, w->array, s->lanes * stored_bytes(w->s), big);
+  }
+}
+
+static void scan_prologue(Emit *e) {
+  if (!e->uses_scans) return;
+  buf_puts(e->out,
+    "// v[k] becomes start + v[0] + ... + v[k], for 64 values: within 16 by doubling distances, then 16 by 16.\n"
+    "typedef float f32x16 __attribute__((vector_size(64), may_alias));\n"
+    "#define SHIFTED(v, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) __builtin_shufflevector(v, zero, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)\n"
+    "static inline void scan_block(float *v, float start) {\n"
+    "  const f32x16 zero = {0};\n"
+    "  f32x16 *block = (f32x16 *)v;\n"
+    "  for (int k = 0; k < 4; k++) {\n"
+    "    f32x16 s = block[k];\n"
+    "    s += SHIFTED(s, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);\n"
+    "    s += SHIFTED(s, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13);\n"
+    "    s += SHIFTED(s, 16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);\n"
+    "    s += SHIFTED(s, 16, 16, 16, 16, 16, 16, 16, 16, 0, 1, 2, 3, 4, 5, 6, 7);\n"
+    "    block[k] = s;\n"
+    "  }\n"
+    "  float before = 0;\n"
+    "  for (int k = 0; k < 4; k++) {\n"
+    "    const float sum = before + v[16 * k + 15];\n"
+    "    block[k] += before + start;\n"
+    "    before = sum;\n"
+    "  }\n"
+    "}\n\n");
+}
+
+void c_vector_prologue(Emit *e) {
+  scan_prologue(e);
+  if (!e->uses_streams) return;
+  buf_puts(e->out,
+    "// 64 bytes past the caches, to a line that is written whole.\n"
+    "#if defined __AVX512F__\n"
+    "#define WIDE 64\n"
+    "#elif defined __AVX__\n"
+    "#define WIDE 32\n"
+    "#else\n"
+    "#define WIDE 16\n"
+    "#endif\n"
+    "typedef float wide __attribute__((vector_size(WIDE), may_alias));\n"
+    "static inline void store_wide(void *to, const void *from) {\n"
+    "#if defined __clang__\n"
+    "  __builtin_nontemporal_store(*(const wide *)from, (wide *)to);\n"
+    "#elif defined __AVX512F__\n"
+    "  __builtin_ia32_movntps512((float *)to, *(const wide *)from);\n"
+    "#elif defined __AVX__\n"
+    "  __builtin_ia32_movntps256((float *)to, *(const wide *)from);\n"
+    "#elif defined __SSE__\n"
+    "  __builtin_ia32_movntps((float *)to, *(const wide *)from);\n"
+    "#else\n"
+    "  *(wide *)to = *(const wide *)from;\n"
+    "#endif\n"
+    "}\n"
+    "static inline __attribute__((always_inline)) void store_block(void *to, const void *from, int bytes, int past_caches) {\n"
+    "  if (!past_caches || (unsigned long long)to % 64) __builtin_memcpy(to, from, (unsigned long)bytes);\n"
+    "  else for (int k = 0; k < bytes; k += WIDE) store_wide((char *)to + k, (const char *)from + k);\n"
+    "}\n"
+    "// Steps of so many bytes from p to the next line.\n"
+    "static inline long long steps_to_line(const void *p, int bytes) {\n"
+    "  return (long long)((0 - (unsigned long long)p) % 64 / (unsigned)bytes);\n"
+    "}\n\n");
+}
+
+// ---- the loop ----------------------------------------------------------------------------------
+
+static bool is_multiple(const Stmt *s) {
+  return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i && (s->hi->u.v.i - s->lo->u.v.i) % s->lanes == 0;
+}
+
+// The block's terms are summed up by themselves, then the sum of all before is added: see scan_block.
+static void scan_pass(Emit *e, const Stmt *s, const char *block) {
+  const Stmt *acc = s->body;
+  while (acc->kind != ST_ACC) acc = acc->next;
+  const char *sums = names_fresh(&e->names, arena_printf(e->a, "%s_sums", acc->var->name)), *carry = names_of(&e->names, acc->var);
+  emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_type(acc->var->dtype), sums, s->lanes);
+  e->scan = (Scan){ acc, sums, true };
+  lane_pass(e, s, block, s->lanes, NULL);
+  emit_line(e, "scan_block(%s, %s);", sums, carry);
+  e->scan.first = false;
+  lane_pass(e, s, block, s->lanes, NULL);
+  e->scan = (Scan){ 0 };
+  emit_line(e, "%s = %s[%d];", carry, sums, s->lanes - 1);
+  e->uses_scans = true;
+}
+
+static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *big) {
+  prefetches(e, s, block);
+  open_arrays(e, s, all);
+  if (s->how == HOW_SCAN) scan_pass(e, s, block);
+  else lane_pass(e, s, block, s->lanes, NULL);
+  close_arrays(e, s, all, big);
+}
+
+static void steps_in_order(Emit *e, const Stmt *s, const char *block, const char *rest) {
+  const char *step = names_fresh(&e->names, "step");
+  emit_line(e, "for (int %s = 0; %s < %s; %s++) {", step, step, rest, step);
+  emit_open(e);
+  const char *i = emit_index(e, s);
+  emit_line(e, "const long long %s = %s + %s;", i, block, step);
+  emit_block(e, s->body);
+  emit_close(e);
+  emit_line(e, "}");
+}
+
+// The first steps of a block.
+static void part_of_block(Emit *e, const Stmt *s, const char *block, const char *to) {
+  const char *rest = names_fresh(&e->names, "rest");
+  emit_line(e, "const int %s = (int)(%s - %s);", rest, to, block);
+  if (s->how == HOW_SCAN) steps_in_order(e, s, block, rest);
+  else lane_pass(e, s, block, s->lanes, rest);
+}
+
+static const char *open_streams(Emit *e, const Streams *all) {
+  if (!all->v.n) return "0";
+  const char *big = names_fresh(&e->names, "big");
+  emit_line(e, "const int %s = %s;", big, emit_expr(e, all->v.v[0].s->stream, LEVEL_COND));
+  e->uses_streams = true;
+  return big;
+}
+
+static void plain_blocks(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *hi) {
+  const char *big = open_streams(e, all);
+  emit_line(e, "for (; %s + %d <= %s; %s += %d) {", block, s->lanes, hi, block, s->lanes);
+  emit_open(e);
+  whole_block(e, s, all, block, big);
+  emit_close(e);
+  emit_line(e, "}");
+  if (is_multiple(s)) return;
+  emit_line(e, "if (%s < %s) {", block, hi);
+  emit_open(e);
+  part_of_block(e, s, block, hi);
+  emit_close(e);
+  emit_line(e, "}");
+}
+
+// The first block ends where the first stream's address stands at a line.
+static void streamed_blocks(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *hi) {
+  const Stream *first = &all->v.v[0];
+  const char *big = open_streams(e, all), *next = names_fresh(&e->names, arena_printf(e->a, "%s_next", s->ix->name));
+  emit_line(e, "long long %s = %s + (%s ? steps_to_line(%s, %d) : 0);", next, block, big, first->at, stored_bytes(first->s));
+  emit_line(e, "if (%s == %s) %s += %d;", next, block, next, s->lanes);
+  emit_line(e, "for (; %s < %s; %s = %s, %s += %d) {", block, hi, block, next, next, s->lanes);
+  emit_open(e);
+  emit_line(e, "if (%s - %s == %d && %s <= %s) {", next, block, s->lanes, next, hi);
+  emit_open(e);
+  whole_block(e, s, all, block, big);
+  emit_close(e);
+  emit_line(e, "} else {");
+  emit_open(e);
+  part_of_block(e, s, block, arena_printf(e->a, "(%s < %s ? %s : %s)", next, hi, next, hi));
+  emit_close(e);
+  emit_line(e, "}");
+  emit_close(e);
+  emit_line(e, "}");
+}
+
+void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
+  const char *block = names_fresh(&e->names, arena_printf(e->a, "%s0", s->ix->name));
+  emit_line(e, "long long %s = %s;", block, lo);
+  Streams all = streams_of(e, s, block);
+  // Which lane a step falls on must not depend on an address, where lanes add up.
+  bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  if (map && all.v.n) streamed_blocks(e, s, &all, block, hi);
+  else plain_blocks(e, s, &all, block, hi);
+}
+
+// Note [Lanes in C]
+//
+// Clang vectorises neither float maxima nor sums without being told that their order is free, and then chooses an order of
+// its own. Here the order is the program's: element n of the range is always in lane n % lanes, an inner loop of a fixed count runs over
+// an array of partial results, which compilers keep in registers, and FOLD halves the array log2(lanes) times. 64 lanes are four
+// AVX-512 registers: with one, a sum waits for the latency of its additions. `omp simd` matters to gcc 12, which else unrolls
+// before it looks for vectors. The last steps run the same body under a condition on the lane: both compilers make masked
+// vectors of it, where a scalar loop would take longer than all whole blocks of a short row.
+//
+// Note [Streaming stores]
+//
+// A store that misses the caches first reads its line; for an output larger than the caches that is a third of all traffic.
+// A streaming store does not, if whole lines are written. A vectoriser turns a scalar loop with streaming stores into
+// scalar ones, so values go through an array of a block's lanes, which lives in registers, and leave it as vectors. The first block of
+// a map brings the address to a line; a reduction or scan streams where its blocks happen to lie so. Locked instructions, which end every region of the pool, order streaming stores.

@@ -1,0 +1,10 @@
+// vector_c.h: vector loops in C, for target_c.c.
+#ifndef PLAIT_CODEGEN_VECTOR_C_H
+#define PLAIT_CODEGEN_VECTOR_C_H
+#include "codegen/emit.h"
+
+// A LANES or VEC loop from `lo` to `hi` (texts; simple): whole blocks of s->lanes steps, then the rest of them.
+void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi);
+// The helpers that such loops of this file call.
+void c_vector_prologue(Emit *e);
+#endif

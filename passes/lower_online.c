@@ -1,0 +1,626 @@
+// lower_online.c: reductions of which one reads another over the same range, in one pass (ir/rescale.h has the algebra).
+//
+//   m = max[j](x[j])                      for j0 in 0 .. D, by tiles:
+//   z = sum[j](exp(x[j] - m))     ──▶       for j in the tile:  a = max(a, x[j])
+//                                           m = max(m, a);  z = z * exp(was - m)
+//                                           for j in the tile:  b = b + exp(x[j] - m)
+//                                           z = z + b;  was = m
+//
+// A tile stays in the first cache, so memory is read once, and rescaling costs nothing beside the tile. Rows that fit a cache are
+// not worth it: there a second loop finds the row where the first left it (lower.c chooses).
+#include "passes/lower.h"
+#include "ir/rescale.h"
+#include <assert.h>
+
+// ---- which reductions --------------------------------------------------------------------------
+
+// Candidates of one range: reductions that start their first loop here.
+typedef struct Cascade {
+  Lower *l;
+  int n; Item *items;
+  const bool *in;
+  Map expansions;       // READ → what it says
+  int fuel;             // of them, for one item; a term that needs more has no part in a cascade
+} Cascade;
+
+static bool is_member_of(void *cx, const Tensor *t) {
+  const Cascade *c = cx;
+  for (int i = 0; i < c->n; i++) if (c->in[i] && c->items[i].q->def == t) return true;
+  return false;
+}
+
+bool lower_expands(const Eqn *q) { return q->body->op != OP_REDUCE && !q->scc && !q->base && !q->def->fmt; }
+
+static void look_for_member(void *cx, Expr *e) {
+  void **p = cx;
+  if (e->op == OP_READ && is_member_of(p[0], e->u.t)) *(bool *)p[1] = true;
+}
+
+static Expr *expand(Cascade *c, Expr *e);
+
+// Equations of this block without a reduction count as what they say: they are not computed yet when the cascade runs.
+static Expr *expand_read(void *cx, ExprTable *x, Expr *e) {
+  Cascade *c = cx;
+  if (e->op != OP_READ || e->aux || !lower_is_member(c->l, e->u.t)) return e;
+  Expr *seen = map_get(&c->expansions, (uint64_t)e->id + 1);
+  if (seen) return seen;
+  for (int i = 0; i < c->n && c->fuel > 0; i++) {
+    const Eqn *q = c->items[i].q;
+    if (q->def != e->u.t || c->in[i] || !lower_expands(q)) continue;
+    c->fuel--;
+    Expr *body = q->def->stored || fn_is_output(q->def) ? expr_cast(x, q->def->dtype, q->body, e->at) : q->body;
+    Expr *all = expand(c, expr_subst(x, body, q->n, q->ix, e->arg));
+    map_put(&c->expansions, (uint64_t)e->id + 1, all);
+    return all;
+  }
+  return e;
+}
+
+static Expr *expand(Cascade *c, Expr *e) { return expr_map(c->l->x, e, expand_read, c); }
+
+enum { MAX_EXPANSIONS = 12 };
+
+static Cascade cascade_of(Lower *l, int n, Item *items, const bool *in) {
+  return (Cascade){ .l = l, .n = n, .items = items, .in = in };
+}
+
+// The same whenever it is asked: each item has expansions of its own.
+static Expr *expanded(Cascade *c, const Item *it) {
+  c->expansions = map_make(c->l->p->scratch);
+  c->fuel = MAX_EXPANSIONS;
+  return lower_at_item(c->l, it, expand(c, it->q->body));
+}
+
+static bool reads_cascade(Cascade *c, Expr *e) {
+  bool found = false;
+  expr_visit(c->l->p->scratch, e, look_for_member, (void *[]){ c, &found });
+  return found;
+}
+
+// Products of floats keep their order: another may overflow where the direct one meets a zero first.
+static bool can_start(const Item *it, const NextLoop *next, bool loops) {
+  const Expr *e = it->q->body;
+  if (e->op == OP_REDUCE && e->u.bind->reducer == RED_PROD && dtype_is_float((Dtype)e->dtype)) return false;
+  return loops && next->reduce && it->reduced == 0 && !it->q->scc && !lower_from_data(next->lo) && !lower_from_data(next->hi);
+}
+
+// Adds item i when it needs nothing of the cascade, or follows it by rescaling; *follows: the latter.
+static bool joins(Cascade *c, Expr *e, bool *follows) {
+  Rescale r;
+  References refs = { .a = c->l->p->scratch };
+  *follows = false;
+  if (!reads_cascade(c, e)) return true;
+  *follows = true;
+  return rescale_find(c->l->x, e, is_member_of, c, &refs, &r);
+}
+
+typedef struct Outside { const Cascade *c; bool found; } Outside;
+
+static void look_outside(void *cx, Expr *e) {
+  Outside *o = cx;
+  if (e->op != OP_READ) return;
+  for (int i = 0; i < o->c->n; i++) if (o->c->items[i].q->def == e->u.t && !o->c->in[i]) o->found = true;
+}
+
+// Does item i need a member that the cascade does not hold?
+bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
+  Cascade c = cascade_of(l, n, items, in);
+  Outside o = { &c, false };
+  expr_visit(l->p->scratch, expanded(&c, &items[i]), look_outside, &o);
+  return o.found;
+}
+
+// in[i]: item i runs in the first one-pass cascade that these items hold. False when they hold none.
+bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in) {
+  bool any = false;
+  Expr **e = arena_array(l->p->scratch, Expr *, n);
+  for (int first = 0; first < n && !any; first++) {
+    if (!can_start(&items[first], &next[first], loops[first])) continue;
+    for (int i = 0; i < n; i++) in[i] = false;
+    Cascade c = cascade_of(l, n, items, in);
+    for (int i = first; i < n; i++) {
+      bool follows;
+      if (!can_start(&items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
+      if (!e[i]) e[i] = expanded(&c, &items[i]);
+      in[i] = joins(&c, e[i], &follows);
+      any |= in[i] && follows;
+    }
+  }
+  return any;
+}
+
+static int first_of(const bool *in) {
+  int first = 0;
+  while (!in[first]) first++;
+  return first;
+}
+
+// ---- how long the row is -----------------------------------------------------------------------
+
+typedef struct RowBytes { Arena *a; const Index *ix; VEC(const Expr *) read; int bytes; } RowBytes;
+
+static void add_read(void *cx, Expr *e) {
+  RowBytes *r = cx;
+  if (e->op != OP_READ || !expr_uses_index(e, r->ix)) return;
+  for (int i = 0; i < r->read.n; i++) if (r->read.v[i] == e) return;
+  vec_push(r->a, &r->read, e);
+  r->bytes += (dtypes[e->u.t->dtype].bits + 7) / 8;
+}
+
+// Steps of the cascade's range, over dimensions, and the bytes that a step reads. False when the range depends on more.
+bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes) {
+  int first = first_of(in);
+  Expr *lo = next[first].lo, *hi = next[first].hi, *unused;
+  if (!lower_dims_only(lo) && !range_extremes(l->facts, l->x, lo, &lo, &unused)) return false;
+  if (!lower_dims_only(hi) && !range_extremes(l->facts, l->x, hi, &unused, &hi)) return false;
+  *steps = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
+  RowBytes r = { l->p->scratch, NULL, { 0 }, 0 };
+  for (int i = first; i < n; i++) {
+    if (!in[i]) continue;
+    const Binder *b = items[i].q->body->u.bind;
+    r.ix = b->ix[b->n - 1];
+    r.read.n = 0;
+    int before = r.bytes;
+    r.bytes = 0;
+    expr_visit(l->p->scratch, items[i].q->body, add_read, &r);
+    if (before > r.bytes) r.bytes = before;
+  }
+  *bytes = r.bytes;
+  return items[first].q->body->u.bind->n == 1;
+}
+
+// ---- the pass ----------------------------------------------------------------------------------
+
+enum { MAX_STATES = RESCALE_DEGREE + 1 };
+
+// One reduction in it.
+typedef struct Runner {
+  Item *it;
+  Expr *reduce;                 // expanded, with the grid's indices bound
+  bool follows;
+  Rescale r;
+  int nstates;
+  Var *run[MAX_STATES], *at;    // the states so far; argmax: the index beside the first
+  Var *any;                     // a filter's: has a term passed it?
+  int phase;                    // of the tile: after how many others' loops
+} Runner;
+
+typedef struct Online {
+  Lower *l;
+  int n;
+  Runner *run;
+  References refs;
+  Expr *lo, *hi, *from, *to;    // the range, or a part of it, and the tile
+  Expr *all_lo, *all_hi;        // the range as written
+  int64_t step;                 // of the tiles
+  Cascade c;
+} Online;
+
+static Runner *runner_of(Online *o, const Tensor *t) {
+  for (int i = 0; i < o->n; i++) if (o->run[i].it->q->def == t) return &o->run[i];
+  return NULL;
+}
+
+static void count_phase(void *cx, Expr *e) {
+  void **p = cx;
+  Runner *r = e->op == OP_READ ? runner_of(p[0], e->u.t) : NULL;
+  if (r && r->phase + 1 > *(int *)p[1]) *(int *)p[1] = r->phase + 1;
+}
+
+static Reducer reducer_of(const Runner *r) { return r->reduce->u.bind->reducer; }
+
+// A variable for values of an accumulator, outside the tiles.
+static Var *outer_var(Lower *l, const char *hint, Dtype d, Expr *first) {
+  Var *v = lower_var(l, hint, d);
+  lower_decl(l, ST_VAR, v, first);
+  return v;
+}
+
+static void open_runner(Online *o, Runner *r) {
+  Lower *l = o->l;
+  const char *name = r->it->q->def->root->name;
+  Reducer red = reducer_of(r);
+  Dtype t = reducers[red].arg ? (Dtype)reduce_term(r->reduce)->dtype : (Dtype)r->reduce->dtype;
+  for (int k = 0; k < r->nstates; k++)
+    r->run[k] = outer_var(l, k ? arena_printf(l->p->scratch, "%s_d%d", name, k) : name, t, expr_scalar(l->x, t, reducers[red].identity(t), r->it->q->at));
+  if (reducers[red].arg) r->at = outer_var(l, arena_printf(l->p->scratch, "%s_at", name), DT_I64, expr_int(l->x, DT_I64, LOWER_NO_INDEX, r->it->q->at));
+  if (r->follows && !expr_is_true(reduce_cond(r->reduce))) r->any = outer_var(l, "any", DT_BOOL, expr_bool(l->x, false, r->it->q->at));
+}
+
+static void set(Lower *l, Var *v, Expr *value) {
+  Stmt *s = stmt_new(l->p->a, ST_SET);
+  s->var = v;
+  s->a = value;
+  lower_emit(l, s);
+}
+
+// The references begin where nothing overflows: 0, or 1 where something is divided by them.
+static void open_references(Online *o) {
+  Lower *l = o->l;
+  for (int i = 0; i < o->refs.v.n; i++) {
+    Reference *r = o->refs.v.v[i];
+    Expr *first = expr_float(l->x, r->now->dtype, r->divides ? 1 : 0, NO_SPAN);
+    r->was->name = lower_var(l, "was", r->was->dtype)->name;
+    r->now->name = lower_var(l, "now", r->now->dtype)->name;
+    lower_decl(l, ST_VAR, r->was, first);
+    lower_decl(l, ST_VAR, r->now, first);
+  }
+}
+
+// ---- inside a tile -----------------------------------------------------------------------------
+
+typedef struct Estimate { Online *o; bool extrapolate; Expr *share; } Estimate;
+
+// What an earlier result is so far. Of a sum, a moment's reference takes what it will be if the rest is like this: a mean is a
+// mean from the first tile on.
+static Expr *so_far(void *cx, ExprTable *x, Expr *e) {
+  Estimate *s = cx;
+  Runner *r = e->op == OP_READ ? runner_of(s->o, e->u.t) : NULL;
+  if (!r) return e;
+  Expr *v = expr_var(x, r->run[0]);
+  if (!s->extrapolate || reducer_of(r) != RED_SUM || !dtype_is_float((Dtype)v->dtype)) return v;
+  return expr_op2(x, OP_MUL, v, expr_cast(x, (Dtype)v->dtype, s->share, e->at), e->at);
+}
+
+static bool is_moment(const Online *o, const Reference *ref) {
+  for (int i = 0; i < o->n; i++)
+    if (o->run[i].follows && o->run[i].r.moment >= 0 && o->run[i].r.atom[o->run[i].r.moment] == ref) return true;
+  return false;
+}
+
+// All steps over the steps done, as f32: exactly 1 in the last tile.
+static Expr *share_of(Online *o) {
+  ExprTable *x = o->l->x;
+  Expr *all = expr_op2(x, OP_SUB, o->hi, o->lo, NO_SPAN), *done = expr_op2(x, OP_SUB, o->to, o->lo, NO_SPAN);
+  return expr_op2(x, OP_DIV, expr_cast(x, DT_F32, all, NO_SPAN), expr_cast(x, DT_F32, done, NO_SPAN), NO_SPAN);
+}
+
+// now = what the reference is so far, where that is usable.
+static void move_reference(Online *o, const Reference *ref) {
+  Lower *l = o->l;
+  Estimate s = { o, is_moment(o, ref), NULL };
+  if (s.extrapolate) s.share = lower_named(l, share_of(o), "share");
+  Expr *u = expr_map(l->x, ref->atom, so_far, &s);
+  lower_count(l, u);
+  u = lower_named(l, lower_expr(l, u), "u");
+  set(l, ref->now, expr_select(l->x, rescale_usable(l->x, ref, u), u, expr_var(l->x, ref->was), NO_SPAN));
+}
+
+static void rescale_runner(Online *o, Runner *r) {
+  for (int k = 0; k < r->nstates; k++) {
+    if (!r->r.factor[k] && k + 1 == r->nstates) continue;
+    set(o->l, r->run[k], rescale_state(o->l->x, &r->r, k, r->run, false));
+  }
+}
+
+// An equation whose reduction is one state over the tile.
+static Item tile_item(Online *o, const Runner *r, Reducer red, Expr *cond, Expr *term) {
+  Lower *l = o->l;
+  Binder *b = r->reduce->u.bind;
+  Expr *lo[8], *hi[8];
+  for (int k = 0; k < b->n; k++) lo[k] = reduce_lo(r->reduce, k), hi[k] = reduce_hi(r->reduce, k);
+  lo[0] = o->from;
+  hi[0] = o->to;
+  Eqn *q = arena_new(l->p->scratch, Eqn);
+  *q = *r->it->q;
+  q->body = expr_reduce(l->x, red, b->n, b->ix, lo, hi, cond, term, r->it->q->at);
+  Item it = *r->it;
+  it.q = q;
+  return it;
+}
+
+// Top-down, since an atom may hold another.
+static Expr *with_references(ExprTable *x, const Rescale *r, Expr *e) {
+  for (int k = 0; k < r->natoms; k++) if (r->atom[k]->atom == e) return expr_var(x, r->atom[k]->now);
+  if (!e->nargs || e->op == OP_REDUCE) return e;
+  Expr *arg[16];
+  assert(e->nargs <= 16 && "only reductions have more");
+  for (uint32_t k = 0; k < e->nargs; k++) arg[k] = with_references(x, r, e->arg[k]);
+  return expr_rebuild(x, e, arg);
+}
+
+// What accumulates in a tile, and where the tile's result goes.
+typedef struct Target { Item it; Var *run, *at; Reducer red; } Target;
+typedef struct Targets { VEC(Target) v; } Targets;
+
+static void add_targets(Online *o, const Runner *r, Targets *all) {
+  Lower *l = o->l;
+  Expr *cond = reduce_cond(r->reduce);
+  for (int k = 0; k < r->nstates; k++) {
+    Expr *term = r->follows ? with_references(l->x, &r->r, r->r.term[k]) : reduce_term(r->reduce);
+    vec_push(l->p->scratch, &all->v, (Target){ tile_item(o, r, reducer_of(r), cond, term), r->run[k], k ? NULL : r->at, reducer_of(r) });
+  }
+  if (r->any) vec_push(l->p->scratch, &all->v, (Target){ tile_item(o, r, RED_ANY, expr_bool(l->x, true, NO_SPAN), cond), r->any, NULL, RED_ANY });
+}
+
+static void fold_into(Lower *l, const Target *t) {
+  lower_fold_lanes(l, t->red, t->it.acc, t->it.acc2);
+  Stmt *s = stmt_new(l->p->a, ST_ACC);
+  s->reducer = t->red;
+  s->var = t->run;
+  s->var2 = t->at;
+  s->a = expr_var(l->x, t->it.acc);
+  s->b = t->at ? expr_var(l->x, t->it.acc2) : NULL;
+  lower_emit(l, s);
+}
+
+// One loop over the tile for all states of a phase.
+static void tile_loop(Online *o, Targets *all) {
+  Lower *l = o->l;
+  int n = all->v.n;
+  NextLoop *next = arena_array(l->p->scratch, NextLoop, n);
+  Item *inside = arena_array(l->p->scratch, Item, n);
+  for (int i = 0; i < n; i++) {
+    lower_next_loop(l, &all->v.v[i].it, &next[i]);
+    lower_open_accumulator(l, &all->v.v[i].it);
+  }
+  Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
+  Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
+  ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
+  for (int i = 0; i < n; i++) {
+    inside[i] = all->v.v[i].it;
+    lower_bind(l, &inside[i], &next[i], ix);
+  }
+  for (int i = 0; i < o->n; i++) {
+    bool here = false;
+    for (int k = 0; k < n; k++) here |= all->v.v[k].it.q->def == o->run[i].it->q->def;
+    if (here) lower_note(l, s, o->run[i].it->q);
+  }
+  lower_block(l, n, inside);
+  loop_close(l, s);
+  for (int i = 0; i < n; i++) fold_into(l, &all->v.v[i]);
+}
+
+static void tile_phase(Online *o, int phase, bool *moved) {
+  Targets all = { .v = { 0 } };
+  for (int i = 0; i < o->n; i++) {
+    Runner *r = &o->run[i];
+    if (r->phase != phase) continue;
+    for (int k = 0; r->follows && k < r->r.natoms; k++)
+      for (int j = 0; j < o->refs.v.n; j++) {
+        if (o->refs.v.v[j] != r->r.atom[k] || moved[j]) continue;
+        move_reference(o, r->r.atom[k]);
+        moved[j] = true;
+      }
+    if (r->follows) rescale_runner(o, r);
+    add_targets(o, r, &all);
+  }
+  if (all.v.n) tile_loop(o, &all);
+}
+
+// What is computed from variables that change with each tile may move no further out than the tile; afterwards, to where they stand.
+static void set_scopes(Online *o, Scope *s) {
+  for (int i = 0; i < o->n; i++) {
+    Runner *r = &o->run[i];
+    for (int k = 0; k < r->nstates; k++) map_putp(&o->l->index_scope, r->run[k], s);
+    if (r->at) map_putp(&o->l->index_scope, r->at, s);
+  }
+  for (int i = 0; i < o->refs.v.n; i++) {
+    map_putp(&o->l->index_scope, o->refs.v.v[i]->was, s);
+    map_putp(&o->l->index_scope, o->refs.v.v[i]->now, s);
+  }
+}
+
+int64_t lower_tile_steps(const Lower *l) {
+  int64_t steps = l->p->machine->tile_bytes / (l->row_bytes > 0 ? l->row_bytes : 4) / LOWER_TILE_UNIT * LOWER_TILE_UNIT;
+  return steps > LOWER_TILE_UNIT ? steps : LOWER_TILE_UNIT;
+}
+
+static void tiles(Online *o) {
+  Lower *l = o->l;
+  ExprTable *x = l->x;
+  int last = 0;
+  for (int i = 0; i < o->n; i++) if (o->run[i].phase > last) last = o->run[i].phase;
+  Index *t = index_new(x, intern(l->f->names, "tile"), NO_SPAN);
+  Stmt *loop = loop_open(l, t, o->lo, o->hi, HOW_SEQ);
+  set_scopes(o, l->scope);
+  loop->step = o->step;
+  o->from = expr_index(x, t);
+  o->to = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_ADD, o->from, expr_int(x, DT_I64, o->step, NO_SPAN), NO_SPAN), o->hi, NO_SPAN), "to");
+  bool *moved = arena_array(l->p->scratch, bool, o->refs.v.n + 1);
+  for (int phase = 0; phase <= last; phase++) tile_phase(o, phase, moved);
+  for (int i = 0; i < o->refs.v.n; i++) set(l, o->refs.v.v[i]->was, expr_var(x, o->refs.v.v[i]->now));
+  loop_close(l, loop);
+  set_scopes(o, l->scope);
+}
+
+// ---- the end -----------------------------------------------------------------------------------
+
+static Expr *all_usable(Online *o, const Runner *r) {
+  ExprTable *x = o->l->x;
+  Expr *usable = NULL;
+  for (int k = 0; k < r->r.natoms; k++) {
+    Expr *ok = rescale_usable(x, r->r.atom[k], expr_var(x, r->r.atom[k]->now));
+    usable = usable ? expr_op2(x, OP_AND, usable, ok, NO_SPAN) : ok;
+  }
+  return lower_named(o->l, usable, "usable");
+}
+
+// The state for the reference as it is in the end: nothing but 1, 0 or a difference of 0, unless it is infinite or NaN. Without terms the
+// reduction is its identity whatever the others are.
+static Expr *final_state(Online *o, const Runner *r) {
+  ExprTable *x = o->l->x;
+  Expr *usable = all_usable(o, r);
+  Expr *v = expr_select(x, usable, rescale_state(x, &r->r, 0, r->run, false), rescale_state(x, &r->r, 0, r->run, true), NO_SPAN);
+  Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
+  if (r->any) some = expr_op2(x, OP_AND, some, expr_var(x, r->any), NO_SPAN);
+  return expr_select(x, some, v, expr_var(x, r->run[0]), NO_SPAN);
+}
+
+static void end_runner(Online *o, Runner *r, bool *final) {
+  Lower *l = o->l;
+  for (int k = 0; r->follows && k < r->r.natoms; k++)
+    for (int j = 0; j < o->refs.v.n; j++) {
+      if (o->refs.v.v[j] != r->r.atom[k] || final[j]) continue;
+      lower_count(l, r->r.atom[k]->atom);
+      set(l, r->r.atom[k]->now, lower_expr(l, r->r.atom[k]->atom));
+      final[j] = true;
+    }
+  if (r->follows) set(l, r->run[0], final_state(o, r));
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(l->x, r->run[0]));
+}
+
+static void start_runner(Online *o, Runner *r, Item *it) {
+  *r = (Runner){ .it = it, .reduce = expanded(&o->c, it), .nstates = 1 };
+  r->follows = reads_cascade(&o->c, r->reduce);
+  if (!r->follows) return;
+  bool ok = rescale_find(o->l->x, r->reduce, is_member_of, &o->c, &o->refs, &r->r);
+  assert(ok && "lower_find_cascade has asked");
+  (void)ok;
+  r->nstates = r->r.nstates;
+  expr_visit(o->l->p->scratch, r->reduce, count_phase, (void *[]){ o, &r->phase });
+}
+
+static void start_online(Online *o, Lower *l, int n, Item *items, const bool *in) {
+  *o = (Online){ .l = l, .refs = { .a = l->p->scratch }, .c = cascade_of(l, n, items, in) };
+  NextLoop next;
+  lower_next_loop(l, &items[first_of(in)], &next);
+  o->all_lo = next.lo;
+  o->all_hi = next.hi;
+  o->run = arena_array(l->p->scratch, Runner, n);
+  for (int i = 0; i < n; i++) {
+    if (!in[i]) continue;
+    o->n++;                             // runner_of sees those before it
+    start_runner(o, &o->run[o->n - 1], &items[i]);
+  }
+}
+
+void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  o.lo = lower_named(l, lower_expr(l, next[first_of(in)].lo), "from");
+  o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
+  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
+  open_references(&o);
+  tiles(&o);
+  bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
+  for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
+}
+
+// ---- in parts ----------------------------------------------------------------------------------
+//
+// The range is cut into parts that run in parallel; each leaves its states and references in memory, and they are combined in
+// order: what an earlier reduction is over all parts is the reference for the later ones.
+
+// Where part c of a grid point leaves variable v.
+static Tensor *part_tensor(Parts *p, Lower *l, const char *what, Dtype d) {
+  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN) };
+  for (int g = 0; g < l->u->ngrid && !l->few; g++) extent[g + 1] = l->u->extent[g];
+  int rank = l->few ? 2 : l->u->ngrid + 1;
+  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, rank, extent, NO_SPAN);
+  vec_push(l->p->scratch, &p->t, t);
+  return t;
+}
+
+// Subscripts of the part, and of the grid point.
+static int part_place(const Parts *p, Lower *l, Expr **sub) {
+  int n = l->u->ngrid;
+  for (int k = 0; k <= n; k++) sub[k] = expr_index(l->x, p->at[k]);
+  if (!l->few) return n + 1;
+  sub[1] = lower_flat(l, n, sub + 1, l->u->extent);
+  return 2;
+}
+
+static void leave(Parts *p, Lower *l, Var *v, const char *what) {
+  Stmt *s = stmt_new(l->p->a, ST_STORE);
+  s->t = part_tensor(p, l, what, v->dtype);
+  s->nsub = part_place(p, l, s->sub);
+  s->a = expr_var(l->x, v);
+  lower_emit(l, s);
+}
+
+// What `leave` left, in the same order, at the indices of p->at.
+static Expr *found(Parts *p, Lower *l) {
+  Tensor *t = p->t.v[p->taken++];
+  Expr *sub[MAX_GRID + 1];
+  part_place(p, l, sub);
+  return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
+}
+
+// steps: of a tile, where something follows.
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  o.lo = from;
+  o.hi = to;
+  o.step = LOWER_PART_WHOLE;
+  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = steps;
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
+  open_references(&o);
+  tiles(&o);
+  for (int i = 0; i < o.n; i++) {
+    Runner *r = &o.run[i];
+    const char *name = r->it->q->def->root->name;
+    for (int k = 0; k < r->nstates; k++) leave(p, l, r->run[k], name);
+    if (r->at) leave(p, l, r->at, name);
+    if (r->any) leave(p, l, r->any, "any");
+    for (int k = 0; r->follows && k < r->r.natoms; k++) leave(p, l, r->r.atom[k]->was, "was");
+  }
+}
+
+static Var *found_as(Parts *p, Lower *l, const char *hint, Dtype d) {
+  Var *v = lower_var(l, hint, d);
+  lower_decl(l, ST_LET, v, found(p, l));
+  return v;
+}
+
+// acc = combine(acc, v)
+static void combine(Lower *l, Reducer red, Var *acc, Var *at, Expr *v, Expr *v_at) {
+  Stmt *s = stmt_new(l->p->a, ST_ACC);
+  s->reducer = red;
+  s->var = acc;
+  s->var2 = at;
+  s->a = v;
+  s->b = v_at;
+  lower_emit(l, s);
+}
+
+// One part of a reduction that follows others, brought to the final references.
+static void add_following_part(Online *o, Runner *r, Parts *p, Expr *usable) {
+  Lower *l = o->l;
+  Var *state[MAX_STATES];
+  for (int k = 0; k < r->nstates; k++) state[k] = found_as(p, l, "state", r->run[k]->dtype);
+  if (r->any) combine(l, RED_ANY, r->any, NULL, found(p, l), NULL);
+  for (int k = 0; k < r->r.natoms; k++) set(l, r->r.atom[k]->was, found(p, l));
+  Expr *v = expr_select(l->x, usable, rescale_state(l->x, &r->r, 0, state, false), rescale_state(l->x, &r->r, 0, state, true), NO_SPAN);
+  combine(l, RED_SUM, r->run[0], NULL, v, NULL);
+}
+
+static void add_part(Online *o, Runner *r, Parts *p) {
+  Lower *l = o->l;
+  Expr *v = found(p, l), *at = r->at ? found(p, l) : NULL;
+  Expr *none = at ? expr_op2(l->x, OP_NE, at, expr_int(l->x, DT_I64, LOWER_NO_INDEX, NO_SPAN), NO_SPAN) : NULL;
+  Stmt *some = at ? lower_if_open(l, none, NULL) : NULL;      // a part without terms takes no part
+  combine(l, reducer_of(r), r->run[0], r->at, v, at);
+  if (some) lower_if_close(l, some);
+}
+
+static void merge_runner(Online *o, Runner *r, Parts *p) {
+  Lower *l = o->l;
+  ExprTable *x = l->x;
+  Expr *usable = NULL;
+  for (int k = 0; r->follows && k < r->r.natoms; k++) {
+    lower_count(l, r->r.atom[k]->atom);
+    set(l, r->r.atom[k]->now, lower_expr(l, r->r.atom[k]->atom));
+  }
+  if (r->follows) usable = all_usable(o, r);
+  Index *c = index_new(x, intern(l->f->names, "part"), NO_SPAN);
+  Stmt *loop = loop_open(l, c, expr_int(x, DT_I64, 0, NO_SPAN), expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_SEQ);
+  p->at[0] = c;
+  if (r->follows) add_following_part(o, r, p, usable);
+  else add_part(o, r, p);
+  loop_close(l, loop);
+  if (!r->follows) lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
+  if (r->follows && r->any) set(l, r->run[0], expr_select(x, expr_var(x, r->any), expr_var(x, r->run[0]), expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN));
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(x, r->run[0]));
+}
+
+// The grid's indices stand in p->at[1 …].
+void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p) {
+  Online o;
+  start_online(&o, l, n, items, in);
+  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
+  open_references(&o);
+  for (int i = 0; i < o.n; i++) merge_runner(&o, &o.run[i], p);
+}

@@ -1,0 +1,124 @@
+// cuda_compile.c: which compiler makes the code of a GPU, and for which architecture.
+//
+// NVRTC makes code for the devices that it knows and is the first choice. Clang inside the process makes PTX, which the
+// driver translates; it needs nothing of NVIDIA's but the driver.
+#include "runtime/cuda_int.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CLANG_MOST = 90 };    // the newest architecture that LLVM 19 has is sm_90a
+
+// ---- the compilers -----------------------------------------------------------------------------------------------
+
+static bool open_nvrtc(Cuda *c, int driver, CudaError *e) {
+  Arena *a = arena_create();
+  memset(&c->nvrtc, 0, sizeof c->nvrtc);
+  c->has_nvrtc = nvrtc_open(a, c->paths, driver, &c->nvrtc, NULL, e);
+  if (c->has_nvrtc) c->nvrtc_arena = a;
+  else arena_destroy(a);
+  return c->has_nvrtc;
+}
+
+static const Nvrtc *nvrtc(Cuda *c, int driver, CudaError *e) {
+  pthread_mutex_lock(&c->lock);
+  bool good = c->has_nvrtc || open_nvrtc(c, driver, e);
+  pthread_mutex_unlock(&c->lock);
+  return good ? &c->nvrtc : NULL;
+}
+
+static const ClangTable *clang(const Cuda *c, CudaError *e) {
+  Arena *a = arena_create();
+  const char *why;
+  const ClangTable *t = search_clang(a, c->paths->extra, NULL, &why);
+  if (!t) cuda_fail(e, CUDA_NO_COMPILER, "no Clang in the process, which could compile GPU code: %s", why);
+  arena_destroy(a);
+  return t;
+}
+
+// NVRTC of a newer CUDA than the driver's makes what that driver cannot load; Clang's PTX is older than both.
+static bool suits(const Nvrtc *n, int driver) { return !driver || n->number / 1000 <= driver / 1000; }
+
+bool cuda_compilers(Cuda *c, int driver, CudaCompilers *out, CudaError *e) {
+  *out = (CudaCompilers){0};
+  if (c->compiler != GPU_CLANG) out->nvrtc = nvrtc(c, driver, e);
+  if (c->compiler == GPU_CLANG || (c->compiler == GPU_AUTO && !(out->nvrtc && suits(out->nvrtc, driver)))) out->clang = clang(c, e);
+  bool any = out->nvrtc || out->clang;
+  if (any && e) cuda_error_clear(e);
+  return any;
+}
+
+static void name_nvrtc(const Nvrtc *n, char out[64]) {
+  char version[16];
+  snprintf(out, 64, "NVRTC %s", cuda_version_text(n->number, version));
+}
+
+// ---- Clang -------------------------------------------------------------------------------------------------------
+
+static bool took(const ClangTable *t, const GpuRequest *r, ClangObject *made, GpuCode *out, CudaError *e) {
+  *out = (GpuCode){.bytes = made->object, .size = made->size, .ptx = true, .arch = r->arch, .log = made->log};
+  out->ms = made->parse_ms + made->opt_ms + made->codegen_ms;
+  if (made->fatal) search_clang_broken();
+  if (made->object) return true;
+  cuda_fail(e, made->fatal ? CUDA_CALL : CUDA_TEXT, "Clang %s %s", t->version, made->fatal ? "failed on the generated text" : "refused the generated text");
+  if (made->log) cuda_note(e, made->log, strlen(made->log));
+  if (!made->fatal) cuda_help(e, "functions of CUDA's mathematical library need NVRTC: pip install nvidia-cuda-nvrtc");
+  return false;
+}
+
+static bool compile_by_clang(const ClangTable *t, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
+  ClangGpuText in = {.text = r->text, .len = r->len, .arch = r->arch, .feature = r->feature};
+  ClangObject made;
+  snprintf(compiler, 64, "clang %s in process", t->version);
+  t->gpu(&in, &made);
+  return took(t, r, &made, out, e);
+}
+
+// ---- for a device ------------------------------------------------------------------------------------------------
+
+static bool compile_by_nvrtc(const Nvrtc *n, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
+  GpuRequest asked = *r;
+  name_nvrtc(n, compiler);
+  asked.arch = nvrtc_arch_below(n, r->arch);
+  asked.ptx = r->ptx || asked.arch != r->arch;
+  if (asked.arch != r->arch) asked.feature = 0;
+  if (asked.arch) return nvrtc_compile(n, &asked, out, e);
+  cuda_fail(e, CUDA_NO_ARCH, "%s makes code for sm_%d and newer, the device is sm_%d", compiler, n->arch[0], r->arch);
+  cuda_help(e, "use an NVRTC of an older CUDA");
+  return false;
+}
+
+bool cuda_compile_for_device(Cuda *c, const CudaDevice *d, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
+  CudaCompilers have;
+  if (!cuda_compilers(c, d->f->number, &have, e)) return false;
+  if (!have.clang) return compile_by_nvrtc(have.nvrtc, r, out, compiler, e);
+  GpuRequest asked = *r;
+  if (asked.arch > CLANG_MOST) asked.arch = CLANG_MOST, asked.feature = 0;
+  return compile_by_clang(have.clang, &asked, out, compiler, e);
+}
+
+// ---- exactly -----------------------------------------------------------------------------------------------------
+
+static bool no_arch(const CudaCompilers *have, const GpuRequest *r, const char *compiler, CudaError *e) {
+  char feature[2] = {r->feature, 0};
+  const Nvrtc *n = have->nvrtc;
+  if (!n && !r->ptx) {
+    cuda_fail(e, CUDA_NO_ARCH, "%s makes PTX only, no cubin", compiler);
+    cuda_help(e, "ask for PTX, or pip install nvidia-cuda-nvrtc");
+    return false;
+  }
+  cuda_fail(e, CUDA_NO_ARCH, "%s makes no code for sm_%d%s", compiler, r->arch, feature);
+  if (n) cuda_help(e, "it knows sm_%d to sm_%d", n->arch[0], n->arch[n->narchs - 1]);
+  else cuda_help(e, "it knows sm_50 to sm_%d", CLANG_MOST);
+  return false;
+}
+
+bool cuda_compile_exactly(Cuda *c, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
+  CudaCompilers have;
+  if (!cuda_compilers(c, 0, &have, e)) return false;
+  if (have.nvrtc) name_nvrtc(have.nvrtc, compiler);
+  else snprintf(compiler, 64, "clang %s in process", have.clang->version);
+  bool can = have.nvrtc ? nvrtc_has(have.nvrtc, r->arch) : r->ptx && r->arch <= CLANG_MOST;
+  if (!can) return no_arch(&have, r, compiler, e);
+  return have.nvrtc ? nvrtc_compile(have.nvrtc, r, out, e) : compile_by_clang(have.clang, r, out, compiler, e);
+}

@@ -1,0 +1,39 @@
+// gpu_code.h: code for a GPU as a compiler gave it, and what its log says about registers and memory.
+#ifndef PLAIT_RUNTIME_GPU_CODE_H
+#define PLAIT_RUNTIME_GPU_CODE_H
+#include <stdbool.h>
+#include <stddef.h>
+
+// What one kernel takes of a multiprocessor; -1: not known.
+typedef struct GpuUse {
+  char name[128];
+  int registers;             // of a thread
+  int shared_bytes;          // of a block, as far as it is fixed in the text
+  int stack_bytes;           // of a thread, in memory
+  int spill_stores, spill_loads;   // bytes of a thread: values that found no register
+} GpuUse;
+
+typedef struct GpuRequest {
+  const char *text; size_t len;
+  int arch;                  // 90 for sm_90
+  char feature;              // 'a' for sm_90a; 0: none
+  bool ptx;                  // portable text for this and newer devices instead of code for this one
+} GpuRequest;
+
+// Zero-initialise; free after use.
+typedef struct GpuCode {
+  char *bytes; size_t size;  // a NUL follows, which is not counted
+  bool ptx;
+  int arch;
+  char *log;                 // of the compiler
+  GpuUse *use; int nuse;     // kernels in the order of the log; none for PTX
+  double ms;
+} GpuCode;
+void gpu_code_free(GpuCode *c);
+
+// "sm_90", "sm_90a" or "90": false when it is no such name.
+bool gpu_arch_parse(const char *name, int *arch, char *feature);
+
+// The kernels in a log of ptxas -v, malloc'ed; their number.
+int gpu_log_read(const char *log, GpuUse **out);
+#endif
