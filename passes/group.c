@@ -34,6 +34,19 @@ static void order_groups(Grouping *g) {
   }
 }
 
+// What is read before it is overwritten comes first: an update that has the tensor as its base waits for the reader.
+static void order_updates(const Grouping *g, const Group *u, Order *o) {
+  for (int j = 0; j < u->m.n; j++) {
+    const Tensor *base = u->m.v[j].q->base;
+    for (int i = 0; base && i < u->m.n; i++) {
+      const Reads *r = &g->reads[u->m.v[i].q->def->id];
+      bool reads = u->m.v[i].q->def == base;
+      for (int k = 0; k < r->v.n; k++) reads |= r->v.v[k].t == base;
+      if (reads && i != j) order_edge(o, i, j);
+    }
+  }
+}
+
 static void order_members(Grouping *g, Node *node) {
   Group *u = node->u;
   Arena *s = g->p->scratch;
@@ -48,6 +61,7 @@ static void order_members(Grouping *g, Node *node) {
       if (from && (int)from - 1 != i) order_edge(&o, (int)from - 1, i);
     }
   }
+  order_updates(g, u, &o);
   if (!order_take(&o, out)) return;             // a recurrence keeps its own order
   Member *m = arena_array(s, Member, u->m.n + 1);
   for (int k = 0; k < u->m.n; k++) m[k] = u->m.v[out[k]];

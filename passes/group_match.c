@@ -214,7 +214,67 @@ static bool match_either_partial(Grouping *g, const Node *a, const Node *b, Matc
 
 // ---- both ------------------------------------------------------------------------------------------
 
-static bool special(const Group *u) { return u->m.v[0].q->base || u->m.v[0].q->def->fmt; }
+// ---- updates --------------------------------------------------------------------------------------
+
+// A map over the grid's points and nothing else; an update of them stores at its own indices.
+static bool is_pointwise(const Node *n, const Member *mem) {
+  const Eqn *q = mem->q;
+  if (q->n != n->u->ngrid || q->scc || q->def->fmt || q->cond || expr_has(q->body, OP_REDUCE) || dtypes[q->def->dtype].bits < 8) return false;
+  for (int k = 0; k < q->nstore; k++) if (q->store[k]->op != OP_INDEX) return false;
+  return !q->base || q->nstore == q->n;
+}
+
+static bool all_pointwise(const Node *n) {
+  for (int i = 0; i < n->u->m.n; i++) if (!is_pointwise(n, &n->u->m.v[i])) return false;
+  return true;
+}
+
+static bool updates(const Node *n) {
+  for (int i = 0; i < n->u->m.n; i++) if (n->u->m.v[i].q->base) return true;
+  return false;
+}
+
+// The merged grid's number of the index of the member that stands at dimension d of what it updates; -1: none.
+static int stored_at(const Member *mem, const int *grid, int n, int d) {
+  for (int k = 0; k < n; k++) if (mem->q->store[d]->u.ix == mem->q->ix[mem->pos[grid[k]]]) return k;
+  return -1;
+}
+
+static int position(const int *grid, int n, int g) {
+  for (int k = 0; k < n; k++) if (grid[k] == g) return k;
+  return -1;
+}
+
+// Do all reads of the tensor's versions by `reader` stay at the point that the update stores to?
+static bool reads_there(const Node *reader, const int *rgrid, const Member *update, const int *ugrid, int n) {
+  const Tensor *root = update->q->def->root;
+  for (int k = 0; k < reader->reads.n; k++) {
+    const Access *x = &reader->reads.v[k];
+    for (int p = 0; p < x->spots.n && x->t->root == root; p++)
+      for (int d = 0; d < root->rank; d++) {
+        int g = x->spots.v[p].grid[d];
+        if (g < 0 || position(rgrid, n, g) != stored_at(update, ugrid, n, d)) return false;
+      }
+  }
+  return true;
+}
+
+static bool updates_stay(const Node *u, const int *ugrid, const Node *other, const int *ogrid, int n) {
+  for (int i = 0; i < u->u->m.n; i++) {
+    const Member *mem = &u->u->m.v[i];
+    if (mem->q->base && !(reads_there(u, ugrid, mem, ugrid, n) && reads_there(other, ogrid, mem, ugrid, n))) return false;
+  }
+  return true;
+}
+
+// Updates share a kernel with maps of the same points: each point is read and stored in the order of the equations.
+static bool match_updates(const Grouping *g, const Node *a, const Node *b, const Match *m) {
+  bool full = m->n == a->u->ngrid && m->n == b->u->ngrid && m->n > 0;
+  if (!pipe_takes(g->p, LOWER_UPDATES) || m->partial || !full || !all_pointwise(a) || !all_pointwise(b)) return false;
+  return updates_stay(a, m->ga, b, m->gb, m->n) && updates_stay(b, m->gb, a, m->ga, m->n);
+}
+
+static bool special(const Group *u) { return u->m.v[0].q->def->fmt; }
 
 static bool gathers(const Node *a, const Node *b) {
   for (int k = 0; k < b->reads.n; k++) {
@@ -268,7 +328,11 @@ bool group_match(Grouping *g, const Node **first, const Node **second, Match *m)
   const Node *a = *first, *b = *second;
   if (!m->depends) match_shared(a, b, share, m);
   if (!m->touches) return false;
-  if (a->u->m.v[0].q->base || b->u->m.v[0].q->base) { m->why = REASON_ALIAS; return false; }
+  if (updates(a) || updates(b)) {
+    bool can = match_plain(g, a, b, m->depends ? dep : share, m) && match_updates(g, a, b, m);
+    m->why = REASON_ALIAS;
+    return can;
+  }
   if (special(a->u) || special(b->u)) { m->why = REASON_STORED; return false; }
   if (a->u->m.n + b->u->m.n > MAX_MEMBERS || a->nodes + b->nodes > MAX_NODES) { m->why = REASON_LIMIT; m->common = true; return false; }
   if (match_plain(g, a, b, m->depends ? dep : share, m)) return true;

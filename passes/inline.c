@@ -155,7 +155,7 @@ static bool is_whole_index(const Eqn *q, const Expr *sub, const Expr *extent) {
   return false;
 }
 
-// The condition under which the read is in range: nothing is asked of an index that runs over that very extent.
+// The condition under which the read is in range; NULL: always. Nothing is asked of an index that runs over that very extent.
 static Expr *in_range(const Env *v, const Expr *read, const Expr *now) {
   ExprTable *x = v->in->f->x;
   Expr *all = NULL, *zero = expr_int(x, DT_I64, 0, now->at);
@@ -165,7 +165,17 @@ static Expr *in_range(const Env *v, const Expr *read, const Expr *now) {
     Expr *both = expr_op2(x, OP_AND, expr_op2(x, OP_GE, now->arg[d], zero, now->at), expr_op2(x, OP_LT, now->arg[d], extent, now->at), now->at);
     all = all ? expr_op2(x, OP_AND, all, both, now->at) : both;
   }
-  return all ? all : expr_bool(x, true, now->at);
+  return all;
+}
+
+// What stands for this read, by its subscripts as rewritten. Two reads that become alike may need different checks.
+static Map *values_of(Inline *in, const Eqn *q, const Expr *read) {
+  Map *m = map_get(&in->values, read_key(q, read));
+  if (m) return m;
+  m = arena_new(in->p->scratch, Map);
+  *m = map_make(in->p->scratch);
+  map_put(&in->values, read_key(q, read), m);
+  return m;
 }
 
 // What stands in the place of `read`, which `now` is with its subscripts rewritten.
@@ -173,15 +183,15 @@ static Expr *value_of(Env *v, Expr *read, Expr *now) {
   Inline *in = v->in;
   ExprTable *x = in->f->x;
   Tensor *t = read->u.t;
-  bool trusted = in->info[v->q->def->id].scanned && map_get(&in->proven, read->id) && !map_get(&in->unproven, read->id);
-  uint64_t key = (uint64_t)now->id * 2 + trusted;
-  Expr *value = map_get(&in->values, key);
+  bool trusted = now->aux != READ_DEFAULT && in->info[v->q->def->id].scanned && map_get(&in->proven, read->id) && !map_get(&in->unproven, read->id);
+  Map *known = values_of(in, v->q, read);
+  Expr *value = map_get(known, now->id);
   if (value) return value;
   value = body_at(in, &in->info[t->id], now->arg);
   if (t->stored) value = expr_cast(x, t->dtype, value, now->at);
-  if (now->aux == READ_DEFAULT) value = expr_select(x, in_range(v, read, now), value, read_default(now), now->at);
-  else if (!trusted) value = expr_select(x, in_range(v, read, now), value, expr_read_fails(x, now), now->at);
-  map_put(&in->values, key, value);
+  Expr *inside = trusted ? NULL : in_range(v, read, now);
+  if (inside) value = expr_select(x, inside, value, now->aux == READ_DEFAULT ? read_default(now) : expr_read_fails(x, now), now->at);
+  map_put(known, now->id, value);
   return value;
 }
 

@@ -43,7 +43,7 @@ typedef struct Inline {
   VEC(Info *) marked;   // tensors that q was the first to read whole
   Map proven, unproven; // READs by id: subscripts in range in some place; perhaps not in some place
   Map going;            // (equation, READ): substituted
-  Map values;           // what stands for a READ whose subscripts are rewritten
+  Map values;           // (equation, READ) → Map of what stands for it, by the READ that it is with subscripts rewritten
 } Inline;
 
 static inline bool inline_may_move(const Info *t) {

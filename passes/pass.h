@@ -13,7 +13,8 @@ enum {
   LOWER_MIXED_AXES = 1,         // a member whose reduced index is the grid's (group.h)
   LOWER_SECTIONS = 2,           // groups side by side in one launch
   LOWER_ROW_BUFFERS = 4,        // what one loop of a grid point leaves for the next stays in the core's cache
-  LOWER_TAKES = LOWER_MIXED_AXES | LOWER_SECTIONS | LOWER_ROW_BUFFERS
+  LOWER_UPDATES = 8,            // updates among maps of the same points, in order
+  LOWER_TAKES = LOWER_MIXED_AXES | LOWER_SECTIONS | LOWER_ROW_BUFFERS | LOWER_UPDATES
 };
 
 typedef struct PassOptions {

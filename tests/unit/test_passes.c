@@ -278,6 +278,45 @@ START_TEST(todays_lowering_gets_no_shares) {
 }
 END_TEST
 
+static int kernels_of(const char *text) {
+  Built b = build(text);
+  int n = b.plan->kernels.n;
+  arena_destroy(b.a);
+  return n;
+}
+
+// ---- updates --------------------------------------------------------------------------------------
+
+START_TEST(a_step_of_an_optimiser_in_place_is_one_kernel) {
+  check_one_kernel("fn f(mut p: f32[N], mut m: f32[N], mut v: f32[N], g: f32[N]) {\n  m[i] <- m[i] * 0.9 + g[i] * 0.1\n"
+                   "  v[i] <- v[i] * 0.999 + g[i] * g[i] * 0.001\n  p[i] <- p[i] - 0.01 * m[i] / (sqrt(v[i]) + 1e-8)\n}\n",
+                   "N=100", 4 * 7 * 100);      // p, m, v read and written, g read
+}
+END_TEST
+
+START_TEST(old_and_new_values_of_a_point_share_a_kernel_in_order) {
+  Built b = build("fn f(mut c: f32[N], x: f32[N]) -> (y: f32[N], z: f32[N]) {\n  y[i] = c[i] * x[i]\n  c[i] <- x[i]\n  z[i] = c[i] + 1\n}\n");
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  const Kernel *k = b.plan->kernels.v[0];
+  ck_assert_int_eq(k->eqns.n, 3);
+  ck_assert_str_eq(k->eqns.v[0]->def->name, "y");
+  ck_assert_ptr_nonnull(k->eqns.v[1]->base);
+  ck_assert_str_eq(k->eqns.v[2]->def->name, "z");
+  arena_destroy(b.a);
+}
+END_TEST
+
+START_TEST(updates_elsewhere_or_perhaps_are_kernels_of_their_own) {
+  ck_assert_int_eq(kernels_of("fn f(mut c: f32[N], x: f32[N]) -> y: f32[N] {\n  y[i] = c[N - 1 - i] + x[i]\n  c[i] <- x[i]\n}\n"), 2);
+  ck_assert_int_eq(kernels_of("fn f(mut c: f32[N], x: f32[N], p: i32[N]) -> y: f32[N] {\n  y[i] = c[i] + 1\n  c[p[i]] <- x[i]\n}\n"), 2);
+  ck_assert_int_eq(kernels_of("fn f(mut c: f32[N], x: f32[N]) -> y: f32[N] {\n  c[i] <- x[i] if x[i] > 0\n  y[i] = c[i] + 1\n}\n"), 2);
+  // the transposed tensor is read at other points
+  ck_assert_int_eq(kernels_of("fn f(mut c: f32[N, N], x: f32[N, N]) -> y: f32[N, N] {\n  y[i, j] = c[j, i] + x[i, j]\n  c[i, j] <- x[i, j]\n}\n"), 2);
+  // a row is reduced while it changes
+  ck_assert_int_eq(kernels_of("fn f(mut c: f32[N, D], x: f32[N, D]) -> y: f32[N] {\n  y[i] = sum[j](c[i, j] + x[i, j])\n  c[i, j] <- x[i, j]\n}\n"), 2);
+}
+END_TEST
+
 // ---- launches ------------------------------------------------------------------------------------
 
 static void check_launches(const char *text, int launches, int beside) {
@@ -310,13 +349,6 @@ START_TEST(large_problems_and_sums_keep_their_launches) {
 END_TEST
 
 // ---- order and names decide nothing -------------------------------------------------------------
-
-static int kernels_of(const char *text) {
-  Built b = build(text);
-  int n = b.plan->kernels.n;
-  arena_destroy(b.a);
-  return n;
-}
 
 static double fused_of(const char *text, const char *dims) {
   Built b = build(text);
@@ -452,7 +484,7 @@ START_TEST(each_reason_for_staying_apart_can_be_had) {
   ck_assert(has_reason("fn f(x: f32[N]) -> y: f32[N] {\n  s = sum[i](x[i])\n  y[i] = x[i] / s\n}\n", REASON_REDUCTION));
   ck_assert(has_reason("fn f(x: f32[2 * N]) -> (a: f32[N], b: f32[2 * N]) {\n  a[i] = exp(x[i])\n  b[k] = x[k] + 1\n}\n", REASON_ITERATION_SPACE));
   ck_assert(has_reason("fn f(x: f32[N], p: i32[M]) -> (y: f32[N], z: f32[M]) {\n  y[i] = exp(x[i])\n  z[k] = y[p[k]]\n}\n", REASON_GATHER));
-  ck_assert(has_reason("fn f(mut c: f32[N], x: f32[N]) -> y: f32[N] {\n  y = x + 1\n  c[i] <- x[i]\n}\n", REASON_ALIAS));
+  ck_assert(has_reason("fn f(mut c: f32[N], x: f32[N]) -> y: f32[N] {\n  y[i] = c[N - 1 - i] + x[i]\n  c[i] <- x[i]\n}\n", REASON_ALIAS));
   ck_assert(has_reason("fn f(x: f32[T]) -> y: f32[T] {\n  h[t] = (h[t - 1] ?? 0) * 0.5 + x[t]\n  y[t] = h[t] + x[t]\n}\n", REASON_RECURRENCE));
   ck_assert(has_reason("fn f(x: f32[T]) -> (a: f32[T], y: f32[T]) {\n  a = x + 1\n  h[t] = (h[t - 1] ?? 0) * 0.5 + a[t]\n  y[t] = a[t] - h[t]\n}\n", REASON_ORDER));
   ck_assert(has_reason("fn f(x: f32[N, K], w: f32[O, K]) -> y: f32[N, O] {\n  h = gelu(x)\n  y[i, o] = sum[k](h[i, k] * w[o, k])\n}\n", REASON_RECOMPUTE));
@@ -667,7 +699,8 @@ int main(void) {
     the_gradients_of_layer_norm_are_one_kernel_over_rows, a_maximum_over_all_joins_what_walks_its_input,
     sums_over_both_axes_walk_the_rows, what_reads_a_shared_sum_is_another_kernel,
     shares_need_the_whole_range_and_a_walk_of_their_own, todays_lowering_gets_no_shares,
-    small_unlike_problems_share_a_launch, what_waits_for_another_has_a_launch_of_its_own, large_problems_and_sums_keep_their_launches,
+    a_step_of_an_optimiser_in_place_is_one_kernel, old_and_new_values_of_a_point_share_a_kernel_in_order,
+    updates_elsewhere_or_perhaps_are_kernels_of_their_own, small_unlike_problems_share_a_launch, what_waits_for_another_has_a_launch_of_its_own, large_problems_and_sums_keep_their_launches,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
     equations_share_the_outer_indices_that_suit_both, no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
