@@ -35,6 +35,7 @@ const Pass passes[] = {
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
+  { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
 };
 const int npasses = sizeof passes / sizeof *passes;
 

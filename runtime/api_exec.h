@@ -40,7 +40,7 @@ typedef struct Variant {
   GpuUse *use; int nuse;      // one a kernel
 } Variant;
 
-// Opens the device, asks the generator for its dimensions, and compiles where none are or all are known. x->build is done.
+// Opens the device, runs the passes for it, asks the generator for its dimensions, and compiles where none are or all are known.
 bool exec_cuda_open(plait_exec *x, const plait_build_options *o, plait_messages *m);
 void exec_cuda_free(ExecCuda *c);
 // The variant for these dimensions (by Dim.id of the entry's function), which lives as long as x. NULL after a message.

@@ -165,7 +165,7 @@ const Variant *exec_variant(const plait_exec *x, const int64_t *dims, Trouble *w
 // ---- the exec ----------------------------------------------------------------------------------------------------
 
 static void keep_options(ExecCuda *c, const plait_build_options *o) {
-  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device};
+  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device, .arch = c->arch_text};
   if (o->disable) c->o.disable = arena_strndup(c->a, o->disable, strlen(o->disable));
 }
 
@@ -205,6 +205,9 @@ bool exec_cuda_open(plait_exec *x, const plait_build_options *o, plait_messages 
   if (!arch_of(o->arch, c->d->arch, &c->arch, &c->feature, m->d)) return false;
   c->arch_text = arena_printf(c->a, "sm_%d%.1s", c->arch, c->feature ? &c->feature : "");
   keep_options(c, o);
+  plait_build_options first = *o;
+  first.arch = c->arch_text;
+  if (!build_run(x->entry, "cuda", &first, &x->build, m)) return false;
   if (!ask_dims(x, c, m->d)) return false;
   return c->nspecial || first_variant(x, c, o, m);
 }
