@@ -311,6 +311,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->written = map_make(e->a);
   e->read = map_make(e->a);
   e->kernel = k;
+  e->ranges = map_make(e->a);
   mark_reads(e, k->body);
   e->faults = e->uses_shared = false;
   e->out = &body;
@@ -320,6 +321,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->indent = 0;
   names_close(&e->names);
   e->out = out;
+  e->kernel = NULL;
   map_putp(&e->params, k, params_of(e));
   e->t->kernel_head(e, k);
   buf_puts(out, body.s);

@@ -104,6 +104,7 @@ typedef struct Grid {
   Expr *shared_bytes;   // dynamic shared memory; NULL: none
   Expr *when;           // bool: else the kernel is left out; NULL: always made
   VEC(const Dim *) wants;   // dimensions with whose values it would be faster
+  VEC(const Dim *) some;    // dimensions that are not 0 when it runs
 } Grid;
 
 typedef struct Kernel {

@@ -6,6 +6,7 @@
 //                                           if point < N * D
 //                                             let i = point // D;  let j = point % D;  …
 #include "passes/gpu.h"
+#include <string.h>
 
 Frame gpu_frame(Gpu *g) {
   Frame f = { .block = gpu_index(g, "block"), .thread = gpu_index(g, "thread") };
@@ -13,6 +14,16 @@ Frame gpu_frame(Gpu *g) {
   f.t = expr_index(g->x, f.thread);
   return f;
 }
+
+typedef struct Some { Gpu *g; Grid *grid; } Some;
+
+// A factor of an extent is not 0 where there is a grid point.
+static void some_dim(void *cx, Expr *e) {
+  Some *s = cx;
+  if (e->op == OP_DIM) vec_push(s->g->a, &s->grid->some, e->u.dim);
+}
+
+static bool is_product(const Expr *e) { return e->op == OP_DIM || e->op == OP_CONST || (e->op == OP_MUL && is_product(e->arg[0]) && is_product(e->arg[1])); }
 
 void gpu_close(Nest *n, const Frame *f, Stmt *body, Grid grid) {
   Gpu *g = n->g;
@@ -23,9 +34,8 @@ void gpu_close(Nest *n, const Frame *f, Stmt *body, Grid grid) {
   Stmt *threads = gpu_loop(g, HOW_THREADS, f->thread, gpu_int(g, 0), gpu_int(g, grid.threads), b.first);
   n->k->body = gpu_loop(g, HOW_BLOCKS, f->block, gpu_int(g, 0), grid.blocks, threads);
   grid.when = out->when;
-  grid.wants.v = out->wants.v;
-  grid.wants.n = out->wants.n;
-  grid.wants.cap = out->wants.cap;
+  memcpy(&grid.wants, &out->wants, sizeof grid.wants);
+  for (int k = 0; k < n->n; k++) if (is_product(n->extent[k])) expr_visit(g->scratch, n->extent[k], some_dim, &(Some){ g, &grid });
   if (!grid.cluster) grid.cluster = 1;
   if (!grid.stride) grid.stride = 1;
   *out = grid;

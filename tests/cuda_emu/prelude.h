@@ -66,7 +66,7 @@ typedef _Bool bool;
 typedef __SIZE_TYPE__ size_t;
 
 // `__shared__ float a[8];` in kernel K is `EMU_SHARED(K) float a[8];`. The gap before it belongs to nobody, so that an
-// access beside an array is found; behind its 20 bytes an array without __align__ lies where the GPU may put it, at a
+// access beside an array is found; behind its 24 bytes an array without __align__ lies where the GPU may put it, at a
 // multiple of its elements and not of 16. (Clang takes `aligned` for a wish to have less than the type's.)
 #ifdef __clang__
 #define EMU_LEAST_ALIGNED
@@ -77,7 +77,7 @@ typedef __SIZE_TYPE__ size_t;
 #define EMU_JOIN(a, b) EMU_JOIN2(a, b)
 #define EMU_SECTION(kernel) section("plait_shared_" #kernel)
 #define EMU_SHARED(kernel) \
-  static __attribute__((EMU_SECTION(kernel), used, aligned(16))) unsigned char EMU_JOIN(emu_gap_, __COUNTER__)[20]; \
+  static __attribute__((EMU_SECTION(kernel), used, aligned(16))) unsigned char EMU_JOIN(emu_gap_, __COUNTER__)[24]; \
   static __attribute__((EMU_SECTION(kernel) EMU_LEAST_ALIGNED))
 #define EMU_SHARED_END(kernel) static __attribute__((EMU_SECTION(kernel), used, aligned(1))) unsigned char emu_gap_end_##kernel[64]
 #define EMU_DYNAMIC emu_dynamic()
@@ -340,8 +340,11 @@ EMU_FN float sinpif(float x) { return (float)sinpi(x); }
 EMU_FN float cospif(float x) { return (float)cospi(x); }
 EMU_FN double normcdf(double x) { return 0.5 * erfc(x * -0.70710678118654752440); }
 EMU_FN float normcdff(float x) { return (float)normcdf(x); }
-EMU_FN void sincosf(float x, float *s, float *c) { *s = sinf(x), *c = cosf(x); }
-EMU_FN void sincos(double x, double *s, double *c) { *s = sin(x), *c = cos(x); }
+// Compilers make one call of both out of these, which must not be these again.
+EMU_FN void emu_sincosf(float x, float *s, float *c) { *s = sinf(x), *c = cosf(x); }
+EMU_FN void emu_sincos(double x, double *s, double *c) { *s = sin(x), *c = cos(x); }
+#define sincosf(x, s, c) emu_sincosf(x, s, c)
+#define sincos(x, s, c) emu_sincos(x, s, c)
 EMU_FN float __saturatef(float x) { return x > 1 ? 1 : x > 0 ? x : 0; }
 EMU_FN float __fdividef(float x, float y) { return x / y; }
 EMU_FN float fdividef(float x, float y) { return x / y; }
