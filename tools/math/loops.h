@@ -7,6 +7,7 @@
 #include "ir/ops.h"
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef void Loop1(const float *x, float *z, long n);
 typedef void Loop2(const float *x, const float *y, float *z, long n);
@@ -21,7 +22,8 @@ static inline bool loops_has(Op op) {
 }
 
 static inline void loops_write(FILE *out) {
-  for (int m = 0; m < MATH_COUNT; m++) fprintf(out, "static inline %s", math_functions[m].text);
+  for (int m = 0; m < MATH_COUNT; m++)
+    if (strncmp(math_functions[m].name, "cuda_", 5) != 0) fprintf(out, "static inline %s", math_functions[m].text);
   for (int op = 0; op < OP_COUNT_; op++) {
     if (!loops_has((Op)op) || op == OP_UNIFORM) continue;
     bool two = ops[op].arity == 2;
