@@ -4,7 +4,7 @@ pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(UNIT_TESTS
-  affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
+  affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_faults cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
   interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
   parse passes pool proc rules search sema std str vec)
 set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
@@ -45,6 +45,11 @@ if(PLAIT_CLANG)
   endforeach()
 endif()
 
+# The sweep of the vector mathematics; tools/math/table.py builds and runs it.
+add_executable(math-sweep EXCLUDE_FROM_ALL tools/math/sweep.c)
+target_link_libraries(math-sweep PRIVATE plait_core)
+target_compile_options(math-sweep PRIVATE -O3 -march=native)
+
 include(${PROJECT_SOURCE_DIR}/tests/cuda_emu/build.cmake)
 
 add_test(NAME layers COMMAND ${PROJECT_SOURCE_DIR}/tests/layers.sh ${PROJECT_SOURCE_DIR})
@@ -82,10 +87,10 @@ add_test(NAME diff_fuzz_unfused COMMAND plait-diff fuzz --count 30 --seed 200000
 add_test(NAME diff_ops COMMAND plait-diff ops)
 add_test(NAME diff_files COMMAND plait-diff files ${programs} --count 3)
 # What only long rows reach, on a machine whose caches hold next to nothing.
-file(GLOB cascades CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/diff/cascades/*.plait)
-add_test(NAME diff_cascades COMMAND plait-diff files ${cascades} ${programs} --machine tiny --count 6)
-add_test(NAME diff_cascades_specials COMMAND plait-diff files ${cascades} --machine tiny --specials --count 12)
+file(GLOB shapes CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/diff/programs/*.plait)
+add_test(NAME diff_shapes COMMAND plait-diff files ${shapes} ${programs} --machine tiny --count 6)
+add_test(NAME diff_shapes_specials COMMAND plait-diff files ${shapes} --machine tiny --specials --count 12)
 add_test(NAME diff_fuzz_tiny COMMAND plait-diff fuzz --machine tiny --count 30 --seed 3000000)
-foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_cascades diff_cascades_specials diff_fuzz_tiny)
+foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_shapes diff_shapes_specials diff_fuzz_tiny)
   set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000)
 endforeach()

@@ -258,6 +258,7 @@ static void print_statement(Emit *e, const Stmt *s) {
   case ST_ALLOC: print_alloc(e, s); return;
   case ST_MOVE: e->t->move(e, s); return;
   case ST_BARRIER: e->t->barrier(e, s); return;
+  case ST_STAGE: e->t->stage(e, s); return;
   case ST_PREFETCH: return;      // the loop around it prints it once a block
   }
 }
@@ -278,8 +279,8 @@ static void mark_var(void *cx, Expr *x) {
 // Variables that some expression reads; compilers warn of others.
 static void mark_reads(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
-    Expr *const part[] = {s->lo, s->hi, s->parallel_if, s->a, s->b, s->stream};
-    for (int k = 0; k < 6; k++)
+    Expr *const part[] = {s->lo, s->hi, s->parallel_if, s->a, s->b, s->stream, s->lo2, s->hi2};
+    for (int k = 0; k < 8; k++)
       if (part[k]) expr_visit(e->a, part[k], mark_var, e);
     for (int k = 0; k < s->nsub; k++) expr_visit(e->a, s->sub[k], mark_var, e);
     mark_reads(e, s->body);

@@ -4,6 +4,7 @@
 // place; a text that uses an operand twice becomes a helper function; signed arithmetic that may overflow runs on
 // unsigned operands; and divisions and shifts whose operands are known to be harmless print as C's own.
 #include "codegen/emit.h"
+#include "ir/rewrite.h"
 #include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
@@ -316,11 +317,19 @@ static bool uses_twice(const char *text) {
   return false;
 }
 
+// The row of math.def for `name`: the coarsest that is allowed.
+static Math own_function(Emit *e, const char *name, int exactness) {
+  Math m = MATH_COUNT;
+  if (exactness == COARSE_BF16) m = math_by_name(arena_printf(e->a, "%s_bf16", name));
+  if (exactness != EXACT && m == MATH_COUNT) m = math_by_name(arena_printf(e->a, "%s_f16", name));
+  return m != MATH_COUNT ? m : math_by_name(name);
+}
+
 // What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
-static const char *form_of(Emit *e, Op op, Dtype d, const char **call) {
+static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **call) {
   *call = NULL;
   const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
-  Math m = e->t->own_functions ? math_by_name(name) : MATH_COUNT;
+  Math m = e->t->own_functions ? own_function(e, name, exactness) : MATH_COUNT;
   if (m == MATH_COUNT && e->t->variants) m = math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name));
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
@@ -377,7 +386,7 @@ static const char *list(Emit *e, const Expr *x) {
 
 static Text operation(Emit *e, const Expr *x) {
   Dtype d = (Dtype)x->arg[0]->dtype;
-  const char *call, *text = form_of(e, (Op)x->op, d, &call);
+  const char *call, *text = form_of(e, (Op)x->op, d, x->aux, &call);
   if (call) return TEXT(LEVEL_PRIMARY, "%s(%s)", call, list(e, x));
   if (ops[x->op].c_level) return infix(e, text, ops[x->op].c_level, d, x);
   const char *operand[3] = {0};
@@ -512,6 +521,6 @@ const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y) 
     operand[1] = arena_printf(e->a, "(%s)%s", unsigned_type(d), y);
     return arena_printf(e->a, "(%s)(%s)", emit_type(d), emit_fill(e, e->t->op_text(&ops[op], 'I'), d, operand));
   }
-  const char *call, *text = form_of(e, op, d, &call);
+  const char *call, *text = form_of(e, op, d, EXACT, &call);
   return call ? arena_printf(e->a, "%s(%s, %s)", call, x, y) : emit_fill(e, text, d, operand);
 }

@@ -61,11 +61,34 @@ static void print_call(Emit *e, int k) {
   emit_line(e, "%s);", b.s);
 }
 
+// Sums of sizes, each printed as the one before it and what comes on top: a plan of many temporaries would else print squares of them.
+typedef struct PlaceName { const Expr *at; const char *name; } PlaceName;
+typedef struct Places { VEC(PlaceName) v; } Places;
+
+static const char *place_known(const Places *p, const Expr *at) {
+  for (int i = p->v.n - 1; i >= 0; i--) if (p->v.v[i].at == at) return p->v.v[i].name;
+  return NULL;
+}
+
+static const char *place_of(Emit *e, Places *p, const Expr *at) {
+  const char *known = place_known(p, at), *before = at->op == OP_ADD ? place_known(p, at->arg[0]) : NULL;
+  if (known) return known;
+  if (expr_is_int(at, 0)) return "0";
+  if (before || (at->op == OP_ADD && expr_is_int(at->arg[0], 0))) {
+    const char *name = names_fresh(&e->names, "place"), *more = emit_expr(e, at->arg[1], LEVEL_MUL);
+    emit_line(e, "  const long long %s = %s%s%s;", name, before ? before : "", before ? " + " : "", more);
+    vec_push(e->a, &p->v, (PlaceName){ at, name });
+    return name;
+  }
+  return emit_expr(e, at, LEVEL_ADD);
+}
+
 static void print_temps(Emit *e) {
+  Places places = { .v = {0} };
   for (int i = 0; i < e->p->temps.n; i++) {
     const Temp *t = &e->p->temps.v[i];
-    const char *type = emit_storage(t->t), *name = names_of(&e->names, t->t);
-    emit_line(e, "  %s *%s = (%s *)((unsigned char *)scratch + %s);", type, name, type, emit_expr(e, t->offset, LEVEL_ADD));
+    const char *type = emit_storage(t->t), *name = names_of(&e->names, t->t), *at = place_of(e, &places, t->offset);
+    emit_line(e, "  %s *%s = (%s *)((unsigned char *)scratch + %s);", type, name, type, at);
   }
 }
 
@@ -208,7 +231,12 @@ static void scratch_function(Emit *e, Buf *header) {
   Params p = scratch_params(e);
   const char *head = signature(e, "long long", name, &p, false);
   e->used = map_make(e->a);
-  const char *bytes = emit_expr(e, e->p->scratch_bytes, LEVEL_COND);
+  Buf sums = buf_make(e->a), *out = e->out;
+  Places places = { .v = {0} };
+  e->out = &sums;
+  for (int i = 0; i < e->p->temps.n; i++) place_of(e, &places, e->p->temps.v[i].offset);
+  const char *bytes = place_of(e, &places, e->p->scratch_bytes);
+  e->out = out;
   emit_line(e, "// Bytes of scratch memory that %s needs for these dimensions.", e->entry);
   emit_line(e, "%s {", head);
   for (int i = 0; i < p.list.n; i++) {
@@ -216,6 +244,7 @@ static void scratch_function(Emit *e, Buf *header) {
     const void *object = q->dim ? (const void *)q->dim : q->t;
     if (!map_getp(&e->used, object)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, object));
   }
+  buf_puts(e->out, sums.s);
   emit_line(e, "  return %s;", bytes);
   emit_line(e, "}\n");
   if (header) buf_printf(header, "// Bytes of scratch memory that %s needs for these dimensions.\n%s;\n\n", e->entry, head);

@@ -3,6 +3,7 @@
 // Vector loops are in vector_c.c. See Note [Contraction].
 #include "base/limits.h"
 #include "codegen/entry_c.h"
+#include "codegen/turn_c.h"
 #include "codegen/vector_c.h"
 #include <assert.h>
 #include <string.h>
@@ -37,6 +38,7 @@ static void prologue(Emit *e) {
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
   buf_puts(e->out, "\n");
   c_vector_prologue(e);
+  c_turn_prologue(e);
   if (!any_faults(e)) return;
   buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
                    "static void report_fault(long long *fault, long long check, long long value) {\n"
@@ -235,7 +237,7 @@ const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
   .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
-  .fault = fault, .entry = c_entry,
+  .stage = c_stage, .fault = fault, .entry = c_entry,
 };
 
 // Note [Contraction]

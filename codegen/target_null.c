@@ -40,6 +40,18 @@ static void lanes_var(Emit *e, const Stmt *s) {
 
 static void fold(Emit *e, const Stmt *s) { (void)e, (void)s; }
 
+// As two loops.
+static void stage(Emit *e, const Stmt *s) {
+  names_open(&e->names);
+  const char *i = names_bind(&e->names, s->ix, s->ix->name), *k = names_bind(&e->names, s->ix2, s->ix2->name);
+  const char *lo = emit_expr(e, s->lo, LEVEL_COND), *lo2 = emit_expr(e, s->lo2, LEVEL_COND);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s++)", i, lo, i, emit_expr(e, s->hi, 8), i);
+  emit_line(e, "  for (long long %s = %s; %s < %s; %s++)", k, lo2, k, emit_expr(e, s->hi2, 8), k);
+  emit_line(e, "    %s[(%s - (%s)) * %lld + %s - (%s)] = %s[%s];", emit_tensor(e, s->t), i, lo, (long long)s->t->extent[1]->u.v.i, k, lo2, emit_tensor(e, s->a->u.t),
+            emit_position(e, s->a->u.t, s->a->arg, s->a->u.t->rank, 1, LEVEL_COND));
+  names_close(&e->names);
+}
+
 static void fault(Emit *e, int site, const char *value) {
   emit_line(e, "if (!fault[0]) fault[0] = %d, fault[1] = %s;", site, value);
 }
@@ -50,5 +62,5 @@ const Target target_null = {
   .name = "null", .restrict_word = "", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "",
   .own_functions = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
   .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
-  .fault = fault, .entry = entry,
+  .stage = stage, .fault = fault, .entry = entry,
 };

@@ -247,6 +247,15 @@ void cost_set(Fn *f, int n, const EqnCost *q, bool (*kept)(void *cx, const Tenso
   arena_destroy(a);
 }
 
+Expr *cost_touched(Fn *f, int n, const Touch *const *u) {
+  Arena *a = arena_create();
+  Set s = { .x = f->x, .a = a, .of = map_make(a) };
+  for (int i = 0; i < n; i++) add_part(&s, u[i]);
+  Expr *bytes = n ? parts_bytes(&s, s.list.v[0]) : num(f->x, 0);
+  arena_destroy(a);
+  return bytes;
+}
+
 void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out) {
   Arena *a = arena_create();
   EqnCost *each = arena_array(a, EqnCost, n + 1);

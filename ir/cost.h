@@ -26,6 +26,9 @@ void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out);
 void cost_set(Fn *f, int n, const EqnCost *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 void cost_equations(Fn *f, int n, Eqn *const *q, bool (*kept)(void *cx, const Tensor *t), void *cx, Cost *out);
 
+// Bytes that n reads of one tensor touch together, each element once.
+Expr *cost_touched(Fn *f, int n, const Touch *const *u);
+
 // Bytes read of one tensor, and of all traffic. What is read in several passes over rows longer than `cache` bytes counts once
 // for each pass.
 Expr *cost_read_bytes(ExprTable *x, const Traffic *t, int64_t cache);
@@ -45,7 +48,7 @@ bool cost_is_known(const Expr *e);      // a number whatever the call
 
 // Work of a kernel in numbers: bytes by where they come from, operations, the cores that take part (0: all).
 typedef struct Work { double dram, shared, cache, flops, cores; } Work;
-#define COST_OVERLAP 0.05       // of the shorter of traffic and arithmetic shows beside the longer [XLA's cost model has as much]
+#define COST_OVERLAP 0.05       // of what is not the longest of traffic and arithmetic shows all the same [XLA's cost model has as much]
 #define COST_SHARE 0.5          // of the shared cache a tensor may fill and still be there for the next kernel
 void cost_add_bytes(const Machine *m, Work *w, double bytes, double whole);     // of a tensor of `whole` bytes
 double cost_time(const Machine *m, const Work *w);      // ns, without the launch

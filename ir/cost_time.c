@@ -1,7 +1,7 @@
 // cost_time.c: numbers for the expressions of cost.c, and the time that a kernel takes.
 //
-// A kernel waits for memory or for arithmetic, whichever takes longer; a part of the other shows (COST_OVERLAP). Bytes of a
-// tensor come from memory, or from the cache that all cores share when the whole tensor fits there; what a kernel keeps
+// A kernel waits for memory, for the caches of the cores or for arithmetic, whichever takes longest; a part of the others shows
+// (COST_OVERLAP). Bytes of a tensor come from memory, or from the cache that all cores share when the whole tensor fits there; what a kernel keeps
 // between two passes over a row comes from the cache of one core. The figures are the machine's (machine.c).
 #include "ir/cost.h"
 #include <math.h>
@@ -14,6 +14,11 @@ static double value2(Op op, double a, double b) {
   case OP_MIN: return a < b ? a : b;
   case OP_MAX: return a > b ? a : b;
   case OP_GT: return a > b;
+  case OP_GE: return a >= b;
+  case OP_LT: return a < b;
+  case OP_LE: return a <= b;
+  case OP_AND: return a != 0 && b != 0;
+  case OP_OR: return a != 0 || b != 0;
   case OP_FLOORDIV: return b == 0 ? 0 : floor(a / b);
   case OP_MOD: return b == 0 ? 0 : a - b * floor(a / b);
   default: return 0;
@@ -35,7 +40,7 @@ double cost_nominal(const Expr *e) {
   case OP_CONST: return dtype_is_float((Dtype)e->dtype) ? e->u.v.f : (double)e->u.v.i;
   case OP_CAST: return cost_nominal(e->arg[0]);
   case OP_SELECT: return cost_nominal(e->arg[cost_nominal(e->arg[0]) != 0 ? 1 : 2]);
-  case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_GT: case OP_FLOORDIV: case OP_MOD:
+  case OP_ADD: case OP_SUB: case OP_MUL: case OP_MIN: case OP_MAX: case OP_GT: case OP_GE: case OP_LT: case OP_LE: case OP_AND: case OP_OR: case OP_FLOORDIV: case OP_MOD:
     return value2((Op)e->op, cost_nominal(e->arg[0]), cost_nominal(e->arg[1]));
   default: return COST_NOMINAL;         // a dimension, a scalar argument, data
   }
@@ -66,6 +71,7 @@ void cost_add_bytes(const Machine *m, Work *w, double bytes, double whole) {
 double cost_time(const Machine *m, const Work *w) {
   double part = w->cores > 0 && w->cores < m->cores ? w->cores / m->cores : 1;
   double memory = w->dram / fmin(m->dram_gbs, part * m->cores * m->core_gbs) + w->shared / (m->shared_gbs * part);
-  double core = (w->cache / m->cache_gbs + w->flops / m->gflops) / part;
-  return fmax(memory, core) + COST_OVERLAP * fmin(memory, core);
+  double cache = w->cache / (m->cache_gbs * part), flops = w->flops / (m->gflops * part);
+  double longest = fmax(memory, fmax(cache, flops));
+  return longest + COST_OVERLAP * (memory + cache + flops - longest);
 }

@@ -44,6 +44,7 @@ typedef struct IndexSet { int n; Index *ix[]; } IndexSet;
 //                  condition (bool; a true constant without filter), then the term.
 //   CAST           args: x; aux: the dtype cast to (may be narrow); dtype: its wide type. Narrow: rounds there and widens.
 //   BITCAST        args: x, a READ or CAST whose stored type (see expr_stored) is as wide as aux; aux: the dtype wanted.
+//   functions      (exp, tanh, …) operands; aux: how exact, see rewrite.h; 0 but where passes/coarse.c has found them coarse.
 //   SELECT         cond (bool), then, else; lazy
 //   AND, OR        bool, lazy in the second
 //   UNIFORM        seed (u64), c (i64); f32

@@ -127,6 +127,19 @@ static void print_fold(const Stmt *s, Buf *out) {
   buf_printf(out, "fold %s%s%s = %s%s", s->var->name, s->var2 ? ", " : "", s->var2 ? s->var2->name : "", reducers[s->reducer].name, s->again ? ", again" : "");
 }
 
+static void print_stage(const Stmt *s, Buf *out) {
+  buf_printf(out, "stage %s = ", s->t->name);
+  print_value(s->a, out);
+  buf_printf(out, " for %s in ", s->ix->name);
+  print_value(s->lo, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi, out);
+  buf_printf(out, ", %s in ", s->ix2->name);
+  print_value(s->lo2, out);
+  buf_puts(out, " .. ");
+  print_value(s->hi2, out);
+}
+
 // The line of s itself.
 static void print_head(const Stmt *s, Buf *out) {
   switch (s->kind) {
@@ -141,6 +154,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_ALLOC: print_alloc(s, out); return;
   case ST_MOVE: print_move(s, out); return;
   case ST_BARRIER: buf_puts(out, "barrier"); return;
+  case ST_STAGE: print_stage(s, out); return;
   case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
 }

@@ -19,6 +19,8 @@ typedef enum StmtKind {
   ST_IF,        // if a: body else els
   ST_FAULT,     // record `site` with value a; the statement is skipped when an earlier fault was recorded
   ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon
+  ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
+                // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix
   ST_ALLOC,     // a local array t, live to the end of the enclosing block, where `space` says
   ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
                 // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
@@ -47,7 +49,8 @@ typedef struct Stmt Stmt;
 struct Stmt {
   StmtKind kind;
   LoopHow how;
-  Index *ix; Expr *lo, *hi;     // LOOP
+  Index *ix; Expr *lo, *hi;     // LOOP, STAGE
+  Index *ix2; Expr *lo2, *hi2;  // STAGE
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes

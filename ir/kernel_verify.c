@@ -176,6 +176,18 @@ static void check_move(Verify *v, const Stmt *s) {
   if (s->t2->dtype != (s->out ? dtype_wide(s->t->dtype) : s->t->dtype)) fail(v, "a move between unlike elements:", s->t->name);
 }
 
+static void check_stage(Verify *v, const Stmt *s) {
+  Expr *const bound[] = {s->lo, s->hi, s->lo2, s->hi2};
+  for (int k = 0; k < 4; k++) check_expr(v, bound[k], DT_I64, "an end of what is staged");
+  int mark = v->visible.n;
+  show(v, (Seen){.object = s->ix});
+  show(v, (Seen){.object = s->ix2});
+  check_expr(v, s->a, DT_NONE, "what is staged");
+  v->visible.n = mark;
+  if (s->a && (s->a->op != OP_READ || s->a->u.t->dtype != s->t->dtype)) fail(v, "what is staged is no read of the array's type:", s->t->name);
+  if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name);
+}
+
 static void check_inside(Verify *v, const Stmt *s) {
   int mark = v->visible.n;
   check_block(v, s);
@@ -198,6 +210,7 @@ static void check_stmt(Verify *v, const Stmt *s) {
   case ST_ALLOC: check_alloc(v, s); return;
   case ST_MOVE: check_move(v, s); return;
   case ST_BARRIER: return;
+  case ST_STAGE: check_stage(v, s); return;
   case ST_PREFETCH:
     if (!v->vector && !v->lanes) fail(v, "a prefetch outside a vector loop:", s->t->name);
     for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");

@@ -5,6 +5,7 @@
 // they have the same size and the kernels that use them do not overlap.
 #include "ir/cost.h"
 #include "passes/pass.h"
+#include <string.h>
 
 enum { ALIGN = 64 };            // a cache line, and an AVX-512 vector
 
@@ -100,21 +101,52 @@ static Expr *place(Plan *plan, int first, Expr *bytes) {
   return at;
 }
 
+enum { MAX_LOCAL = 32 << 10 };  // bytes of a kernel's temporaries on the stack
+
+// Bytes of a temporary that one kernel keeps to itself and that is small whatever the dimensions; 0: it is none.
+static int64_t small_bytes(const Buffers *b, const Tensor *t) {
+  const Use *u = &b->use[t->id];
+  Scalar v;
+  bool small = u->first == u->last && !t->fmt && expr_fold(cost_tensor_bytes(b->p->plan->x, t), &v) && v.i <= MAX_LOCAL;
+  return small && !strcmp(b->p->machine->target, "c") ? v.i + 1 : 0;
+}
+
+static void keep_local(Plan *plan, int kernel, Tensor *t) {
+  Stmt *s = stmt_new(plan->a, ST_ALLOC);
+  s->t = t;
+  s->next = plan->kernels.v[kernel]->body;
+  plan->kernels.v[kernel]->body = s;
+}
+
+static void place_temp(Buffers *b, int kernel, Tensor *t) {
+  Plan *plan = b->p->plan;
+  Use *u = &b->use[t->id];
+  Expr *bytes = cost_tensor_bytes(plan->x, t);
+  if (u->unless) bytes = expr_select(plan->x, u->unless, expr_int(plan->x, DT_I64, 0, NO_SPAN), bytes, NO_SPAN);
+  vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
+  // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
+  if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[kernel]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
+}
+
+typedef struct Firsts { VEC(Tensor *) t; } Firsts;      // temporaries that a kernel uses first, by id
+
 static void place_temps(Buffers *b) {
   Plan *plan = b->p->plan;
   Fn *f = b->p->fn;
+  Firsts *of = arena_array(b->p->scratch, Firsts, plan->kernels.n + 1);
   plan->scratch_bytes = expr_int(plan->x, DT_I64, 0, NO_SPAN);
-  for (int k = 0; k < plan->kernels.n; k++)
-    for (int i = 0; i < f->tensors.n; i++) {
-      Tensor *t = f->tensors.v[i];
-      Use *u = &b->use[i];
-      if (t->role != ROLE_LOCAL || u->stack || !u->written || !u->read || u->first != k) continue;
-      Expr *bytes = cost_tensor_bytes(plan->x, t);
-      if (u->unless) bytes = expr_select(plan->x, u->unless, expr_int(plan->x, DT_I64, 0, NO_SPAN), bytes, NO_SPAN);
-      vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
-      // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
-      if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[k]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
+  for (int i = 0; i < f->tensors.n; i++) {
+    const Use *u = &b->use[i];
+    if (f->tensors.v[i]->role == ROLE_LOCAL && !u->stack && u->written && u->read) vec_push(b->p->scratch, &of[u->first].t, f->tensors.v[i]);
+  }
+  for (int k = 0; k < plan->kernels.n; k++) {
+    int64_t kept = 0;
+    for (int i = 0; i < of[k].t.n; i++) {
+      int64_t small = small_bytes(b, of[k].t.v[i]);
+      if (small && kept + small <= MAX_LOCAL) kept += small, keep_local(plan, k, of[k].t.v[i]);
+      else place_temp(b, k, of[k].t.v[i]);
     }
+  }
 }
 
 bool pass_buffers(Pipe *p) {

@@ -67,7 +67,7 @@ static void vote(Votes *w, const int *dim, int ngrid, double bytes) {
 static void vote_reads(const Grouping *g, const Node *n, Votes *w) {
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
-    for (int p = 0; p < x->spots.n; p++) {
+    for (int p = 0; p < x->spots.n && !group_is_value(g, x->t); p++) {
       int dim[MAX_GRID];
       memset(dim, -1, sizeof dim);
       for (int d = x->t->rank - 1; d >= 0; d--) if (x->spots.v[p].grid[d] >= 0) dim[x->spots.v[p].grid[d]] = d;
@@ -111,13 +111,21 @@ static void order_grid(const Grouping *g, const Node *n) {
   for (int k = 0; first && k < u->ngrid; k++) u->grid[k] = first->q->ix[first->pos[k]];
 }
 
+// Every equation that something needs is in one group.
+static bool complete(const Grouping *g) {
+  int equations = 0, members = 0;
+  for (int i = 0; i < g->f->eqns.n; i++) equations += g->live[g->f->eqns.v[i]->def->id];
+  for (int i = 0; i < g->p->groups.n; i++) members += g->p->groups.v[i]->m.n;
+  return equations == members;
+}
+
 // ---- the pass ---------------------------------------------------------------------------------------------
 
-static bool few_enough(Grouping *g) {
+static bool few_enough(Grouping *g, int launches) {
   Fn *f = g->f;
   Pipe *p = g->p;
-  if (f->max_kernels < 0 || p->groups.n <= f->max_kernels || p->opt.no_fuse) return true;
-  diag_error(p->d, E_kernel_limit, f->max_kernels_at, "`%s` becomes %d kernels, more than the %d it allows", f->name, p->groups.n, f->max_kernels);
+  if (f->max_kernels < 0 || launches <= f->max_kernels || p->opt.no_fuse) return true;
+  diag_error(p->d, E_kernel_limit, f->max_kernels_at, "`%s` becomes %d kernels, more than the %d it allows", f->name, launches, f->max_kernels);
   for (int i = 0; i < p->plan->remarks.n && i < 8; i++) {
     Remark *m = &p->plan->remarks.v[i];
     diag_label(p->d, m->b->at, "%s [%s]", m->text, reasons[m->reason].id);
@@ -140,16 +148,19 @@ bool pass_group(Pipe *p) {
     plan->choice.proved = group_search_end(s);
   }
   order_groups(&g);
+  assert(complete(&g) && "no equation is lost");
   for (int i = 0; i < g.n; i++) {
     if (g.node[i].up != i) continue;
     order_members(&g, &g.node[i]);
     g.node[i].u->ns = g.node[i].w.ns;
-    plan->choice.ns += g.machine->launch_us * 1e3 + g.node[i].w.ns;
+    plan->choice.ns += g.node[i].w.ns;
   }
+  int launches = pipe_takes(p, LOWER_SECTIONS) && !p->opt.no_fuse ? group_sections(&g) : p->groups.n;
+  plan->choice.ns += launches * g.machine->launch_us * 1e3;
   if (!p->opt.no_fuse) group_remarks(&g);
   if (p->opt.steps) *p->opt.steps = g.steps + f->x->n;
   for (int i = 0; i < g.n; i++) if (g.node[i].up == i) order_grid(&g, &g.node[i]);
-  return few_enough(&g);
+  return few_enough(&g, launches);
 }
 
 static void print_choice(const Pipe *p, Buf *out) {
@@ -161,7 +172,9 @@ static void print_choice(const Pipe *p, Buf *out) {
 void groups_print(const Pipe *p, Buf *out) {
   for (int i = 0; i < p->groups.n; i++) {
     Group *u = p->groups.v[i];
-    buf_printf(out, "kernel %d over", i);
+    bool beside = i && p->groups.v[i - 1]->kernel == u->kernel;
+    if (beside) buf_puts(out, "beside it over");
+    else buf_printf(out, "kernel %d over", u->kernel);
     for (int k = 0; k < u->ngrid; k++) {
       buf_printf(out, "%s %s < ", k ? "," : "", u->grid[k]->name);
       expr_print(u->extent[k], out);
@@ -170,7 +183,7 @@ void groups_print(const Pipe *p, Buf *out) {
     for (int k = 0; k < u->m.n; k++) {
       buf_puts(out, "  ");
       eqn_print(p->fn, u->m.v[k].q, out);
-      buf_putc(out, '\n');
+      buf_puts(out, member_is_partial(&u->m.v[k], u->ngrid) ? "    # each grid point adds its share\n" : "\n");
     }
   }
   if (p->plan) print_choice(p, out);

@@ -2,12 +2,14 @@
 //
 //   group.c        the pass: order, printing
 //   group_unit.c   what there is to group: staged updates, structural keys, units and what they read
+//   group_value.c  what several equations compute alike
 //   group_match.c  can two groups become one, and over which grid
 //   group_join.c   two groups become one; the time that this saves
 //   group_order.c  topological order
 //   group_graph.c  which groups must run before which
 //   group_greedy.c merge what saves most first
 //   group_search.c the best partition of a few units
+//   group_section.c  which groups share a launch
 //   group_why.c    remarks on what stayed apart
 #ifndef PLAIT_PASSES_GROUP_INT_H
 #define PLAIT_PASSES_GROUP_INT_H
@@ -71,8 +73,8 @@ typedef struct Node {
 
 typedef struct Edges { VEC(int) to; } Edges;
 
-// can: the two units alone can merge; saved: what that would save.
-typedef struct Pair { int a, b; bool can; double saved; } Pair;
+// can: the two units alone can merge; saved: what that would save; with_others: in a larger group they might be together.
+typedef struct Pair { int a, b; bool can, with_others; double saved; } Pair;
 
 typedef struct Grouping {
   Pipe *p;
@@ -83,8 +85,11 @@ typedef struct Grouping {
   int *unit;            // which unit defines it; -1
   int *readers;         // how many units read it
   double *bytes;        // at nominal extents
+  double *home;         // the same where the extents are known; else more than any cache holds
+  double *worth;        // operations that are saved when two readers share it: of values (group_value.c), which come after the tensors
   Reads *reads;         // of its equation
   EqnCost *cost;        // of its equation
+  Map values; int nvalues;      // values by a hash of what they are
   Node *node; int n;    // units
   Edges *after, *before;        // by unit: those that need it, those that it needs
   VEC(Pair) pairs;      // units that may be worth merging
@@ -100,6 +105,11 @@ uint64_t group_mix(uint64_t a, uint64_t b);
 void group_stage_updates(Pipe *p);
 void group_find_units(Grouping *g);      // keys, units, their reads, edges and pairs
 
+// group_value.c
+void group_find_values(Grouping *g, Eqn *q);     // adds to its reads
+int group_most_values(const Fn *f);
+static inline bool group_is_value(const Grouping *g, const Tensor *t) { return t->id >= g->f->tensors.n; }
+
 // group_match.c: a before b. Grid index ga[k] of a and gb[k] of b become one, number k. With `partial` the members of one
 // of the two get reduced indices as the grid's instead: red[m * MAX_GRID + k] of member m.
 typedef enum Partial { PARTIAL_NONE, PARTIAL_FIRST, PARTIAL_SECOND } Partial;
@@ -108,8 +118,9 @@ typedef struct Match {
   int ga[MAX_GRID], gb[MAX_GRID];
   Partial partial;
   int *red;
-  bool touches;         // they read a common tensor, or one reads the other
+  bool touches;         // they read a common tensor or value, or one reads the other
   bool depends;         // b reads what a makes
+  bool common;          // they have indices in common, by which they might share a kernel with others
   Reason why;           // when they can't merge
 } Match;
 bool group_match(Grouping *g, const Node **a, const Node **b, Match *m);      // puts the two in order
@@ -142,5 +153,6 @@ void group_greedily(Grouping *g);        // group_greedy.c
 typedef struct Search Search;
 Search *group_search_begin(Grouping *g);         // before merging
 bool group_search_end(Search *s);        // after it: replaces what is not the best. True: all is proved to be
+int group_sections(Grouping *g);         // group_section.c: which groups share a launch; how many launches there are
 void group_remarks(Grouping *g);         // group_why.c
 #endif

@@ -20,7 +20,7 @@ static double bytes_of(const Grouping *g, const Access *x) {
   return x->whole || x->part_bytes > all ? all : x->part_bytes;
 }
 
-static void move_bytes(const Grouping *g, Weight *w, const Tensor *t, double bytes) { cost_add_bytes(g->machine, &w->work, bytes, whole_bytes(g, t)); }
+static void move_bytes(const Grouping *g, Weight *w, const Tensor *t, double bytes) { cost_add_bytes(g->machine, &w->work, bytes, g->home[t->root->id]); }
 
 static bool in_memory(const Grouping *g, const Tensor *t, int inside) { return fn_is_output(t) || g->readers[t->id] > inside; }
 
@@ -65,7 +65,7 @@ void group_weigh(Grouping *g, Node *n) {
   n->w = (Weight){0};
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
-    if (group_definer(n, x->t)) continue;
+    if (group_definer(n, x->t) || group_is_value(g, x->t)) continue;
     move_bytes(g, &n->w, x->t, bytes_of(g, x));
     n->w.streams++;
   }
@@ -134,9 +134,26 @@ static Spots spots_after(const Grouping *g, const Node *n, const Access *x, cons
   return out;
 }
 
+// How the two go about their reads, from before to after merging.
+typedef struct Walk { const Node *a, *b; const Match *m; Remap first, second; } Walk;
+
+static int after(const Remap *r, int grid) { return grid < 0 ? -1 : r->to[grid]; }
+
+static bool same_spot(const Walk *w, const Spot *p, const Spot *q, int rank) {
+  for (int d = 0; d < rank; d++) if (after(&w->first, p->grid[d]) != after(&w->second, q->grid[d])) return false;
+  return true;
+}
+
+static bool same_spots(const Walk *w, const Access *x, const Access *y) {
+  for (int i = 0; i < x->spots.n; i++)
+    for (int j = 0; j < y->spots.n; j++) if (same_spot(w, &x->spots.v[i], &y->spots.v[j], x->t->rank)) return true;
+  return false;
+}
+
 // Do the two walk x together: by the same grid indices at the same dimensions?
-static bool walk_together(const Grouping *g, const Node *a, const Access *x, const Node *b, const Access *y, const Match *m) {
-  Spots p = spots_after(g, a, x, m, true), q = spots_after(g, b, y, m, false);
+static bool walk_together(const Grouping *g, const Walk *w, const Access *x, const Access *y) {
+  if (!w->m->partial) return same_spots(w, x, y);
+  Spots p = spots_after(g, w->a, x, w->m, true), q = spots_after(g, w->b, y, w->m, false);
   for (int i = 0; i < p.n; i++)
     for (int j = 0; j < q.n; j++) if (!memcmp(&p.v[i], &q.v[j], sizeof p.v[0])) return true;
   return false;
@@ -176,12 +193,17 @@ static double row_bytes(const Grouping *g, const Node *a, const Access *x, const
 // A row that two loops read one after the other comes from memory twice when the cache does not hold it.
 static void share_reads(const Grouping *g, const Node *a, const Node *b, const Match *m, Weight *sum) {
   bool later = waits(a, b, m);
+  Walk w = { a, b, m, remap(m, true), remap(m, false) };
   const Node *few = a->reads.n <= b->reads.n ? a : b, *many = few == a ? b : a;
   for (int k = 0; k < few->reads.n; k++) {
     const Access *x = &few->reads.v[k], *y = group_access(many, x->t);
     if (!y || group_definer(a, x->t) || group_definer(b, x->t)) continue;
     if (few == b) { const Access *t = x; x = y; y = t; }
-    if (x->t->rank && !walk_together(g, a, x, b, y, m)) continue;
+    if (x->t->rank && !walk_together(g, &w, x, y)) continue;
+    if (group_is_value(g, x->t)) {
+      sum->work.flops -= later ? 0 : g->worth[x->t->id];
+      continue;
+    }
     sum->streams--;
     if (later && row_bytes(g, a, x, m) > (double)g->machine->cache_bytes) continue;
     move_bytes(g, sum, x->t, -common_bytes(g, x, y));

@@ -235,7 +235,8 @@ static Reason no_common_index(const Node *a, const Node *b, const Match *m) {
   return REASON_ITERATION_SPACE;
 }
 
-// Two that need nothing of each other may pair up their other indices as they like.
+// Two that need nothing of each other may pair up their other indices as they like. Where the indices in common make one of
+// the two slow, its outer ones alone may not.
 static bool match_plain(const Grouping *g, const Node *a, const Node *b, Pairs ok, Match *m) {
   bool ta[MAX_GRID] = {0}, tb[MAX_GRID] = {0}, scalars = !a->u->ngrid && !b->u->ngrid;
   take_pairs(a, b, ok, ta, tb, m);
@@ -243,7 +244,9 @@ static bool match_plain(const Grouping *g, const Node *a, const Node *b, Pairs o
   memset(ok, !m->depends, sizeof(Pairs));
   take_pairs(a, b, ok, ta, tb, m);
   m->why = REASON_ITERATION_SPACE;
-  return suits(g, a, grid_of(m->n, m->ga)) && suits(g, b, grid_of(m->n, m->gb));
+  m->common = true;
+  while (m->n && !(suits(g, a, grid_of(m->n, m->ga)) && suits(g, b, grid_of(m->n, m->gb)))) m->n--;
+  return m->n || scalars;
 }
 
 // The one that the other reads comes first; of two that need nothing of each other, the one with the smaller key.
@@ -267,7 +270,7 @@ bool group_match(Grouping *g, const Node **first, const Node **second, Match *m)
   if (!m->touches) return false;
   if (a->u->m.v[0].q->base || b->u->m.v[0].q->base) { m->why = REASON_ALIAS; return false; }
   if (special(a->u) || special(b->u)) { m->why = REASON_STORED; return false; }
-  if (a->u->m.n + b->u->m.n > MAX_MEMBERS || a->nodes + b->nodes > MAX_NODES) { m->why = REASON_LIMIT; return false; }
+  if (a->u->m.n + b->u->m.n > MAX_MEMBERS || a->nodes + b->nodes > MAX_NODES) { m->why = REASON_LIMIT; m->common = true; return false; }
   if (match_plain(g, a, b, m->depends ? dep : share, m)) return true;
   return match_either_partial(g, a, b, m);
 }

@@ -1,10 +1,11 @@
 // group_search.c: the partition of a few units that takes least time by the model, proved by looking at all of them.
 //
-// Only units that can merge, directly or by way of others, can share a kernel: they fall into pieces that are decided each
-// for itself. A piece is done when the greedy merging came to the least that any partition could take (each tensor read
-// once, one launch). Otherwise, if it has few units, all sets of units that can be one kernel are made, and the best way to
-// run all units as a sequence of such sets is found by dynamic programming over the sets of units already run; an order
-// of running is what keeps kernels free of circles. Pieces with more units stay as the greedy merging left them.
+// Only units that have indices in common, directly or by way of others, can share a kernel: they fall into pieces that are
+// decided each for itself. A piece is done when the greedy merging came to the least that any partition could take (each
+// tensor read once, one launch). Otherwise, if it has few units, all sets of units that can be one kernel are made, and
+// the best way to run all units as a sequence of such sets is found by dynamic programming over the sets of units already
+// run; an order of running is what keeps kernels free of circles. Pieces with too many units or sets stay as the greedy
+// merging left them.
 #include "passes/group_int.h"
 #include <assert.h>
 #include <float.h>
@@ -12,10 +13,10 @@
 #include <stdlib.h>
 
 enum {
-  FEW = 12,             // units of a piece that is searched
-  MAX_SETS = 600,       // sets that can be one kernel
-  MAX_TRIES = 4000,     // pairs of a set and a unit looked at
-  MAX_MOVES = 400000,   // steps of the programming
+  FEW = 24,             // units of a piece that is searched, when its sets are few
+  MAX_SETS = 400,       // sets that can be one kernel
+  MAX_TRIES = 4000,     // pairs of a set and a unit looked at, for all pieces of a program
+  MAX_MOVES = 200000,   // steps of the programming
   MAX_WAYS = 4000       // edges followed outside the piece
 };
 
@@ -32,6 +33,7 @@ struct Search {
   Grouping *g;
   int *rank;            // of units, before merging
   VEC(Piece *) pieces;
+  int tries;
 };
 
 // A piece that is being searched.
@@ -44,7 +46,7 @@ typedef struct Look {
   unsigned outside[FEW];        // of these, those from which a way leads outside the piece
   VEC(Set *) sets;
   Map known;            // units of a set → it
-  int tries;
+  int *tries;
 } Look;
 
 // ---- pieces -------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ Search *group_search_begin(Grouping *g) {
   Piece **of = arena_array(g->p->scratch, Piece *, g->n + 1);
   *s = (Search){ .g = g, .rank = arena_array(g->p->scratch, int, g->n + 1) };
   for (int i = 0; i < g->n; i++) up[i] = i, s->rank[i] = g->node[i].rank;
-  for (int i = 0; i < g->pairs.n; i++) if (g->pairs.v[i].can) up[root_of(up, g->pairs.v[i].a)] = root_of(up, g->pairs.v[i].b);
+  for (int i = 0; i < g->pairs.n; i++) if (g->pairs.v[i].with_others) up[root_of(up, g->pairs.v[i].a)] = root_of(up, g->pairs.v[i].b);
   for (int i = 0; i < g->tied.n; i++) up[root_of(up, g->tied.v[i].a)] = root_of(up, g->tied.v[i].b);
   Node **order = by_ranks(g);
   for (int i = 0; i < g->n; i++) {
@@ -103,7 +105,7 @@ static void add_reads(Sum *s, const Node *n, const Map *defined) {
   for (int k = 0; k < n->reads.n; k++) {
     const Access *x = &n->reads.v[k];
     double all = s->g->bytes[x->t->root->id], *sum = map_get(&s->seen, (uint64_t)x->t->id);
-    if (map_get(defined, (uint64_t)x->t->id)) continue;
+    if (map_get(defined, (uint64_t)x->t->id) || group_is_value(s->g, x->t)) continue;
     if (!sum) map_put(&s->seen, (uint64_t)x->t->id, sum = arena_new(s->g->p->scratch, double));
     double before = fmin(*sum, all);
     for (int i = 0; i < x->parts.n; i++) {
@@ -113,7 +115,7 @@ static void add_reads(Sum *s, const Node *n, const Map *defined) {
       *sum += x->parts.v[i].bytes;
     }
     if (x->whole) *sum = fmax(*sum, all);
-    cost_add_bytes(s->g->machine, &s->work, fmin(*sum, all) - before, all);
+    cost_add_bytes(s->g->machine, &s->work, fmin(*sum, all) - before, s->g->home[x->t->root->id]);
   }
 }
 
@@ -124,6 +126,20 @@ static int units_reading(const Piece *p, const Tensor *t) {
     n += x ? x->units : 0;
   }
   return n;
+}
+
+// Operations that the units share at the most: of each value all but one.
+static double shared_flops(Grouping *g, const Piece *p) {
+  Map seen = map_make(g->p->scratch);
+  double flops = 0;
+  for (int i = 0; i < p->n; i++)
+    for (int k = 0; k < p->fresh[i]->reads.n; k++) {
+      const Tensor *t = p->fresh[i]->reads.v[k].t;
+      if (!group_is_value(g, t)) continue;
+      flops += map_get(&seen, (uint64_t)t->id) ? g->worth[t->id] : 0;
+      map_put(&seen, (uint64_t)t->id, p->fresh[i]);
+    }
+  return flops;
 }
 
 static double least(Grouping *g, const Piece *p) {
@@ -137,9 +153,10 @@ static double least(Grouping *g, const Piece *p) {
     for (int k = 0; k < p->fresh[i]->u->m.n; k++) {
       const Tensor *t = p->fresh[i]->u->m.v[k].q->def;
       if (!fn_is_output(t) && g->readers[t->id] <= units_reading(p, t)) continue;
-      cost_add_bytes(g->machine, &s.work, cost_nominal(g->cost[t->id].write_bytes), g->bytes[t->root->id]);
+      cost_add_bytes(g->machine, &s.work, cost_nominal(g->cost[t->id].write_bytes), g->home[t->root->id]);
     }
   }
+  s.work.flops -= shared_flops(g, p);
   return g->machine->launch_us * 1e3 + cost_time(g->machine, &s.work);
 }
 
@@ -207,7 +224,7 @@ static void try_unit(Look *l, const Set *s, int unit) {
   bool after = l->needs[unit] & s->units, before = all_of(l, l->needs, s->units) >> unit & 1;
   Offer o;
   if (s->units == units || !(l->touch[unit] & s->units) || (after && before) || map_get(&l->known, units)) return;
-  l->tries++;
+  ++*l->tries;
   if (!group_offer(l->g, &s->node, l->piece->fresh[unit], &o)) return;
   Node n = group_copy(l->g, &s->node);
   group_join(l->g, &n, l->piece->fresh[unit], &o.m, &o.sum, o.a == &s->node);
@@ -219,7 +236,7 @@ static bool make_sets(Look *l) {
   for (int i = 0; i < l->piece->n; i++) add_set(l, 1u << i, group_copy(l->g, l->piece->fresh[i]));
   for (int k = 0; k < l->sets.n; k++)
     for (int unit = 0; unit < l->piece->n; unit++) {
-      if (l->sets.n > MAX_SETS || l->tries > MAX_TRIES) return false;
+      if (l->sets.n > MAX_SETS || *l->tries > MAX_TRIES) return false;
       try_unit(l, l->sets.v[k], unit);
     }
   return true;
@@ -227,29 +244,50 @@ static bool make_sets(Look *l) {
 
 // ---- the best sequence ------------------------------------------------------------------------------------
 
-typedef struct Best { double ns; const Set *last; } Best;
+// Units that have run, the least time for that, and what ran last.
+typedef struct State { unsigned done; double ns; const Set *last; } State;
+
+typedef struct States { VEC(State *) v; } States;
+
+typedef struct Ways { const Look *l; Map at; States by_count[FEW + 1]; int moves; } Ways;    // at: done + 1 → State
 
 static bool may_run(const Look *l, const Set *s, unsigned done) {
   return !(s->units & done) && !(s->needs & ~done) && !(all_of(l, l->outside, s->units) & s->units);
 }
 
-// By units already run. NULL: too many to look at.
-static Best *best_ways(const Look *l) {
-  unsigned full = (1u << l->piece->n) - 1;
-  int moves = 0;
-  Best *best = arena_array(l->g->p->scratch, Best, full + 1);
-  for (unsigned m = 1; m <= full; m++) best[m].ns = DBL_MAX;
-  for (unsigned m = 0; m < full; m++) {
-    if (best[m].ns == DBL_MAX) continue;
-    if ((moves += l->sets.n) > MAX_MOVES) return NULL;
-    for (int k = 0; k < l->sets.n; k++) {
-      const Set *s = l->sets.v[k];
-      if (!may_run(l, s, m)) continue;
-      double ns = best[m].ns + l->g->machine->launch_us * 1e3 + s->node.w.ns;
-      if (ns < best[m | s->units].ns * (1 - 1e-9)) best[m | s->units] = (Best){ ns, s };
-    }
+static State *state_at(Ways *w, unsigned done) {
+  State *s = map_get(&w->at, (uint64_t)done + 1);
+  if (s) return s;
+  Arena *a = w->l->g->p->scratch;
+  s = arena_new(a, State);
+  *s = (State){ .done = done, .ns = DBL_MAX };
+  map_put(&w->at, (uint64_t)done + 1, s);
+  vec_push(a, &w->by_count[__builtin_popcount(done)].v, s);
+  return s;
+}
+
+static void run_sets(Ways *w, const State *from) {
+  const Look *l = w->l;
+  w->moves += l->sets.n;
+  for (int k = 0; k < l->sets.n; k++) {
+    const Set *s = l->sets.v[k];
+    if (!may_run(l, s, from->done)) continue;
+    State *to = state_at(w, from->done | s->units);
+    double ns = from->ns + l->g->machine->launch_us * 1e3 + s->node.w.ns;
+    if (ns < to->ns * (1 - 1e-9)) to->ns = ns, to->last = s;
   }
-  return best;
+}
+
+// The state in which all units have run, with the ways there. NULL: too many to look at.
+static const State *best_ways(Ways *w) {
+  int n = w->l->piece->n;
+  state_at(w, 0)->ns = 0;
+  for (int count = 0; count < n; count++)
+    for (int k = 0; k < w->by_count[count].v.n; k++) {
+      if (w->moves > MAX_MOVES) return NULL;
+      run_sets(w, w->by_count[count].v.v[k]);
+    }
+  return state_at(w, (1u << n) - 1);
 }
 
 static void put_set(Look *l, const Set *s) {
@@ -270,12 +308,12 @@ static void put_set(Look *l, const Set *s) {
 static bool search_piece(Look *l) {
   const Piece *p = l->piece;
   if (!find_needs(l) || !make_sets(l)) return false;
-  Best *best = best_ways(l);
-  unsigned full = (1u << p->n) - 1;
+  Ways w = { .l = l, .at = map_make(l->g->p->scratch) };
+  const State *best = best_ways(&w);
   if (!best) return false;
-  assert(best[full].last && "units one after the other are a way");
-  if (best[full].ns >= time_now(l->g, p) * (1 - 1e-9)) return true;
-  for (unsigned m = full; m; m &= ~best[m].last->units) put_set(l, best[m].last);
+  assert(best->last && "units one after the other are a way");
+  if (best->ns >= time_now(l->g, p) * (1 - 1e-9)) return true;
+  for (; best->done; best = state_at(&w, best->done & ~best->last->units)) put_set(l, best->last);
   return true;
 }
 
@@ -285,18 +323,29 @@ static void find_touching(Look *l) {
   for (int i = 0; i < l->piece->n; i++)
     for (int k = 0; k < i; k++) {
       Offer o;
-      if (!group_offer(l->g, l->piece->fresh[i], l->piece->fresh[k], &o)) continue;
+      if (!group_offer(l->g, l->piece->fresh[i], l->piece->fresh[k], &o) && !o.m.common) continue;
       l->touch[i] |= 1u << k;
       l->touch[k] |= 1u << i;
     }
 }
 
-static bool decide_piece(const Search *s, const Piece *p) {
+// Greedy merging kept to the piece.
+static bool keeps_to_itself(const Grouping *g, const Piece *p) {
+  int units = 0;
+  for (int i = 0; i < p->n; i++) {
+    int at = group_find(g, p->unit[i]);
+    if (place_in(p, at) < 0) return false;
+    units += at == p->unit[i] ? g->node[at].units.n : 0;
+  }
+  return units == p->n;
+}
+
+static bool decide_piece(Search *s, const Piece *p) {
   Grouping *g = s->g;
+  if (p->many || !keeps_to_itself(g, p)) return false;
   if (p->n == 1) return true;
-  if (p->many) return false;
   if (time_now(g, p) <= least(g, p) * (1 + 1e-9)) return true;
-  Look l = { .g = g, .rank = s->rank, .piece = p, .known = map_make(g->p->scratch) };
+  Look l = { .g = g, .rank = s->rank, .piece = p, .known = map_make(g->p->scratch), .tries = &s->tries };
   find_touching(&l);
   return search_piece(&l);
 }

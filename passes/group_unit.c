@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "ir/rewrite.h"
 #include "passes/group_int.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,7 @@ static void find_reads(Grouping *g, Eqn *q) {
     for (int d = 0; d < r.t->rank; d++) r.at[d] = place_of(q, u->read->arg[d]);
     vec_push(g->p->scratch, &g->reads[q->def->id].v, r);
   }
+  group_find_values(g, q);
 }
 
 // ---- units -------------------------------------------------------------------------------------
@@ -310,7 +312,8 @@ static void pair_readers(Grouping *g, Map *paired, Readers *r) {
 }
 
 static void find_neighbours(Grouping *g) {
-  Readers *readers = arena_array(g->p->scratch, Readers, g->f->tensors.n + 1);
+  int n = g->f->tensors.n + g->nvalues;
+  Readers *readers = arena_array(g->p->scratch, Readers, n + 1);
   Map paired = map_make(g->p->scratch);
   for (int i = 0; i < g->n; i++) {
     const Node *n = &g->node[i];
@@ -332,15 +335,17 @@ static void find_neighbours(Grouping *g) {
       if (g->unit[base->id] >= 0) edge(g, g->unit[base->id], i);
       for (int r = 0; r < readers[base->id].v.n; r++) edge(g, readers[base->id].v.v[r].unit, i);
     }
-  for (int i = 0; i < g->f->tensors.n; i++)
-    if (g->f->tensors.v[i]->rank && !g->f->tensors.v[i]->table) pair_readers(g, &paired, &readers[i]);
+  for (int i = 0; i < n; i++)
+    if (i >= g->f->tensors.n || (g->f->tensors.v[i]->rank && !g->f->tensors.v[i]->table)) pair_readers(g, &paired, &readers[i]);
 }
 
 void group_find_units(Grouping *g) {
   Fn *f = g->f;
   Arena *s = g->p->scratch;
-  size_t n = (size_t)f->tensors.n + 1;
+  size_t n = (size_t)f->tensors.n + (size_t)group_most_values(f) + 1;
   g->live = fn_live(s, f);
+  g->values = map_make(s);
+  g->worth = arena_array(s, double, n);
   g->key = arena_array(s, uint64_t, n);
   g->unit = arena_array(s, int, n);
   g->readers = arena_array(s, int, n);
@@ -349,7 +354,14 @@ void group_find_units(Grouping *g) {
   g->cost = arena_array(s, EqnCost, n);
   g->after = arena_array(s, Edges, n);
   g->before = arena_array(s, Edges, n);
-  for (int i = 0; i < f->tensors.n; i++) g->bytes[i] = cost_nominal_bytes(f->tensors.v[i]);
+  g->home = arena_array(s, double, n);
+  for (int i = 0; i < f->tensors.n; i++) {
+    const Tensor *t = f->tensors.v[i];
+    bool known = true;
+    for (int d = 0; d < t->rank; d++) known &= cost_is_known(t->extent[d]);
+    g->bytes[i] = cost_nominal_bytes(t);
+    g->home[i] = known ? g->bytes[i] : INFINITY;
+  }
   find_keys(g);
   make_units(g);
   find_neighbours(g);
@@ -359,5 +371,6 @@ void group_find_units(Grouping *g) {
     Offer o;
     p->can = group_offer(g, &g->node[p->a], &g->node[p->b], &o);
     p->saved = o.saved;
+    p->with_others = p->can || o.m.common;
   }
 }

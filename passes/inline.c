@@ -96,28 +96,76 @@ static void mark_reads(Inline *in) {
     Mark m = { in, &in->info[q->def->id], 0 };
     m.me->until = NEVER;
     eqn_visit(in->p->scratch, q, mark_read, &m);
-    m.me->depth = q->body->depth + m.deepest;
+    m.me->depth = q->body->depth + m.deepest + (m.me->tiny ? 2 * TINY_STEPS : 0);
   }
 }
 
 // ---- writing the bodies --------------------------------------------------------------------------
 
-// The body of q, with its indices replaced.
-typedef struct Env { Inline *in; const Eqn *q; Expr *const *by; Map done; } Env;
+// The body of q, with its indices replaced; in one step of its reduction, also that's (step NULL: none).
+typedef struct Env { Inline *in; const Eqn *q; Expr *const *by; Map done; Expr **step; } Env;
 
 static Expr *expand(Env *v, Expr *e);
 
 static Expr *at_index(const Env *v, Expr *e) {
   for (int k = 0; v->by && k < v->q->n; k++) if (v->q->ix[k] == e->u.ix) return v->by[k];
+  for (int k = 0; v->step && k < v->q->body->u.bind->n; k++) if (v->q->body->u.bind->ix[k] == e->u.ix) return v->step[k];
   return e;
+}
+
+// One step of a tiny reduction: its term, or nothing to add where the filter says so.
+static Expr *step_value(Inline *in, const Eqn *q, Expr *const *sub, Expr **step) {
+  Env v = { in, q, sub, map_make(in->p->scratch), step };
+  const Expr *e = q->body;
+  Dtype d = (Dtype)e->dtype;
+  Expr *term = expr_cast(in->f->x, d, expand(&v, reduce_term(e)), e->at);
+  if (expr_is_true(reduce_cond(e))) return term;
+  Expr *nothing = expr_scalar(in->f->x, d, reducers[e->u.bind->reducer].identity(d), e->at);
+  return expr_select(in->f->x, expand(&v, reduce_cond(e)), term, nothing, e->at);
+}
+
+// All steps, written one after the other, from the value over an empty range.
+static Expr *all_steps(Inline *in, const Eqn *q, Expr *const *sub) {
+  ExprTable *x = in->f->x;
+  const Expr *e = q->body;
+  Dtype d = (Dtype)e->dtype;
+  Expr *sum = expr_scalar(x, d, reducers[e->u.bind->reducer].identity(d), e->at), *step[LIMIT_RANK];
+  int n = e->u.bind->n;
+  int64_t at[LIMIT_RANK];
+  for (int k = 0; k < n; k++) at[k] = reduce_lo(e, k)->u.v.i;
+  for (int k = 0; k >= 0;) {
+    for (int j = 0; j < n; j++) step[j] = expr_int(x, DT_I64, at[j], e->at);
+    sum = expr_op2(x, (Op)reducers[e->u.bind->reducer].combine, sum, step_value(in, q, sub, step), e->at);
+    for (k = n - 1; k >= 0 && ++at[k] == reduce_hi(e, k)->u.v.i; k--) at[k] = reduce_lo(e, k)->u.v.i;
+  }
+  return sum;
 }
 
 // The definition's body at these subscripts. One with a reduction goes through expr_subst, which keeps binders apart.
 static Expr *body_at(Inline *in, Info *t, Expr *const *sub) {
   const Eqn *def = t->q;
-  if (!t->reduces) return expand(&(Env){ in, def, sub, map_make(in->p->scratch) }, def->body);
-  if (!t->expanded) t->expanded = expand(&(Env){ in, def, NULL, map_make(in->p->scratch) }, def->body);
+  if (t->tiny) return all_steps(in, def, sub);
+  if (!t->reduces) return expand(&(Env){ in, def, sub, map_make(in->p->scratch), NULL }, def->body);
+  if (!t->expanded) t->expanded = expand(&(Env){ in, def, NULL, map_make(in->p->scratch), NULL }, def->body);
   return expr_subst(in->f->x, t->expanded, def->n, def->ix, sub);
+}
+
+static bool is_whole_index(const Eqn *q, const Expr *sub, const Expr *extent) {
+  for (int k = 0; k < q->n; k++) if (sub->op == OP_INDEX && sub->u.ix == q->ix[k]) return q->extent[k] == extent;
+  return false;
+}
+
+// The condition under which the read is in range: nothing is asked of an index that runs over that very extent.
+static Expr *in_range(const Env *v, const Expr *read, const Expr *now) {
+  ExprTable *x = v->in->f->x;
+  Expr *all = NULL, *zero = expr_int(x, DT_I64, 0, now->at);
+  for (int d = 0; d < now->u.t->rank; d++) {
+    Expr *extent = now->u.t->extent[d];
+    if (is_whole_index(v->q, read->arg[d], extent)) continue;
+    Expr *both = expr_op2(x, OP_AND, expr_op2(x, OP_GE, now->arg[d], zero, now->at), expr_op2(x, OP_LT, now->arg[d], extent, now->at), now->at);
+    all = all ? expr_op2(x, OP_AND, all, both, now->at) : both;
+  }
+  return all ? all : expr_bool(x, true, now->at);
 }
 
 // What stands in the place of `read`, which `now` is with its subscripts rewritten.
@@ -131,8 +179,8 @@ static Expr *value_of(Env *v, Expr *read, Expr *now) {
   if (value) return value;
   value = body_at(in, &in->info[t->id], now->arg);
   if (t->stored) value = expr_cast(x, t->dtype, value, now->at);
-  if (now->aux == READ_DEFAULT) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, read_default(now), now->at);
-  else if (!trusted) value = expr_select(x, expr_in_range(x, t, now->arg, now->at), value, expr_read_fails(x, now), now->at);
+  if (now->aux == READ_DEFAULT) value = expr_select(x, in_range(v, read, now), value, read_default(now), now->at);
+  else if (!trusted) value = expr_select(x, in_range(v, read, now), value, expr_read_fails(x, now), now->at);
   map_put(&in->values, key, value);
   return value;
 }
@@ -167,7 +215,7 @@ static void want(void *cx, Expr *e) {
 typedef struct Written { Eqn *q; Expr *body, *cond, *store[8]; } Written;
 
 static void write_equation(Inline *in, Eqn *q, Written *w) {
-  Env v = { in, q, NULL, map_make(in->p->scratch) };
+  Env v = { in, q, NULL, map_make(in->p->scratch), NULL };
   *w = (Written){ .q = q, .body = expand(&v, q->body), .cond = q->cond ? expand(&v, q->cond) : NULL };
   for (int k = 0; k < q->nstore; k++) w->store[k] = expand(&v, q->store[k]);
 }

@@ -3,7 +3,7 @@
 #define PLAIT_PASSES_INLINE_H
 #include "passes/pass.h"
 
-enum { NEVER = 1 << 30 };
+enum { NEVER = 1 << 30, TINY_STEPS = 8 };      // TINY_STEPS: of a reduction that may be written out
 
 typedef struct Info Info;
 
@@ -22,6 +22,7 @@ struct Info {
   bool forced;          // moves whatever it costs
   bool stays;           // the choice: stored, or kept in a variable by a reader in its loop
   bool reduces;         // there is a reduction in the body
+  bool tiny;            // the body is a reduction of a few steps, which some reader needs at other places than its own
   int until;            // the last place at which it may be evaluated
   int depth;            // of its body, with what moves into it
   Expr *expanded;       // its body with what moves into it, where that is kept
@@ -46,7 +47,7 @@ typedef struct Inline {
 } Inline;
 
 static inline bool inline_may_move(const Info *t) {
-  return t->q && t->q->def->role == ROLE_LOCAL && !t->q->recurrent && !t->q->def->fmt && (t->forced || t->q->body->op != OP_REDUCE);
+  return t->q && t->q->def->role == ROLE_LOCAL && !t->q->recurrent && !t->q->def->fmt && (t->forced || t->tiny || t->q->body->op != OP_REDUCE);
 }
 
 // Sets `stays` where storing is cheaper than computing again.

@@ -10,6 +10,7 @@
 #include "ir/cost.h"
 #include "ir/rewrite.h"
 #include "passes/inline.h"
+#include <math.h>
 
 enum { FREE_FLOPS = 2 };        // fewer ride along with the multiplication of a contraction (a conversion, a scale)
 
@@ -85,9 +86,11 @@ static void look_at(Inline *in, Eqn *q) {
 
 // ---- the choice --------------------------------------------------------------------------------
 
-// Without row buffers only a reduction is worth a temporary for what it reads again and again: it is another kernel's.
+// Without row buffers only a reduction is worth a temporary for what it reads again and again: it is another kernel's. Where
+// few kernels are asked for, a map that would take one more is not worth it either.
 static bool counts_once(const Inline *in, const Info *t, const Use *u) {
-  return t->flops < FREE_FLOPS || (u->reader->q->body->op != OP_REDUCE && !pipe_takes(in->p, LOWER_ROW_BUFFERS));
+  bool few = in->f->max_kernels >= 0 || !pipe_takes(in->p, LOWER_ROW_BUFFERS);
+  return t->flops < FREE_FLOPS || (u->reader->q->body->op != OP_REDUCE && few);
 }
 
 // How often t is evaluated because of this use, when it moves. A cheap conversion inside a contraction counts once.
@@ -116,9 +119,27 @@ static double time_stored(const Inline *in, const Info *t) {
   return in->p->machine->launch_us * 1e3 + 2 * cost_nominal_bytes(t->q->def) / memory(in);
 }
 
-static void stay(Info *t, const double *hidden) {
+// Does the reader have the same row: an index of its own at the first place?
+static bool same_row(const Use *u) {
+  const Expr *e = u->read;
+  for (int k = 0; e->u.t->rank && k < u->reader->q->n; k++) if (e->arg[0]->op == OP_INDEX && e->arg[0]->u.ix == u->reader->q->ix[k]) return true;
+  return false;
+}
+
+// With row buffers one that stays joins the kernel of a reader that has its rows, whose slack is then its own.
+static void join_reader(const Inline *in, Info *t) {
+  const Use *most = NULL;
+  for (int k = 0; k < t->uses.n; k++)
+    if (same_row(&t->uses.v[k]) && (!most || t->uses.v[k].evals > most->evals)) most = &t->uses.v[k];
+  if (!most || !pipe_takes(in->p, LOWER_ROW_BUFFERS)) return;
+  t->carrier = most->reader->carrier;
+  t->carrier->slack -= fmin(t->carrier->slack, t->points * t->flops / gigaflops(in));
+}
+
+static void stay(const Inline *in, Info *t, const double *hidden) {
   t->stays = true;
   for (int k = 0; k < t->uses.n; k++) t->uses.v[k].reader->carrier->slack += hidden[k];
+  join_reader(in, t);
 }
 
 static void move(const Inline *in, Info *t) {
@@ -132,16 +153,48 @@ static void move(const Inline *in, Info *t) {
   }
 }
 
+// ---- reductions of a few steps ------------------------------------------------------------------
+
+// `any` and `all` are left alone: written out they would skip terms, and what may fail in them.
+static bool few_steps(const Expr *e) {
+  double steps = 1;
+  if (e->op != OP_REDUCE) return false;
+  Op combine = reducers[e->u.bind->reducer].combine;
+  if (combine == OP_NONE || combine == OP_OR || combine == OP_AND) return false;
+  for (int k = 0; k < e->u.bind->n; k++) {
+    if (!expr_is_const(reduce_lo(e, k)) || !expr_is_const(reduce_hi(e, k))) return false;
+    steps *= (double)(reduce_hi(e, k)->u.v.i - reduce_lo(e, k)->u.v.i);
+  }
+  return steps >= 1 && steps <= TINY_STEPS;
+}
+
+// Subscripts that are each an index of its own: the reader can share a kernel with what it reads.
+static bool reads_plainly(const Expr *read) {
+  for (int d = 0; d < read->u.t->rank; d++) {
+    if (read->arg[d]->op != OP_INDEX) return false;
+    for (int k = 0; k < d; k++) if (read->arg[k] == read->arg[d]) return false;
+  }
+  return true;
+}
+
+// Such a one is worth computing again where a reader would have to wait for all of it: for its neighbours, say.
+static void find_tiny(Info *t) {
+  bool elsewhere = false;
+  for (int k = 0; k < t->uses.n; k++) elsewhere |= !reads_plainly(t->uses.v[k].read);
+  t->tiny = elsewhere && few_steps(t->q->body);
+}
+
 void inline_choose(Inline *in) {
   Fn *f = in->f;
   for (int i = 0; i < f->tensors.n; i++) in->info[i].points = cost_nominal_elements(f->tensors.v[i]);
   for (int i = 0; i < f->eqns.n; i++) look_at(in, f->eqns.v[i]);
+  for (int i = 0; i < f->eqns.n; i++) find_tiny(&in->info[f->eqns.v[i]->def->id]);
   for (int i = f->eqns.n - 1; i >= 0; i--) {
     Info *t = &in->info[f->eqns.v[i]->def->id];
     double *hidden = arena_array(in->p->scratch, double, t->uses.n + 1);
     if (!inline_may_move(t) || !t->uses.n) continue;
     bool dear = time_moved(in, t, hidden) > time_stored(in, t);
-    if (dear && !t->forced) stay(t, hidden);
+    if (dear && !t->forced) stay(in, t, hidden);
     else move(in, t);
   }
 }

@@ -9,6 +9,7 @@
 // lower_format.c.
 #include "passes/lower.h"
 #include "ir/cost.h"
+#include "ir/rewrite.h"
 #include <assert.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ Scope *scope_open(Lower *l, Index *ix, bool guard) {
 Stmt *scope_close(Lower *l) {
   Scope *s = l->scope;
   l->scope = s->up;
+  l->epoch++;
   return s->first;
 }
 
@@ -134,24 +136,30 @@ static bool all_leaves(Lower *l, const Item *items) {
 
 static bool kept_outside(void *cx, const Tensor *t) {
   Lower *l = cx;
-  return fn_is_output(t) || l->read_elsewhere[t->id];
+  return fn_is_output(t) || lower_read_elsewhere(l, t);
 }
 
 // ---- is a kernel needed? -----------------------------------------------------------------------
 
-// What one output needs, by tensor id: the tensors from which it is computed.
-static bool *reaches(Lower *l, const Eqn *output) {
-  Fn *f = l->f;
-  bool *need = arena_array(l->p->scratch, bool, f->tensors.n + 1);
-  need[output->def->id] = true;
-  for (int round = 0; round < 2; round++)       // twice: recurrences read both ways
-    for (int i = f->eqns.n - 1; i >= 0; i--) {
-      Eqn *q = f->eqns.v[i];
-      if (!need[q->def->id]) continue;
-      lower_mark_reads(l->p->scratch, q, need);
-      if (q->base) need[q->base->id] = true;
-    }
-  return need;
+// Outputs that need a member of this kernel: through readers, and readers of these.
+typedef struct Needing { Lower *l; bool *seen; VEC(const Tensor *) open; } Needing;
+
+static void add_needing(Needing *n, const Tensor *t) {
+  if (n->seen[t->id]) return;
+  n->seen[t->id] = true;
+  vec_push(n->l->p->scratch, &n->open, t);
+}
+
+static void find_needing(Needing *n) {
+  Lower *l = n->l;
+  n->seen = arena_array(l->p->scratch, bool, l->f->tensors.n + 1);
+  for (int i = 0; i < l->u->m.n; i++) add_needing(n, l->u->m.v[i].q->def);
+  for (int k = 0; k < n->open.n; k++) {
+    const Tensor *t = n->open.v[k];
+    if (t->id >= l->readers->n) continue;
+    const ReaderList *r = &l->readers->of[t->id];
+    for (int i = 0; i < r->v.n; i++) add_needing(n, r->v.v[i].q->def);
+  }
 }
 
 // Has the output any element? NULL: always.
@@ -185,17 +193,22 @@ static bool single_output(const Group *u) { return u->m.n == 1 && fn_is_output(u
 static Expr *needed_when(Lower *l) {
   Expr *any = NULL;
   if (single_output(l->u) && covers_outputs(l->u)) return NULL;
+  Needing n = { .l = l };
+  find_needing(&n);
   for (int i = 0; i < l->f->eqns.n; i++) {
     Eqn *q = l->f->eqns.v[i];
-    if (!fn_is_output(q->def)) continue;
-    bool *need = reaches(l, q), mine = false;
-    for (int k = 0; k < l->u->m.n; k++) mine |= need[l->u->m.v[k].q->def->id];
-    if (!mine) continue;
+    if (!fn_is_output(q->def) || !n.seen[q->def->id]) continue;
     Expr *some = has_elements(l, q);
     if (!some) return NULL;
     any = any ? expr_op2(l->x, OP_OR, any, some, NO_SPAN) : some;
   }
   return any;
+}
+
+Expr *lower_needed(Lower *l) {
+  if (!l->asked_needed) l->needed = needed_when(l);
+  l->asked_needed = true;
+  return l->needed;
 }
 
 static bool has_fault(const Stmt *s) {
@@ -205,23 +218,40 @@ static bool has_fault(const Stmt *s) {
 
 static void run_only_when_needed(Lower *l) {
   Stmt *body = l->k->body;
-  if (!l->needed || !has_fault(body)) return;
+  if (!has_fault(body) || !lower_needed(l)) return;
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = l->needed;
   s->body = body;
   l->k->body = s;
 }
 
-Tensor *lower_row_local(const Lower *l, const Tensor *t) {
-  for (int i = 0; i < l->nrows; i++) if (l->row_tensor[i] == t) return l->row_local[i];
+Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent) {
+  Expr *at = n ? sub[0] : expr_int(l->x, DT_I64, 0, NO_SPAN);
+  for (int k = 1; k < n; k++) at = expr_op2(l->x, OP_ADD, expr_op2(l->x, OP_MUL, at, extent[k], NO_SPAN), sub[k], NO_SPAN);
+  return at;
+}
+
+Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at) {
+  for (int i = 0; i < l->nrows; i++) {
+    if (l->row_tensor[i] != t) continue;
+    *at = sub[t->rank - 1];
+    return l->row_local[i];
+  }
+  for (int i = 0; i < l->few_tensor.n; i++) {
+    if (l->few_tensor.v[i] != t) continue;
+    *at = lower_flat(l, t->rank, sub, t->extent);
+    return l->few_local.v[i];
+  }
   return NULL;
 }
 
 // The arrays on the stack that keep rows.
 static void alloc_rows(Lower *l) {
-  Expr *extent = l->nrows ? expr_int(l->x, DT_I64, LOWER_ROW_VALUES / l->nrows, NO_SPAN) : NULL;
   for (int i = 0; i < l->nrows; i++) {
     Tensor *t = l->row_tensor[i];
+    Scalar steps;
+    int64_t most = LOWER_ROW_VALUES / l->nrows;
+    Expr *extent = expr_int(l->x, DT_I64, expr_fold(t->extent[t->rank - 1], &steps) && steps.i < most ? steps.i : most, NO_SPAN);
     l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
     Stmt *s = stmt_new(l->p->a, ST_ALLOC);
     s->t = l->row_local[i];
@@ -231,10 +261,13 @@ static void alloc_rows(Lower *l) {
 
 void lower_forget(Lower *l) {
   l->reads = map_make(l->p->scratch);
+  l->few = false;
+  l->few_tensor.n = l->few_local.n = 0;
   l->ntensors = l->f->tensors.n;
   l->index_scope = map_make(l->p->scratch);
   l->names = map_make(l->p->scratch);
   l->depths = map_make(l->p->scratch);
+  l->depths_now = map_make(l->p->scratch);
   l->uses = map_make(l->p->scratch);
   l->counted = map_make(l->p->scratch);
   l->state = arena_array(l->p->scratch, Member_state, l->ntensors + 1);
@@ -316,6 +349,30 @@ static int64_t long_column(const Lower *l) {
   return LOWER_CHUNKS * (each > LOWER_SPLIT_STEPS ? LOWER_SPLIT_STEPS : each > 0 ? each : 1);
 }
 
+static int64_t long_row(const Lower *l) {
+  int64_t cached = l->p->machine->cache_bytes / 16;
+  return cached < LOWER_LONG_ROW ? cached : LOWER_LONG_ROW;
+}
+
+// `parts` where there are few rows, and long ones.
+static Stmt *few_long_rows(Lower *l, Expr *steps, Stmt *parts, Stmt *rows) {
+  ExprTable *x = l->x;
+  Expr *n = l->u->extent[0];
+  for (int g = 1; g < l->u->ngrid; g++) n = expr_op2(x, OP_MUL, n, l->u->extent[g], NO_SPAN);
+  Expr *few = expr_op2(x, OP_LT, n, expr_int(x, DT_I64, LOWER_FEW_ROWS, NO_SPAN), NO_SPAN);
+  Expr *are_long = expr_op2(x, OP_GE, steps, expr_int(x, DT_I64, long_row(l), NO_SPAN), NO_SPAN);
+  Scalar a, b;
+  bool knows_few = expr_fold(few, &a), knows_long = expr_fold(are_long, &b);
+  if ((knows_few && !a.i) || (knows_long && !b.i)) return rows;
+  if (knows_few && knows_long) return parts;
+  Stmt *s = stmt_new(l->p->a, ST_IF);
+  s->a = expr_op2(x, OP_AND, few, are_long, NO_SPAN);
+  s->body = parts;
+  s->els = rows;
+  return s;
+}
+
+// Long columns go in parts, and few long rows.
 static Stmt *lower_shapes(Lower *l) {
   Stmt *parts;
   Expr *steps;
@@ -324,18 +381,19 @@ static Stmt *lower_shapes(Lower *l) {
   if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
   if (columns && expr_is_const(steps)) return parts;
   Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
-  return columns ? for_short_rows(l, steps, long_column(l) - 1, rows, parts) : rows;
+  if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
+  if (!lower_long_rows(l, most_work(l), &parts, &steps)) return rows;
+  return few_long_rows(l, steps, parts, rows);
 }
 
-static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
-  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .read_elsewhere = read_elsewhere };
+static void lower_kernel(Pipe *p, Group *u, const Readers *readers) {
+  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u, .readers = readers };
   l.reads = map_make(p->scratch);
   l.facts = safe_ranges(p->fn, p->scratch);
   Kernel *k = l.k = arena_new(p->a, Kernel);
   k->id = p->plan->kernels.n;
   k->name = kernel_name(&l);
   for (int i = 0; i < u->m.n; i++) vec_push(p->a, &k->eqns, u->m.v[i].q);
-  l.needed = needed_when(&l);
   k->body = lower_shapes(&l);
   run_only_when_needed(&l);
   Eqn **q = k->eqns.v;
@@ -344,13 +402,36 @@ static void lower_kernel(Pipe *p, Group *u, const bool *read_elsewhere) {
   vec_push(p->a, &p->plan->kernels, k);
 }
 
+bool lower_read_elsewhere(const Lower *l, const Tensor *t) {
+  if (t->id >= l->readers->n) return false;
+  const ReaderList *r = &l->readers->of[t->id];
+  for (int i = 0; i < r->v.n; i++) if (r->v.v[i].group != l->u->id) return true;
+  return false;
+}
+
+typedef struct Listing { Readers *r; Eqn *q; int group; } Listing;
+
+static void list_read(void *cx, Expr *e) {
+  Listing *c = cx;
+  if (e->op != OP_READ || e->aux == READ_FAILS) return;
+  ReaderList *r = &c->r->of[e->u.t->id];
+  if (!r->v.n || r->v.v[r->v.n - 1].q != c->q) vec_push(r->a, &r->v, (Reader){ c->q, c->group });
+}
+
+static Readers find_readers(Pipe *p) {
+  Readers r = { arena_array(p->scratch, ReaderList, p->fn->tensors.n + 1), p->fn->tensors.n };
+  for (int i = 0; i < r.n; i++) r.of[i].a = p->scratch;
+  for (int i = 0; i < p->groups.n; i++)
+    for (int k = 0; k < p->groups.v[i]->m.n; k++) {
+      Eqn *q = p->groups.v[i]->m.v[k].q;
+      eqn_visit(p->scratch, q, list_read, &(Listing){ &r, q, p->groups.v[i]->id });
+      if (q->base) vec_push(p->scratch, &r.of[q->base->id].v, (Reader){ q, p->groups.v[i]->id });
+    }
+  return r;
+}
+
 bool pass_lower(Pipe *p) {
-  Fn *f = p->fn;
-  for (int i = 0; i < p->groups.n; i++) {
-    bool *elsewhere = arena_array(p->scratch, bool, f->tensors.n + 1);
-    for (int j = 0; j < p->groups.n; j++)
-      for (int k = 0; j != i && k < p->groups.v[j]->m.n; k++) lower_mark_reads(p->scratch, p->groups.v[j]->m.v[k].q, elsewhere);
-    lower_kernel(p, p->groups.v[i], elsewhere);
-  }
+  Readers readers = find_readers(p);
+  for (int i = 0; i < p->groups.n; i++) lower_kernel(p, p->groups.v[i], &readers);
   return p->d ? p->d->errors == 0 : true;
 }

@@ -6,12 +6,14 @@
 
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
-  LOWER_CHUNK_ALIGN = 16,       // and their alignment: whole lane groups
+  LOWER_CHUNK_ALIGN = 64,       // and their alignment: whole lane groups
   LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
   LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
   LOWER_PART_WHOLE = 1 << 20,   // more than a part has: nothing is looked at twice
+  LOWER_FEW_ROWS = 8,           // fewer rows than this do not occupy a machine's cores,
+  LOWER_LONG_ROW = 16384,       // and then rows from this length on are shared out
   LOWER_SPLIT_STEPS = 16,       // of a part at least, for a reduction over a column to be worth parts
   LOWER_MAX_STMTS = 50000,      // of one kernel
   LOWER_MAX_TREE = 600          // nodes that an expression may print as behind a guard
@@ -50,6 +52,11 @@ typedef struct Item {
   bool scans;           // a prefix (rewrite.h) whose last loop is open: each step adds a term, and has a value
 } Item;
 
+// By tensor id: the equations that read it, and the kernel of each.
+typedef struct Reader { Eqn *q; int group; } Reader;
+typedef struct ReaderList { Arena *a; const Eqn *of; int group; VEC(Reader) v; } ReaderList;
+typedef struct Readers { ReaderList *of; int n; } Readers;
+
 typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
   Group *u;
@@ -57,21 +64,26 @@ typedef struct Lower {
   Ranges *facts;
   Scope *scope;
   Map index_scope;      // Index → Scope that binds it
+  Map depths_now; unsigned epoch;       // … and those that hold until a member's value opens or closes, which ends an epoch
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
   Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
   Map reads;            // Eqn → which tensors it reads, by id
   Map names;            // Name → how often used
   Member_state *state; int ntensors;    // by tensor id; how many there are
-  const bool *read_elsewhere;   // by tensor id: read by other kernels
+  const Readers *readers;       // of the whole plan
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
-  Expr *needed;         // when the kernel's values are read at all, over dimensions; NULL: always
+  bool asked_needed;    // the next has been found out
+  Expr *needed;         // lower_needed: when the kernel's values are read at all, over dimensions; NULL: always
+  bool spread;          // loops of maps run in parallel too: rows are few
   bool online;          // cascades run in one pass
   Expr *row;            // steps of a row that a cascade walks, over dimensions, and the bytes of a step; NULL: no cascade
   int row_bytes;
   Tensor *row_tensor[4]; int nrows;     // members whose elements live only while their grid point is computed …
-  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the indices that are not the grid's
+  Tensor *row_local[4]; // … and the arrays on the stack that hold them, by the index that is not the grid's
+  bool few;             // grid points are fewer than LOWER_FEW_ROWS: what each has one of is in an array on the stack, …
+  VEC(Tensor *) few_tensor, few_local;  // … of members here
   int nstmts;
   bool reported;
 } Lower;
@@ -97,6 +109,7 @@ void lower_start_items(Lower *l, Item *items, Index **grid);
 void lower_open_grid(Lower *l, Index **grid, Stmt **loop);
 void lower_close_grid(Lower *l, Stmt **loop);
 bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps);      // lower_columns.c
+bool lower_long_rows(Lower *l, Expr *work, Stmt **body, Expr **steps);
 
 // Nests (lower_nest.c).
 // The next loop of an item: an index left of `=`, in order, then the reduction's indices.
@@ -118,17 +131,21 @@ bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextL
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 // The same in LOWER_CHUNKS parts of the range: what a part leaves, and where. at: the part's index and the grid's.
 typedef struct Parts { Index *at[MAX_GRID + 1]; VEC(Tensor *) t; int taken; } Parts;
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p);
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p);
+int64_t lower_tile_steps(const Lower *l);
 void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      // and finishes the items
 
 // What loops of a row share (lower_share.c).
 Group *lower_share(Lower *l, Expr **steps);
-Tensor *lower_row_local(const Lower *l, const Tensor *t);          // the array that stands for t; NULL: none does
+// The array on the stack that stands for t, and where in it its element at these subscripts is; NULL: none does.
+Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at);
+Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent);      // row-major position
 
 // Expressions (lower_expr.c): statements that e needs go to the open block; the result prints as one expression.
 Expr *lower_expr(Lower *l, Expr *e);
 void lower_count(Lower *l, Expr *root);            // before lowering a root: how often its parts are used
 bool lower_is_leaf(const Expr *e);
+bool lower_is_member(const Lower *l, const Tensor *t);
 bool lower_harmless(Lower *l, Expr *e);            // computing e here cannot fail and needs no statement
 Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact);    // fact: the condition before lowering, for proofs; NULL: none
 void lower_if_close(Lower *l, Stmt *s);
@@ -142,10 +159,12 @@ Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variab
 bool lower_nonempty(Lower *l, Expr *reduce);
 bool lower_too_big(Lower *l);
 bool lower_reads(Lower *l, Eqn *q, const Tensor *t);
-void lower_mark_reads(Arena *scratch, Eqn *q, bool *read);
+bool lower_read_elsewhere(const Lower *l, const Tensor *t);       // by other kernels
+Expr *lower_needed(Lower *l);
 
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
+void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);

@@ -44,23 +44,26 @@ bool lower_too_big(Lower *l) {
   return true;
 }
 
-typedef struct ReadMark { bool *read; } ReadMark;
-static void mark_read(void *cx, Expr *e) {
-  if (e->op == OP_READ && e->aux != READ_FAILS) ((ReadMark *)cx)->read[e->u.t->id] = true;
-}
-void lower_mark_reads(Arena *scratch, Eqn *q, bool *read) {
-  eqn_visit(scratch, q, mark_read, &(ReadMark){ read });
+// Asked for every pair of members at every level of loops: remembered per equation.
+typedef struct ReadList { Arena *a; VEC(const Tensor *) t; } ReadList;
+
+static void note_read(void *cx, Expr *e) {
+  ReadList *r = cx;
+  if (e->op != OP_READ || e->aux == READ_FAILS) return;
+  for (int i = 0; i < r->t.n; i++) if (r->t.v[i] == e->u.t) return;
+  vec_push(r->a, &r->t, e->u.t);
 }
 
-// Asked for every pair of members at every level of loops: remembered per equation.
 bool lower_reads(Lower *l, Eqn *q, const Tensor *t) {
-  bool *reads = map_getp(&l->reads, q);
-  if (!reads) {
-    reads = arena_array(l->p->scratch, bool, l->f->tensors.n + 1);
-    lower_mark_reads(l->p->scratch, q, reads);
-    map_putp(&l->reads, q, reads);
+  ReadList *r = map_getp(&l->reads, q);
+  if (!r) {
+    r = arena_new(l->p->scratch, ReadList);
+    r->a = l->p->scratch;
+    eqn_visit(l->p->scratch, q, note_read, r);
+    map_putp(&l->reads, q, r);
   }
-  return reads[t->id];
+  for (int i = 0; i < r->t.n; i++) if (r->t.v[i] == t) return true;
+  return false;
 }
 
 // ---- sites and checks --------------------------------------------------------------------------
@@ -174,10 +177,10 @@ bool lower_nonempty(Lower *l, Expr *reduce) {
 // ---- where an expression can be computed -------------------------------------------------------
 
 // Tensors made on the way (arrays of a block format) are newer than the table of members.
-static bool is_member(const Lower *l, const Tensor *t) { return t->id < l->ntensors && l->state[t->id].member; }
+bool lower_is_member(const Lower *l, const Tensor *t) { return t->id < l->ntensors && l->state[t->id].member; }
 
 static const Member_state *open_value(Lower *l, const Expr *read) {
-  if (!is_member(l, read->u.t)) return NULL;
+  if (!lower_is_member(l, read->u.t)) return NULL;
   const Member_state *st = &l->state[read->u.t->id];
   if (!st->value) return NULL;
   bool open = false;
@@ -211,7 +214,7 @@ static int depth_fresh(Lower *l, Expr *e, bool *stable) {
   if (e->op == OP_REDUCE) return PINNED;
   int d = 0;
   if (e->op == OP_READ && (!plainly_safe(l, e) || e->u.t->id >= l->ntensors)) return PINNED;
-  if (e->op == OP_READ && is_member(l, e->u.t)) {
+  if (e->op == OP_READ && lower_is_member(l, e->u.t)) {
     *stable = false;                        // depends on which loops are open
     const Member_state *st = open_value(l, e);
     if (!st) return PINNED;
@@ -226,11 +229,15 @@ static int depth_fresh(Lower *l, Expr *e, bool *stable) {
 
 static int depth_at(Lower *l, Expr *e, bool *stable) {
   if (e->op == OP_CONST || e->op == OP_DIM) return 0;
-  uintptr_t seen = (uintptr_t)map_get(&l->depths, (uint64_t)e->id + 1);
+  uint64_t key = (uint64_t)e->id + 1;
+  uintptr_t seen = (uintptr_t)map_get(&l->depths, key);
   if (seen) return (int)seen - 1;
+  seen = (uintptr_t)map_get(&l->depths_now, key);      // true while the same values are open
+  if (seen && seen >> 32 == l->epoch) { *stable = false; return (int)(seen & 0xffffffffu) - 1; }
   bool mine = true;
   int d = depth_fresh(l, e, &mine);
-  if (mine) map_put(&l->depths, (uint64_t)e->id + 1, (void *)(uintptr_t)(d + 1));
+  if (mine) map_put(&l->depths, key, (void *)(uintptr_t)(d + 1));
+  else map_put(&l->depths_now, key, (void *)((uintptr_t)l->epoch << 32 | (uintptr_t)(d + 1)));
   *stable &= mine;
   return d;
 }
@@ -372,7 +379,8 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
     if (!c->ix || !ranges_of(l->facts, c->ix, &from, &to)) continue;
     ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, to, from, read->at), ok, read->at);
   }
-  if (l->needed) ok = expr_op2(l->x, OP_OR, expr_op1(l->x, OP_NOT, l->needed, read->at), ok, read->at);
+  Expr *needed = lower_needed(l);
+  if (needed) ok = expr_op2(l->x, OP_OR, expr_op1(l->x, OP_NOT, needed, read->at), ok, read->at);
   add_condition(l, ok, read_site(l, E_call_bounds, q, read, d));
   return true;
 }
@@ -384,8 +392,9 @@ static const Eqn *current_equation(const Lower *l) { return l->k->eqns.v[l->k->e
 // The element at lowered subscripts that are in range.
 static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
   if (e->u.t->fmt) return lower_expr(l, lower_decode(l, e->u.t, sub, e->at));
-  Tensor *row = lower_row_local(l, e->u.t);
-  if (row) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, row, e->at, 1, &sub[e->u.t->rank - 1]);
+  Expr *at;
+  Tensor *local = lower_local(l, e->u.t, sub, &at);
+  if (local) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, local, e->at, 1, &at);
   return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t->root, e->at, e->u.t->rank, sub);
 }
 

@@ -156,11 +156,13 @@ Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *
 static void store_value(Lower *l, Item *it, Expr *value) {
   Eqn *q = it->q;
   Stmt *s = stmt_new(l->p->a, ST_STORE);
-  Tensor *row = lower_row_local(l, q->def);
-  s->t = row ? row : q->def->root;
+  for (int k = 0; k < q->n; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[k]));
+  Expr *at;
+  Tensor *local = lower_local(l, q->def, s->sub, &at);
+  s->t = local ? local : q->def->root;
   s->a = value;
-  s->nsub = row ? 1 : q->n;
-  for (int k = 0; k < s->nsub; k++) s->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[row ? q->n - 1 : k]));
+  s->nsub = local ? 1 : q->n;
+  if (local) s->sub[0] = at;
   s->at = q->at;
   lower_emit(l, s);
 }
@@ -185,6 +187,7 @@ void lower_finish(Lower *l, Item *it, Expr *value) {
   }
   st->value = value;
   st->scope = l->scope;
+  l->epoch++;
   st->n = q->n;
   for (int k = 0; k < q->n; k++) st->sub[k] = lower_at_item(l, it, expr_index(l->x, q->ix[k]));
   store_value(l, it, value);
@@ -276,7 +279,9 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   bool data = lower_from_data(next[0].lo) || lower_from_data(next[0].hi);
   if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, true);
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
-  Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : HOW_SEQ);
+  bool spread = l->spread && l->scope->depth == l->grid_depth && !next[0].reduce && !data;
+  for (int i = 0; i < n; i++) spread &= lower_expands(items[i]->q);
+  Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : spread ? HOW_PAR : HOW_SEQ);
   s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
   if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
   Item *inside = arena_array(l->p->scratch, Item, n);
@@ -301,6 +306,7 @@ static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
   for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);
   Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, zero, count, HOW_PAR);
+  par->parallel_if = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
   Expr *from, *to;
   lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
   Item *inside = arena_array(l->p->scratch, Item, n);
@@ -391,9 +397,9 @@ static void settle_phases(Lower *l, int n, Item *items, NextLoop *next, const bo
 
 // A cascade among the items that runs in one pass; without one, all of cascade[] is false.
 static void find_cascade(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, bool *cascade, int *phase) {
-  bool found = lower_find_cascade(l, n, items, next, loops, cascade);
-  if (found && !l->online && !l->row && !lower_cascade_row(l, n, items, cascade, next, &l->row, &l->row_bytes)) l->row = NULL;
-  if (!found || !l->online) memset(cascade, 0, (size_t)n * sizeof *cascade);
+  bool found = lower_find_cascade(l, n, items, next, loops, cascade), alone = !l->u->ngrid && !l->scope->up;
+  if (found && !l->online && !alone && !l->row && !lower_cascade_row(l, n, items, cascade, next, &l->row, &l->row_bytes)) l->row = NULL;
+  if (!found || !(l->online || alone)) memset(cascade, 0, (size_t)n * sizeof *cascade);
   settle_phases(l, n, items, next, loops, cascade, phase);
 }
 
@@ -434,7 +440,10 @@ void lower_block(Lower *l, int n, Item *items) {
   }
   for (int ph = 0; ph <= last; ph++) {
     for (int i = 0; i < n; i++) if (!loops[i] && phase[i] == ph) lower_leaf(l, &items[i]);
-    if (ph == at && any_of(n, cascade)) lower_cascade(l, n, items, cascade, next);
+    if (ph == at && any_of(n, cascade)) {
+      if (!l->u->ngrid && !l->scope->up) lower_split_cascade(l, n, items, cascade, next);
+      else lower_cascade(l, n, items, cascade, next);
+    }
     lower_phase(l, n, items, next, loops, phase, ph, done);
   }
 }

@@ -15,7 +15,13 @@
 // ---- which reductions --------------------------------------------------------------------------
 
 // Candidates of one range: reductions that start their first loop here.
-typedef struct Cascade { Lower *l; int n; Item *items; const bool *in; bool *depends; } Cascade;
+typedef struct Cascade {
+  Lower *l;
+  int n; Item *items;
+  const bool *in;
+  Map expansions;       // READ → what it says
+  int fuel;             // of them, for one item; a term that needs more has no part in a cascade
+} Cascade;
 
 static bool is_member_of(void *cx, const Tensor *t) {
   const Cascade *c = cx;
@@ -25,36 +31,45 @@ static bool is_member_of(void *cx, const Tensor *t) {
 
 bool lower_expands(const Eqn *q) { return q->body->op != OP_REDUCE && !q->scc && !q->base && !q->def->fmt; }
 
-typedef struct Expand { Cascade *c; int fuel; } Expand;
-
 static void look_for_member(void *cx, Expr *e) {
   void **p = cx;
   if (e->op == OP_READ && is_member_of(p[0], e->u.t)) *(bool *)p[1] = true;
 }
 
-static Expr *expand(Cascade *c, Expr *e, int fuel);
+static Expr *expand(Cascade *c, Expr *e);
 
 // Equations of this block without a reduction count as what they say: they are not computed yet when the cascade runs.
 static Expr *expand_read(void *cx, ExprTable *x, Expr *e) {
-  Expand *w = cx;
-  if (e->op != OP_READ || e->aux || w->fuel <= 0) return e;
-  for (int i = 0; i < w->c->n; i++) {
-    const Eqn *q = w->c->items[i].q;
-    if (q->def != e->u.t || w->c->in[i] || !lower_expands(q)) continue;
+  Cascade *c = cx;
+  if (e->op != OP_READ || e->aux || !lower_is_member(c->l, e->u.t)) return e;
+  Expr *seen = map_get(&c->expansions, (uint64_t)e->id + 1);
+  if (seen) return seen;
+  for (int i = 0; i < c->n && c->fuel > 0; i++) {
+    const Eqn *q = c->items[i].q;
+    if (q->def != e->u.t || c->in[i] || !lower_expands(q)) continue;
+    c->fuel--;
     Expr *body = q->def->stored || fn_is_output(q->def) ? expr_cast(x, q->def->dtype, q->body, e->at) : q->body;
-    return expand(w->c, expr_subst(x, body, q->n, q->ix, e->arg), w->fuel - 1);
+    Expr *all = expand(c, expr_subst(x, body, q->n, q->ix, e->arg));
+    map_put(&c->expansions, (uint64_t)e->id + 1, all);
+    return all;
   }
   return e;
 }
 
-static Expr *expand(Cascade *c, Expr *e, int fuel) {
-  Expand w = { c, fuel };
-  return expr_map(c->l->x, e, expand_read, &w);
+static Expr *expand(Cascade *c, Expr *e) { return expr_map(c->l->x, e, expand_read, c); }
+
+enum { MAX_EXPANSIONS = 12 };
+
+static Cascade cascade_of(Lower *l, int n, Item *items, const bool *in) {
+  return (Cascade){ .l = l, .n = n, .items = items, .in = in };
 }
 
-enum { MAX_EXPANSIONS = 6 };    // equations in a row that one term may go through
-
-static Expr *expanded(Cascade *c, const Item *it) { return lower_at_item(c->l, it, expand(c, it->q->body, MAX_EXPANSIONS)); }
+// The same whenever it is asked: each item has expansions of its own.
+static Expr *expanded(Cascade *c, const Item *it) {
+  c->expansions = map_make(c->l->p->scratch);
+  c->fuel = MAX_EXPANSIONS;
+  return lower_at_item(c->l, it, expand(c, it->q->body));
+}
 
 static bool reads_cascade(Cascade *c, Expr *e) {
   bool found = false;
@@ -70,10 +85,9 @@ static bool can_start(const Item *it, const NextLoop *next, bool loops) {
 }
 
 // Adds item i when it needs nothing of the cascade, or follows it by rescaling; *follows: the latter.
-static bool joins(Cascade *c, int i, bool *follows) {
+static bool joins(Cascade *c, Expr *e, bool *follows) {
   Rescale r;
   References refs = { .a = c->l->p->scratch };
-  Expr *e = expanded(c, &c->items[i]);
   *follows = false;
   if (!reads_cascade(c, e)) return true;
   *follows = true;
@@ -90,7 +104,7 @@ static void look_outside(void *cx, Expr *e) {
 
 // Does item i need a member that the cascade does not hold?
 bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
-  Cascade c = { l, n, items, in, NULL };
+  Cascade c = cascade_of(l, n, items, in);
   Outside o = { &c, false };
   expr_visit(l->p->scratch, expanded(&c, &items[i]), look_outside, &o);
   return o.found;
@@ -99,14 +113,16 @@ bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
 // in[i]: item i runs in the first one-pass cascade that these items hold. False when they hold none.
 bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in) {
   bool any = false;
+  Expr **e = arena_array(l->p->scratch, Expr *, n);
   for (int first = 0; first < n && !any; first++) {
     if (!can_start(&items[first], &next[first], loops[first])) continue;
     for (int i = 0; i < n; i++) in[i] = false;
-    Cascade c = { l, n, items, in, NULL };
+    Cascade c = cascade_of(l, n, items, in);
     for (int i = first; i < n; i++) {
       bool follows;
       if (!can_start(&items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
-      in[i] = joins(&c, i, &follows);
+      if (!e[i]) e[i] = expanded(&c, &items[i]);
+      in[i] = joins(&c, e[i], &follows);
       any |= in[i] && follows;
     }
   }
@@ -174,7 +190,8 @@ typedef struct Online {
   int n;
   Runner *run;
   References refs;
-  Expr *lo, *hi, *from, *to;    // the range, and the tile
+  Expr *lo, *hi, *from, *to;    // the range, or a part of it, and the tile
+  Expr *all_lo, *all_hi;        // the range as written
   int64_t step;                 // of the tiles
   Cascade c;
 } Online;
@@ -339,7 +356,7 @@ static void tile_loop(Online *o, Targets *all) {
   }
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
-  ranges_index(l->facts, ix, o->lo, o->hi);         // a tile lies inside the range
+  ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
   for (int i = 0; i < n; i++) {
     inside[i] = all->v.v[i].it;
     lower_bind(l, &inside[i], &next[i], ix);
@@ -384,7 +401,7 @@ static void set_scopes(Online *o, Scope *s) {
   }
 }
 
-static int64_t tile_steps(const Lower *l) {
+int64_t lower_tile_steps(const Lower *l) {
   int64_t steps = l->p->machine->tile_bytes / (l->row_bytes > 0 ? l->row_bytes : 4) / LOWER_TILE_UNIT * LOWER_TILE_UNIT;
   return steps > LOWER_TILE_UNIT ? steps : LOWER_TILE_UNIT;
 }
@@ -455,7 +472,11 @@ static void start_runner(Online *o, Runner *r, Item *it) {
 }
 
 static void start_online(Online *o, Lower *l, int n, Item *items, const bool *in) {
-  *o = (Online){ .l = l, .refs = { .a = l->p->scratch }, .c = { l, n, items, in, NULL } };
+  *o = (Online){ .l = l, .refs = { .a = l->p->scratch }, .c = cascade_of(l, n, items, in) };
+  NextLoop next;
+  lower_next_loop(l, &items[first_of(in)], &next);
+  o->all_lo = next.lo;
+  o->all_hi = next.hi;
   o->run = arena_array(l->p->scratch, Runner, n);
   for (int i = 0; i < n; i++) {
     if (!in[i]) continue;
@@ -469,7 +490,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
   start_online(&o, l, n, items, in);
   o.lo = lower_named(l, lower_expr(l, next[first_of(in)].lo), "from");
   o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
-  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : tile_steps(l);
+  o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o);
   tiles(&o);
@@ -484,18 +505,27 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
 
 // Where part c of a grid point leaves variable v.
 static Tensor *part_tensor(Parts *p, Lower *l, const char *what, Dtype d) {
-  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN) };
-  for (int g = 0; g < l->u->ngrid; g++) extent[g + 1] = l->u->extent[g];
-  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, l->u->ngrid + 1, extent, NO_SPAN);
+  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN) };
+  for (int g = 0; g < l->u->ngrid && !l->few; g++) extent[g + 1] = l->u->extent[g];
+  int rank = l->few ? 2 : l->u->ngrid + 1;
+  Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, rank, extent, NO_SPAN);
   vec_push(l->p->scratch, &p->t, t);
   return t;
+}
+
+// Subscripts of the part, and of the grid point.
+static int part_place(const Parts *p, Lower *l, Expr **sub) {
+  int n = l->u->ngrid;
+  for (int k = 0; k <= n; k++) sub[k] = expr_index(l->x, p->at[k]);
+  if (!l->few) return n + 1;
+  sub[1] = lower_flat(l, n, sub + 1, l->u->extent);
+  return 2;
 }
 
 static void leave(Parts *p, Lower *l, Var *v, const char *what) {
   Stmt *s = stmt_new(l->p->a, ST_STORE);
   s->t = part_tensor(p, l, what, v->dtype);
-  s->nsub = l->u->ngrid + 1;
-  for (int k = 0; k < s->nsub; k++) s->sub[k] = expr_index(l->x, p->at[k]);
+  s->nsub = part_place(p, l, s->sub);
   s->a = expr_var(l->x, v);
   lower_emit(l, s);
 }
@@ -504,17 +534,18 @@ static void leave(Parts *p, Lower *l, Var *v, const char *what) {
 static Expr *found(Parts *p, Lower *l) {
   Tensor *t = p->t.v[p->taken++];
   Expr *sub[MAX_GRID + 1];
-  for (int k = 0; k <= l->u->ngrid; k++) sub[k] = expr_index(l->x, p->at[k]);
+  part_place(p, l, sub);
   return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
 }
 
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, Parts *p) {
+// steps: of a tile, where something follows.
+void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p) {
   Online o;
   start_online(&o, l, n, items, in);
   o.lo = from;
   o.hi = to;
   o.step = LOWER_PART_WHOLE;
-  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = LOWER_TILE_COLUMN;
+  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = steps;
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o);
   tiles(&o);

@@ -256,7 +256,7 @@ static Group *regroup(Share *s) {
 static bool is_row(Share *s, int i) {
   const Member *m = &s->l->u->m.v[i];
   const Tensor *t = m->q->def;
-  if (t->role != ROLE_LOCAL || t->fmt || m->q->scc || dtypes[t->dtype].bits < 8 || m->q->n != s->l->u->ngrid + 1 || s->l->read_elsewhere[t->id]) return false;
+  if (t->role != ROLE_LOCAL || t->fmt || m->q->scc || dtypes[t->dtype].bits < 8 || m->q->n != s->l->u->ngrid + 1 || lower_read_elsewhere(s->l, t)) return false;
   int row = m->q->n - 1;        // the last, so that elements lie in its order
   for (int g = 0; g < s->l->u->ngrid; g++) if (m->pos[g] == row) return false;
   if (!s->steps) s->steps = m->q->extent[row];

@@ -35,6 +35,21 @@ void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to) 
   *to = lower_named(l, plus(l, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, next, step, NO_SPAN), len, NO_SPAN)), "to");
 }
 
+// A cascade over everything: its parts leave their states.
+void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
+  int first = 0;
+  while (!in[first]) first++;
+  Expr *lo = lower_expr(l, next[first].lo), *hi = lower_expr(l, next[first].hi), *from, *to;
+  Parts p = { .taken = 0 };
+  Index *c = p.at[0] = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
+  Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_PAR);
+  par->parallel_if = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
+  lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
+  lower_parts(l, n, items, in, from, to, lower_tile_steps(l), &p);
+  loop_close(l, par);
+  lower_merge(l, n, items, in, &p);
+}
+
 static void store_at(Lower *l, Tensor *t, Index *c, Expr *value) {
   Stmt *s = stmt_new(l->p->a, ST_STORE);
   s->t = t;

@@ -1,6 +1,7 @@
 // pass.c: the pipeline and the one runner that skips, runs, times, verifies, dumps and names passes.
 //
 //   Fn as elaborated: one equation per statement of the source, calls inlined
+//    │ coarse     functions on which only narrow results depend: may be less exact
 //    │ simplify   fold constants, algebra that keeps every value (rules.def), drop what nothing reads
 //    │ split      each reduction becomes the whole body of an equation of its own
 //    │ cse        equations that compute the same thing become one
@@ -13,6 +14,7 @@
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
+//    │ tile       transposes: maps that read across the rows they write go by tiles
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
 //    │ vector     lanes for reductions, vectors for maps
 //    ▼
@@ -25,6 +27,7 @@
 #include <time.h>
 
 const Pass passes[] = {
+  { "coarse",    STAGE_FN,   pass_coarse,   0,             "mark functions on which only results of 16 bits or fewer depend" },
   { "simplify",  STAGE_FN,   pass_simplify, 0,             "fold constants, apply the rules of rules.def, drop what nothing reads" },
   { "split",     STAGE_FN,   pass_split,    PASS_REQUIRED, "make every reduction an equation of its own" },
   { "cse",       STAGE_FN,   pass_cse,      0,             "make equations that compute the same thing one" },
@@ -33,6 +36,7 @@ const Pass passes[] = {
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
+  { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },

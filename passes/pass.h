@@ -59,6 +59,7 @@ extern const int npasses;
 // exists (*stopped then holds the text to show).
 Plan *passes_run(Arena *a, Fn *fn, const Machine *m, const PassOptions *opt, const char **stopped);
 
+bool pass_coarse(Pipe *p);      // mark functions on which only results of narrow types depend
 bool pass_simplify(Pipe *p);    // fold constants, apply rules.def, drop unread equations
 bool pass_split(Pipe *p);       // reductions inside expressions become equations of their own
 bool pass_cse(Pipe *p);         // equal equations become one
@@ -66,6 +67,7 @@ bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions int
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
+bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries

@@ -88,7 +88,10 @@ static bool contiguous(const Stmt *store, const Index *ix) {
 static Expr *is_large(ExprTable *x, const Tensor *t) {
   Expr *n = NULL, *most = expr_int(x, DT_I64, STREAM_BYTES * 8LL / dtypes[t->dtype].bits, NO_SPAN);
   for (int k = 0; k < t->rank; k++) n = n ? expr_op2(x, OP_MUL, n, t->extent[k], NO_SPAN) : t->extent[k];
-  return n ? expr_op2(x, OP_GE, n, most, NO_SPAN) : NULL;
+  Scalar v;
+  if (!n) return NULL;
+  if (expr_fold(n, &v)) return v.i >= most->u.v.i ? expr_bool(x, true, NO_SPAN) : NULL;
+  return expr_op2(x, OP_GE, n, most, NO_SPAN);
 }
 
 static void note_read(void *cx, Expr *e) {

@@ -2,6 +2,7 @@
 import ctypes as c
 import hashlib
 import pathlib
+import shutil
 import subprocess
 
 BENCH = pathlib.Path(__file__).resolve().parent.parent
@@ -9,8 +10,10 @@ FOLDER = BENCH.parent / "build" / "bench-native"
 FLAGS = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-Wno-psabi"]
 
 
-def build(name, cc="cc"):
-    """The library made of bench/NAME.c, compiled again when the sources, the compiler or the machine changed."""
+def build(name):
+    """The library made of bench/NAME.c, compiled again when the sources, the compiler or the machine changed. By GCC where it
+    is: hand.c asks for its shuffles."""
+    cc = shutil.which("gcc") or "cc"
     sources = [BENCH / f"{name}.c", BENCH / "vector.h"]
     version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=True).stdout
     cpu = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]

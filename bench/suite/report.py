@@ -125,13 +125,29 @@ def tables(lines):
     found, text = times(lines), []
     groups = {}
     for k in found:
-        groups.setdefault((k[1], k[2], k[3]), []).append(k)
+        if ":" not in k[1]:
+            groups.setdefault((k[1], k[2], k[3]), []).append(k)
     for (size, dtype, threads), keys in groups.items():
         peers = [p for p in PEERS if any(p in found[k] for k in keys)]
         least = max(found[k][next(iter(found[k]))]["least_bytes"] for k in keys)
         text += [f"**{size}, {dtype}, {threads} threads** (about {amount(least)}; a peer's column is its time beside Plait's)", "",
                  "| case | Plait ms | GB/s | of ceiling | " + " | ".join(peers) + " |", "|---" * (4 + len(peers)) + "|"]
         text += [row(k, found[k], peers) for k in keys] + [""]
+    return "\n".join(text)
+
+
+def sweep_tables(lines):
+    """Plait over each sweep: a row for each case, GB/s and the fraction of the ceiling in a column for each size."""
+    sweeps = {}
+    for k, who in times(lines).items():
+        if ":" in k[1] and "plait" in who:
+            sweep, at = k[1].split(":")
+            sweeps.setdefault(sweep, {}).setdefault((k[0], k[2]), {})[at] = f"{who['plait']['gbs']:.1f} ({100 * who['plait']['fraction']:.0f} %)"
+    text = []
+    for sweep, rows in sweeps.items():
+        sizes = list(dict.fromkeys(at for row in rows.values() for at in row))
+        text += [f"Plait over {sweep}, GB/s (of the ceiling):", "", "| case | " + " | ".join(sizes) + " |", "|---" * (1 + len(sizes)) + "|"]
+        text += [f"| `{case}` {dtype} | " + " | ".join(row.get(at, "") for at in sizes) + " |" for (case, dtype), row in rows.items()] + [""]
     return "\n".join(text)
 
 
@@ -164,17 +180,18 @@ def head(lines):
     text = []
     for m in (line for line in lines if line["kind"] == "machine"):
         caches = ", ".join(f"{k} {amount(v)}" for k, v in m["caches"].items())
-        text.append(f"{m['date'][:10]}, revision {m['revision']}, {m['cpu']}, {m['cores']} cores, {m['vectors']}, {caches}; load {m['load']} "
+        text.append(f"- {m['date'][:10]}, revision {m['revision']}, {m['cpu']}, {m['cores']} cores, {m['vectors']}, {caches}; load {m['load']} "
                     "at the start.")
     versions = {line["contestant"]: line["version"] for line in lines if line["kind"] == "present"}
     made = {line["compiler"] for line in lines if line["kind"] == "result" and line["contestant"] == "plait"}
-    return "\n".join([*dict.fromkeys(text), ", ".join(f"{n} {v}" for n, v in versions.items()) + f"; Plait's kernels by {', '.join(sorted(made))}."])
+    return "\n".join([*dict.fromkeys(text), "- " + ", ".join(f"{n} {v}" for n, v in versions.items()) + f"; Plait's kernels by {', '.join(sorted(made))}."])
 
 
 def markdown(lines, table):
     ends = [line for line in lines if line["kind"] not in ("bar", "mean")]
     judged = bars(ends, table)                            # anew, over all the runs together
-    return "\n\n".join([head(lines), means(judged), tables(lines).rstrip(), bar_table(judged)]) + "\n"
+    parts = [head(lines), bar_table(judged), means(judged), sweep_tables(lines).rstrip(), tables(lines).rstrip()]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 BEGIN, END = "<!-- figures of bench/run.py: begin -->\n", "<!-- figures of bench/run.py: end -->\n"

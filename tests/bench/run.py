@@ -189,11 +189,12 @@ def tables_show_who_was_measured():
         return {"kind": "result", "case": case, "size": "dram", "dtype": "f32", "threads": 2, "contestant": contestant, "median": median,
                 "gbs": 10.0, "fraction": 0.5, "least_bytes": 1 << 28, "compiler": "a compiler"}
     lines = [machine, {"kind": "present", "contestant": "plait", "version": "1"}, line("softmax", "plait", 0.02), line("softmax", "jax", 0.03),
-             line("cumsum", "jax", 0.5)]
+             line("cumsum", "jax", 0.5), line("softmax", "plait", 0.02) | {"size": "rows:64"}]
     text = report.markdown(lines, cases.CASES)
     claim("a_peer_is_beside_plait", "| `softmax` | 20.00 | 10.0 | 50 % | 1.50 |" in text, text)
     claim("a_case_without_plait_says_so", "| `cumsum` | failed |  |  | 500.00 |" in text, text)
     claim("the_machine_is_named", "A processor, 2 cores" in text and "a compiler" in text, text)
+    claim("a_sweep_is_one_table", "| case | 64 |" in text and "| `softmax` f32 | 10.0 (50 %) |" in text, text)
     claim("means_are_of_the_ratios", "| jax | 1.5 (1) |  |" in text, text)
     with tempfile.NamedTemporaryFile("w+", suffix=".md") as page:
         page.write("before\n" + report.BEGIN + "old\n" + report.END + "after\n")

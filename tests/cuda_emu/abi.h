@@ -45,6 +45,10 @@ typedef struct EmuApi {
   // Integers of 2, 4 or 8 bytes; `compare` for CAS. Gives the value before.
   unsigned long long (*atomic)(const EmuSite *s, EmuAtomic how, volatile void *p, int bytes, unsigned long long v, unsigned long long compare, void *pc);
   void (*fence)(EmuScope scope);
+  // Functions that contain meetings: from where, before a call; then on entry, which gives what leave needs.
+  void (*call_from)(const EmuSite *s);
+  unsigned long (*call_enter)(void);
+  void (*call_leave)(unsigned long before);
   void (*pause)(const EmuSite *s);                     // others may run
   void (*stop)(const EmuSite *s, const char *why);     // __trap and broken assumptions
   void *(*dynamic_shared)(void);
@@ -72,7 +76,8 @@ typedef struct EmuApi {
   void (*any_order)(const volatile void *p, unsigned long bytes);
 } EmuApi;
 
-typedef struct EmuParam { unsigned bytes, align; int is_pointer; const char *name; } EmuParam;
+typedef enum EmuPassing { EMU_BY_VALUE, EMU_POINTER, EMU_POINTER_TO_CONST, EMU_INDIRECT } EmuPassing;      // INDIRECT: a pointer to pointers
+typedef struct EmuParam { unsigned bytes, align; EmuPassing how; const char *name; } EmuParam;
 
 typedef struct EmuKernel {
   const char *name;

@@ -12,8 +12,10 @@ target_link_libraries(cuda_emu PUBLIC plait_core)
 
 # What compiles kernels when the tests run: gcc where there is one, see compile.c.
 find_program(EMU_CC NAMES gcc cc clang REQUIRED)
-target_link_libraries(test_cuda_emu PRIVATE cuda_emu)
-target_compile_definitions(test_cuda_emu PRIVATE EMU_CC="${EMU_CC}")
+foreach(name cuda_emu cuda_faults)
+  target_link_libraries(test_${name} PRIVATE cuda_emu)
+  target_compile_definitions(test_${name} PRIVATE EMU_CC="${EMU_CC}")
+endforeach()
 
 # Stand-ins for NVIDIA's libraries: with LD_LIBRARY_PATH=build/cuda_emu whatever opens them runs without a GPU.
 set(EMU_LIBRARIES ${PROJECT_BINARY_DIR}/cuda_emu)
@@ -43,6 +45,11 @@ if(EMU_CUDA_HEADERS AND EXISTS ${EMU_CUDA_HEADERS}/nvrtc.h)
   target_include_directories(cuda_emu_libraries SYSTEM PRIVATE ${EMU_CUDA_HEADERS})
   target_compile_definitions(cuda_emu_libraries PRIVATE EMU_CUDA_HEADERS)
 endif()
+
+# The library's runtime over them.
+emu_test(cuda_emu_stack ${EMU}/test_stack.c)
+target_link_libraries(cuda_emu_stack PRIVATE plait_core)
+add_dependencies(cuda_emu_stack cuda_emu_driver cuda_emu_nvrtc)
 
 # Kernels through NVIDIA's own compiler, where it is: registers, spills and shared memory.
 add_executable(cuda_emu_nvrtc_check ${EMU}/nvrtc_check.c)

@@ -1,6 +1,8 @@
 // check.c: looks at every access of a text that was compiled with checks: is it inside of what it may touch, has somebody written
 // what it reads, and is it ordered with the accesses of others to the same bytes?
 //
+// What is no longer 0xff has been written, whether or not the write was reported.
+//
 // Of each byte the last write and the last reads are kept (Shadow). Two accesses, one of them a write, are a race unless
 // one of these lies between: for threads of a block a barrier, within a warp also __syncwarp (a shuffle orders no
 // memory); for blocks a barrier of the cluster or grid, or a fence, an atomic operation or volatile access on some
@@ -188,7 +190,7 @@ static const char *global_name(const Run *r, const Allocation *a, const unsigned
   const char *name = NULL;
   for (int i = 0; i < k->nparams; i++) {
     const unsigned char *at;
-    if (!k->param[i].is_pointer) continue;
+    if (k->param[i].how == EMU_BY_VALUE) continue;
     memcpy(&at, r->launch->arg[i], sizeof at);
     if (memory_near(r->device, at) != a || at > p || (best && at <= best)) continue;
     best = at;
@@ -321,7 +323,7 @@ static void look_at_shared(Look *k) {
   bool reads = !(k->flags & EMU_WRITE) || k->flags & READ_TOO;
   for (size_t i = 0; i < k->n; i++) {
     Shadow *s = &k->owner->shadow[at + i];
-    if (reads && s->write.segment < o->first_segment) fail(k, EMU_UNINITIALISED, i, "this block has written nothing there");
+    if (reads && s->write.segment < o->first_segment && k->p[i] == 0xff) fail(k, EMU_UNINITIALISED, i, "this block has written nothing there");
     look_at_byte(k, i, s);
   }
   if (k->flags & EMU_WRITE && !(k->me.flags & BY_COPY) && o == k->t->block) k->t->shared_dirty = true;
@@ -338,13 +340,14 @@ static void look_at_overlap(const Look *k, size_t i, const Shadow *s) {
 static void look_at_global(Look *k) {
   Allocation *a = k->a;
   if (k->p < a->base || k->p + k->n > a->base + a->bytes) fail(k, EMU_BOUNDS, 0, "outside of its allocation");
+  if (k->flags & EMU_WRITE && !a->writable) fail(k, EMU_BOUNDS, 0, "no argument points there but to read");
   Shadow *s = memory_shadow(a);
   if (!s) run_fail(EMU_HOST, "out of memory");
   s += k->p - a->base;
   bool reads = !(k->flags & EMU_WRITE) || k->flags & READ_TOO;
   k->floor = k->r->first_segment;
   for (size_t i = 0; i < k->n; i++, s++) {
-    if (reads && s->write.segment == SEGMENT_NONE) fail(k, EMU_UNINITIALISED, i, "nobody has written there");
+    if (reads && s->write.segment == SEGMENT_NONE && k->p[i] == 0xff && !memory_initialised(a, k->p + i)) fail(k, EMU_UNINITIALISED, i, "nobody has written there");
     if (!k->t->waited) look_at_overlap(k, i, s);
     if (k->flags & EMU_READ_ONLY_PATH && s->write.segment >= k->r->begin_segment) fail(k, EMU_RACE, i, "__ldg must not read what the same launch writes");
     look_at_byte(k, i, s);
@@ -369,9 +372,11 @@ static void look(Run *r, const volatile void *p, size_t n, int flags, int by, vo
   Look k = {.r = r, .t = t, .p = (const unsigned char *)(uintptr_t)p, .n = n, .flags = flags};
   k.me = (Access){t->block->segment, t->clock[t->lane], (uint32_t)((unsigned char *)pc - r->module->low), (uint16_t)t->id, (uint16_t)by};
   if (!n) return;
-  k.offset = shared_offset(r, p, &k.owner);
+  k.owner = t->block;
+  k.offset = own_shared_offset(r, p);
+  if (k.offset < 0 && !(k.a = memory_near(r->device, p))) k.offset = shared_offset(r, p, &k.owner);
   if (k.offset >= 0) look_at_shared(&k);
-  else if ((k.a = memory_near(r->device, p))) look_at_global(&k);
+  else if (k.a) look_at_global(&k);
   else look_elsewhere(&k);
 }
 

@@ -41,9 +41,9 @@ static const char *const common_flags[] = {
 static const char *const checked_flags[] = {
   "-DEMU_CHECKED", "-fsanitize=thread,alignment,shift,signed-integer-overflow,integer-divide-by-zero,unreachable", NULL,
 };
-// Volatile accesses are how threads poll. Shared variables stay in the order of the text, each behind its gap. Clang's
+// Volatile accesses are how threads poll. gcc would move reads out of loops that do not always make them. Clang's
 // `bounds` would also trap by itself, and its `alignment` does not look at copies of structures: gcc is the better judge.
-static const char *const gcc_flags[] = {"-fno-toplevel-reorder", NULL}, *const gcc_checked[] = {"-fsanitize=bounds", "--param", "tsan-distinguish-volatile=1", NULL};
+static const char *const gcc_flags[] = {NULL}, *const gcc_checked[] = {"-fsanitize=bounds", "-fno-tree-loop-im", "--param", "tsan-distinguish-volatile=1", NULL};
 static const char *const clang_flags[] = {"-fbracket-depth=2048", NULL}, *const clang_checked[] = {"-fsanitize=array-bounds", "-mllvm", "-tsan-distinguish-volatile=1", NULL};
 
 static bool is_clang(const char *cc) {

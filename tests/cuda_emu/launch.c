@@ -74,7 +74,7 @@ static bool check_shared_size(const EmuDevice *d, const EmuLaunch *l, EmuFault *
 static bool check_arguments(const EmuDevice *d, const EmuLaunch *l, EmuFault *f) {
   for (int i = 0; i < l->kernel->nparams; i++) {
     const void *p;
-    if (!l->kernel->param[i].is_pointer) continue;
+    if (l->kernel->param[i].how == EMU_BY_VALUE) continue;
     memcpy(&p, l->arg[i], sizeof p);
     if (p && !emu_in_memory(d, p, 0)) return emu_fault(f, EMU_BOUNDS, "argument `%s`, %p, is no pointer to device memory", l->kernel->param[i].name, p);
   }
@@ -243,7 +243,24 @@ static bool run_order(EmuDevice *d, const EmuLaunch *l, EmuOrder order, EmuFault
   return f->kind == EMU_FINE && memory_sound(d, f);
 }
 
-static bool check_launch(const EmuDevice *d, const EmuLaunch *l, EmuFault *f) {
+// What a kernel may write: what a pointer to other than const leads to; everything where pointers may hide, in memory or in
+// a structure.
+static void note_writable(EmuDevice *d, const EmuLaunch *l) {
+  const EmuKernel *k = l->kernel;
+  bool hidden = false;
+  for (int i = 0; i < k->nparams; i++) hidden |= k->param[i].how == EMU_INDIRECT || (k->param[i].how == EMU_BY_VALUE && k->param[i].bytes > 8);
+  for (int i = 0; i < d->n; i++) d->v[i].writable = hidden;
+  for (int i = 0; i < k->nparams; i++) {
+    const void *p;
+    if (k->param[i].how != EMU_POINTER) continue;
+    memcpy(&p, l->arg[i], sizeof p);
+    Allocation *a = memory_near(d, p);
+    if (a) a->writable = true;
+  }
+}
+
+static bool check_launch(EmuDevice *d, const EmuLaunch *l, EmuFault *f) {
+  note_writable(d, l);
   return check_shape(l, f) && check_cluster_shape(l, f) && check_shared_size(d, l, f) && check_arguments(d, l, f);
 }
 
@@ -261,6 +278,7 @@ bool emu_launch(EmuDevice *d, const EmuLaunch *l, EmuOrder order, EmuFault *f) {
 
 static bool save(EmuDevice *d, bool before, EmuFault *f) {
   for (int i = 0; i < d->n; i++) {
+    if (!d->v[i].writable) continue;
     unsigned char **copy = before ? &d->v[i].before : &d->v[i].after;
     if (!*copy && !(*copy = malloc(d->v[i].bytes + 1))) return emu_fault(f, EMU_HOST, "out of memory for a copy of device memory");
     memcpy(*copy, d->v[i].base, d->v[i].bytes);
@@ -269,7 +287,8 @@ static bool save(EmuDevice *d, bool before, EmuFault *f) {
 }
 
 static void restore(EmuDevice *d) {
-  for (int i = 0; i < d->n; i++) memcpy(d->v[i].base, d->v[i].before, d->v[i].bytes);
+  for (int i = 0; i < d->n; i++)
+    if (d->v[i].writable) memcpy(d->v[i].base, d->v[i].before, d->v[i].bytes);
 }
 
 static void drop_copies(EmuDevice *d) {
@@ -291,7 +310,7 @@ static bool may_differ(const EmuDevice *d, const unsigned char *p) {
 static const unsigned char *difference(const EmuDevice *d, const Allocation **where) {
   for (int i = 0; i < d->n; i++) {
     const Allocation *a = &d->v[i];
-    if (memcmp(a->base, a->after, a->bytes) == 0) continue;
+    if (!a->writable || memcmp(a->base, a->after, a->bytes) == 0) continue;
     for (size_t k = 0; k < a->bytes; k++) {
       if (a->base[k] == a->after[k] || may_differ(d, a->base + k)) continue;
       *where = a;
@@ -306,7 +325,7 @@ static const char *argument_at(const EmuDevice *d, const EmuLaunch *l, const All
   snprintf(out, 128, "byte %td of an allocation of %zu", p - a->base, a->bytes);
   for (int i = 0; i < l->kernel->nparams; i++) {
     const unsigned char *at;
-    if (!l->kernel->param[i].is_pointer) continue;
+    if (l->kernel->param[i].how == EMU_BY_VALUE) continue;
     memcpy(&at, l->arg[i], sizeof at);
     if (memory_near(d, at) != a || at > p || (best && at <= best)) continue;
     best = at;

@@ -5,13 +5,35 @@
 #include <stdio.h>
 #include <string.h>
 
+// ---- calls -------------------------------------------------------------------------------------------------------
+//
+// Where a thread is in the text is its site and the calls that led there.
+
+void api_call_from(const EmuSite *s) {
+  Thread *t = run_now()->now;
+  if (t->ncalls < MAX_CALLS) t->call[t->ncalls++] = s;
+}
+
+unsigned long api_call_enter(void) {
+  Thread *t = run_now()->now;
+  unsigned long before = t->from;
+  const EmuSite *s = t->ncalls ? t->call[--t->ncalls] : NULL;
+  t->from = (before ^ (unsigned long)(uintptr_t)s) * 0x9e3779b97f4a7c15ul;
+  t->call_line = s ? s->line : 0;
+  return before;
+}
+
+void api_call_leave(unsigned long before) { run_now()->now->from = before; }
+
 // ---- the block ---------------------------------------------------------------------------------------------------
 
 static void same_site(Run *r, const Block *b) {
   for (int i = 1; i < b->n; i++) {
     const EmuSite *s = b->thread[0].site, *o = b->thread[i].site;
-    if (s == o) continue;
-    emu_fault(&r->fault, EMU_BAD_BARRIER, "thread 0 is at the %s in line %d while thread %d is at the one in line %d", s->what, s->line, i, o->line);
+    if (s == o && b->thread[0].from == b->thread[i].from) continue;
+    if (s == o) emu_fault(&r->fault, EMU_BAD_BARRIER, "%s in line %d is reached by calls from different places: thread 0 came from line %d, thread %d from line %d", s->what,
+                          s->line, b->thread[0].call_line, i, b->thread[i].call_line);
+    else emu_fault(&r->fault, EMU_BAD_BARRIER, "thread 0 is at the %s in line %d while thread %d is at the one in line %d", s->what, s->line, i, o->line);
     return;
   }
 }
@@ -77,6 +99,9 @@ static bool agree(Run *r, const Thread *t, unsigned lanes) {
     if (o->mask != t->mask)
       return emu_fault(&r->fault, EMU_BAD_MASK, "%s meets lanes 0x%08x in line %d, but %s meets lanes 0x%08x in line %d", thread_name(r, t, a), t->mask,
                        t->site->line, thread_name(r, o, b), o->mask, o->site->line);
+    if (o->site == t->site && o->from != t->from && t->op != W_SYNC)
+      return emu_fault(&r->fault, EMU_BAD_MASK, "%s in line %d is reached by calls from different places: %s came from line %d, %s from line %d", t->site->what, t->site->line,
+                       thread_name(r, t, a), t->call_line, thread_name(r, o, b), o->call_line);
     if (o->op != t->op || (o->site != t->site && t->op != W_SYNC))
       return emu_fault(&r->fault, EMU_BAD_MASK, "%s is at %s in line %d while %s is at %s in line %d", thread_name(r, t, a), t->site->what, t->site->line,
                        thread_name(r, o, b), o->site->what, o->site->line);

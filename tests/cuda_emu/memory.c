@@ -39,6 +39,7 @@ static void unmap(Allocation *a) {
   UNPOISON(a->map, a->map_bytes);
   munmap(a->map, a->map_bytes);
   if (a->shadow) munmap(a->shadow, a->bytes * sizeof(Shadow));
+  free(a->written);
 }
 
 void emu_device_free(EmuDevice *d) {
@@ -189,12 +190,59 @@ Shadow *memory_shadow(Allocation *a) {
 
 // ---- copies by the host ------------------------------------------------------------------------------------------
 
+static bool add_range(Allocation *a, Range new) {
+  if (a->nwritten == a->written_room) {
+    int room = a->written_room ? 2 * a->written_room : 4;
+    Range *v = realloc(a->written, (size_t)room * sizeof *v);
+    if (!v) return false;
+    a->written = v;
+    a->written_room = room;
+  }
+  a->written[a->nwritten++] = new;
+  return true;
+}
+
+// Ranges that touch become one; most allocations are written whole, or from their start on.
+static void note_written(Allocation *a, Range new) {
+  int kept = 0;
+  for (int i = 0; i < a->nwritten; i++) {
+    Range old = a->written[i];
+    if (old.p > new.p + new.n || new.p > old.p + old.n) {
+      a->written[kept++] = old;
+      continue;
+    }
+    const unsigned char *end = old.p + old.n > new.p + new.n ? old.p + old.n : new.p + new.n;
+    new.p = old.p < new.p ? old.p : new.p;
+    new.n = (size_t)(end - new.p);
+  }
+  a->nwritten = kept;
+  add_range(a, new);         // without memory for it too much is reported, not too little
+}
+
+bool memory_initialised(const Allocation *a, const unsigned char *p) {
+  for (int i = 0; i < a->nwritten; i++)
+    if (p >= a->written[i].p && p < a->written[i].p + a->written[i].n) return true;
+  return false;
+}
+
+// What kernels did to these bytes is of the past.
+static void forget_accesses(Allocation *a, size_t from, size_t n) {
+  unsigned char *low = (unsigned char *)(a->shadow + from), *high = (unsigned char *)(a->shadow + from + n);
+  unsigned char *first = (unsigned char *)round_up((size_t)low, page()), *last = (unsigned char *)((size_t)high / page() * page());
+  if (first >= last) {
+    memset(low, 0, (size_t)(high - low));
+    return;
+  }
+  memset(low, 0, (size_t)(first - low));
+  memset(last, 0, (size_t)(high - last));
+  madvise(first, (size_t)(last - first), MADV_DONTNEED);        // which fills with zeros, and gives memory back
+}
+
 void emu_initialised(EmuDevice *d, const void *p, size_t n) {
   Allocation *a = memory_near(d, p);
-  Shadow *s = a && n ? memory_shadow(a) : NULL;
-  if (!s) return;
-  s += (const unsigned char *)p - a->base;
-  for (size_t i = 0; i < n; i++) s[i] = (Shadow){.write.segment = SEGMENT_HOST};
+  if (!a || !n) return;
+  if (a->shadow) forget_accesses(a, (size_t)((const unsigned char *)p - a->base), n);
+  note_written(a, (Range){p, n});
 }
 
 bool emu_upload(EmuDevice *d, void *to, const void *from, size_t n) {
@@ -230,7 +278,8 @@ bool emu_fill(EmuDevice *d, void *to, const void *pattern, size_t pattern_bytes,
   if (!emu_in_memory(d, to, n)) return false;
   bool locked = d->locked;
   emu_memory_unlock(d);
-  for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)pattern)[i % pattern_bytes];
+  if (pattern_bytes == 1) memset(to, *(const unsigned char *)pattern, n);
+  else for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)pattern)[i % pattern_bytes];
   emu_initialised(d, to, n);
   if (locked) emu_memory_lock(d);
   return true;

@@ -65,24 +65,34 @@ typedef _Bool bool;
 #define false ((bool)0)
 typedef __SIZE_TYPE__ size_t;
 
-// `__shared__ float a[8];` in kernel K is `EMU_SHARED(K) float a[8];`. The gap before it belongs to nobody, so that an
-// access beside an array is found; behind its 24 bytes an array without __align__ lies where the GPU may put it, at a
-// multiple of its elements and not of 16. (Clang takes `aligned` for a wish to have less than the type's.)
+// `__shared__ float a[8];` in kernel K is `EMU_SHARED(K, float) float a[8];`. The gap before it belongs to nobody, so that an
+// access beside an array is found; behind its 20 bytes an array without __align__ lies where the GPU may put it, at a
+// multiple of its elements' alignment and not of 16. (Clang aligns arrays to 16 whatever one says.)
 #ifdef __clang__
-#define EMU_LEAST_ALIGNED
+#define EMU_LEAST_ALIGNED(T)
+#define EMU_IN_ORDER
 #else
-#define EMU_LEAST_ALIGNED , aligned(1)
+#define EMU_LEAST_ALIGNED(T) , aligned(_Alignof(T))
+#define EMU_IN_ORDER , no_reorder
 #endif
 #define EMU_JOIN2(a, b) a##b
 #define EMU_JOIN(a, b) EMU_JOIN2(a, b)
 #define EMU_SECTION(kernel) section("plait_shared_" #kernel)
-#define EMU_SHARED(kernel) \
-  static __attribute__((EMU_SECTION(kernel), used, aligned(16))) unsigned char EMU_JOIN(emu_gap_, __COUNTER__)[24]; \
-  static __attribute__((EMU_SECTION(kernel) EMU_LEAST_ALIGNED))
-#define EMU_SHARED_END(kernel) static __attribute__((EMU_SECTION(kernel), used, aligned(1))) unsigned char emu_gap_end_##kernel[64]
+#define EMU_GAP(kernel) static __attribute__((EMU_SECTION(kernel), used, aligned(16) EMU_IN_ORDER)) unsigned char EMU_JOIN(emu_gap_, __COUNTER__)[20]
+#define EMU_SHARED(kernel, T) EMU_GAP(kernel); static __attribute__((EMU_SECTION(kernel) EMU_LEAST_ALIGNED(T) EMU_IN_ORDER))
+#define EMU_SHARED_ALIGNED(kernel) EMU_GAP(kernel); static __attribute__((EMU_SECTION(kernel) EMU_IN_ORDER))
+#define EMU_SHARED_END(kernel) static __attribute__((EMU_SECTION(kernel), used, aligned(1) EMU_IN_ORDER)) unsigned char emu_gap_end_##kernel[64]
 #define EMU_DYNAMIC emu_dynamic()
 
 #define EMU_SITE(name) ({ static const EmuSite emu_site = {name, __LINE__}; &emu_site; })
+
+// Threads that meet in a function must have come from the same place: a call of such a function f is written EMU_FROM(f), its
+// body begins with EMU_ENTER.
+EMU_FN void emu_call_from(const EmuSite *s) { emu_state.api->call_from(s); }
+EMU_FN unsigned long emu_call_enter(void) { return emu_state.api->call_enter(); }
+EMU_FN void emu_call_leave(unsigned long *before) { emu_state.api->call_leave(*before); }
+#define EMU_FROM(f) (emu_call_from(EMU_SITE(#f)), f)
+#define EMU_ENTER __attribute__((cleanup(emu_call_leave))) unsigned long emu_call_before = emu_call_enter();
 
 // Calls of the emulator, in functions of their own: the compiler's checks would look at the reads of its table.
 EMU_FN void *emu_dynamic(void) { return emu_state.api->dynamic_shared(); }
@@ -119,11 +129,7 @@ EMU_FN void emu_any_order(const volatile void *p, unsigned long n) { emu_state.a
   typedef struct { T x; } __attribute__((aligned(a1))) name##1; \
   typedef struct { T x, y; } __attribute__((aligned(a2))) name##2; \
   typedef struct { T x, y, z; } __attribute__((aligned(a3))) name##3; \
-  typedef struct { T x, y, z, w; } __attribute__((aligned(a4))) name##4; \
-  EMU_FN name##1 make_##name##1(T x) { return (name##1){x}; } \
-  EMU_FN name##2 make_##name##2(T x, T y) { return (name##2){x, y}; } \
-  EMU_FN name##3 make_##name##3(T x, T y, T z) { return (name##3){x, y, z}; } \
-  EMU_FN name##4 make_##name##4(T x, T y, T z, T w) { return (name##4){x, y, z, w}; }
+  typedef struct { T x, y, z, w; } __attribute__((aligned(a4))) name##4;
 EMU_VECTOR(signed char, char, 1, 2, 1, 4)
 EMU_VECTOR(unsigned char, uchar, 1, 2, 1, 4)
 EMU_VECTOR(short, short, 2, 4, 2, 8)
@@ -136,6 +142,55 @@ EMU_VECTOR(long long, longlong, 8, 16, 8, 16)
 EMU_VECTOR(unsigned long long, ulonglong, 8, 16, 8, 16)
 EMU_VECTOR(float, float, 4, 8, 4, 16)
 EMU_VECTOR(double, double, 8, 16, 8, 16)
+// As literals: gcc does not report what a call that returns a structure stores.
+#define make_char1(x) ((char1){x})
+#define make_char2(x, y) ((char2){x, y})
+#define make_char3(x, y, z) ((char3){x, y, z})
+#define make_char4(x, y, z, w) ((char4){x, y, z, w})
+#define make_uchar1(x) ((uchar1){x})
+#define make_uchar2(x, y) ((uchar2){x, y})
+#define make_uchar3(x, y, z) ((uchar3){x, y, z})
+#define make_uchar4(x, y, z, w) ((uchar4){x, y, z, w})
+#define make_short1(x) ((short1){x})
+#define make_short2(x, y) ((short2){x, y})
+#define make_short3(x, y, z) ((short3){x, y, z})
+#define make_short4(x, y, z, w) ((short4){x, y, z, w})
+#define make_ushort1(x) ((ushort1){x})
+#define make_ushort2(x, y) ((ushort2){x, y})
+#define make_ushort3(x, y, z) ((ushort3){x, y, z})
+#define make_ushort4(x, y, z, w) ((ushort4){x, y, z, w})
+#define make_int1(x) ((int1){x})
+#define make_int2(x, y) ((int2){x, y})
+#define make_int3(x, y, z) ((int3){x, y, z})
+#define make_int4(x, y, z, w) ((int4){x, y, z, w})
+#define make_uint1(x) ((uint1){x})
+#define make_uint2(x, y) ((uint2){x, y})
+#define make_uint3(x, y, z) ((uint3){x, y, z})
+#define make_uint4(x, y, z, w) ((uint4){x, y, z, w})
+#define make_long1(x) ((long1){x})
+#define make_long2(x, y) ((long2){x, y})
+#define make_long3(x, y, z) ((long3){x, y, z})
+#define make_long4(x, y, z, w) ((long4){x, y, z, w})
+#define make_ulong1(x) ((ulong1){x})
+#define make_ulong2(x, y) ((ulong2){x, y})
+#define make_ulong3(x, y, z) ((ulong3){x, y, z})
+#define make_ulong4(x, y, z, w) ((ulong4){x, y, z, w})
+#define make_longlong1(x) ((longlong1){x})
+#define make_longlong2(x, y) ((longlong2){x, y})
+#define make_longlong3(x, y, z) ((longlong3){x, y, z})
+#define make_longlong4(x, y, z, w) ((longlong4){x, y, z, w})
+#define make_ulonglong1(x) ((ulonglong1){x})
+#define make_ulonglong2(x, y) ((ulonglong2){x, y})
+#define make_ulonglong3(x, y, z) ((ulonglong3){x, y, z})
+#define make_ulonglong4(x, y, z, w) ((ulonglong4){x, y, z, w})
+#define make_float1(x) ((float1){x})
+#define make_float2(x, y) ((float2){x, y})
+#define make_float3(x, y, z) ((float3){x, y, z})
+#define make_float4(x, y, z, w) ((float4){x, y, z, w})
+#define make_double1(x) ((double1){x})
+#define make_double2(x, y) ((double2){x, y})
+#define make_double3(x, y, z) ((double3){x, y, z})
+#define make_double4(x, y, z, w) ((double4){x, y, z, w})
 typedef struct dim3 { unsigned x, y, z; } dim3;
 
 // These do not change while a thread runs, whoever runs in between.
@@ -176,7 +231,8 @@ EMU_INDEX(grid_dim, grid_dim)
 EMU_SHUFFLES(EMU_SHUFFLE_FN, )
 #define EMU_SHUFFLE_ROW(name, T, unused) T: emu_shuffle_##name,
 #define EMU_SHUFFLE(name, how, mask, v, by, width, ...) \
-  _Generic((v), EMU_SHUFFLES(EMU_SHUFFLE_ROW, ) void *: 0)(EMU_SITE(name), how, mask, v, (unsigned)(by), width)
+  _Generic((v), EMU_SHUFFLES(EMU_SHUFFLE_ROW, ) bool: emu_shuffle_int, char: emu_shuffle_int, signed char: emu_shuffle_int, \
+           unsigned char: emu_shuffle_int, short: emu_shuffle_int, unsigned short: emu_shuffle_int)(EMU_SITE(name), how, mask, v, (unsigned)(by), width)
 #define __shfl_sync(mask, v, ...) EMU_SHUFFLE("__shfl_sync", EMU_SHFL_IDX, mask, v, __VA_ARGS__, 32, 0)
 #define __shfl_up_sync(mask, v, ...) EMU_SHUFFLE("__shfl_up_sync", EMU_SHFL_UP, mask, v, __VA_ARGS__, 32, 0)
 #define __shfl_down_sync(mask, v, ...) EMU_SHUFFLE("__shfl_down_sync", EMU_SHFL_DOWN, mask, v, __VA_ARGS__, 32, 0)
@@ -340,11 +396,8 @@ EMU_FN float sinpif(float x) { return (float)sinpi(x); }
 EMU_FN float cospif(float x) { return (float)cospi(x); }
 EMU_FN double normcdf(double x) { return 0.5 * erfc(x * -0.70710678118654752440); }
 EMU_FN float normcdff(float x) { return (float)normcdf(x); }
-// Compilers make one call of both out of these, which must not be these again.
-EMU_FN void emu_sincosf(float x, float *s, float *c) { *s = sinf(x), *c = cosf(x); }
-EMU_FN void emu_sincos(double x, double *s, double *c) { *s = sin(x), *c = cos(x); }
-#define sincosf(x, s, c) emu_sincosf(x, s, c)
-#define sincos(x, s, c) emu_sincos(x, s, c)
+EMU_FN void sincosf(float x, float *s, float *c) { *s = sinf(x), *c = cosf(x); }
+EMU_FN void sincos(double x, double *s, double *c) { *s = sin(x), *c = cos(x); }
 EMU_FN float __saturatef(float x) { return x > 1 ? 1 : x > 0 ? x : 0; }
 EMU_FN float __fdividef(float x, float y) { return x / y; }
 EMU_FN float fdividef(float x, float y) { return x / y; }
@@ -387,7 +440,7 @@ EMU_TYPES(EMU_LESS, )
 #define EMU_TYPED(name, T, f) T: f##name,
 #define min(a, b) _Generic((a) + (b), EMU_TYPES(EMU_TYPED, emu_min_) float: fminf, double: fmin)(a, b)
 #define max(a, b) _Generic((a) + (b), EMU_TYPES(EMU_TYPED, emu_max_) float: fmaxf, double: fmax)(a, b)
-#define abs(a) _Generic((a), int: emu_abs_int, long: emu_abs_long, long long: emu_abs_llong, float: fabsf, double: fabs)(a)
+#define abs(a) _Generic((a) + 0, int: emu_abs_int, long: emu_abs_long, long long: emu_abs_llong, float: fabsf, double: fabs)(a)
 #define labs(a) emu_abs_long(a)
 #define llabs(a) emu_abs_llong(a)
 #define umin(a, b) emu_min_uint(a, b)

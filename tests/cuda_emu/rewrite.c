@@ -1,11 +1,11 @@
 // rewrite.c: CUDA C as C, as far as macros cannot.
 //
 //   extern "C" __global__ void k(const float *x) {            __global__ void k(const float *x) {
-//     __shared__ float a[2], b;                ──▶              EMU_SHARED(k) float a[2]; EMU_SHARED(k) float b;
+//     __shared__ float a[2], b;                ──▶              EMU_SHARED(k, float) float a[2]; EMU_SHARED(k, float) float b;
 //     extern __shared__ float rows[];                           float *const rows = EMU_DYNAMIC;
 //   }                                                         }
 //
-// and behind the text, for each kernel, a function that takes its arguments from an array of pointers, and the table of kernels.
+// functions in which threads meet note where they are called (prelude.h, EMU_FROM), and behind the text, for each kernel, a function that takes its arguments from an array of pointers, and the table of kernels.
 // Lines stay where they are.
 #include "emu.h"
 #include <ctype.h>
@@ -14,10 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_KERNELS = 1024, MAX_PARAMS = 256 };
+enum { MAX_KERNELS = 1024, MAX_PARAMS = 256, MAX_MEETING = 256 };
 
 typedef struct Word { const char *p; size_t n; } Word;
-typedef struct Param { Word type, name; bool pointer; } Param;
+#define WORD(w) (int)(w).n, (w).p          // for %.*s
+typedef struct Param { Word type, name; const char *how; } Param;      // how: an EmuPassing
 typedef struct Kernel { Word name, threads, cluster; Param *param; int nparams; bool shared, plain; } Kernel;      // plain: extern "C"
 
 typedef struct Rewriter {
@@ -25,9 +26,12 @@ typedef struct Rewriter {
   FILE *out;
   EmuFault *fault;
   Kernel kernel[MAX_KERNELS]; int nkernels;
+  Word meeting[MAX_MEETING]; int nmeeting;       // functions in which threads meet
   int depth;                 // of braces
   Kernel *inside;            // the kernel whose body this is
   bool pending;              // a head has been read, its body has not begun
+  Word value_of;             // the function whose body this is, when it returns a structure
+  const char *file;
   bool plain;                // `extern "C"` has been read and nothing that it may belong to
 } Rewriter;
 
@@ -121,12 +125,22 @@ static const char *name_before(const char *p, const char *end) {
 
 // ---- heads of kernels --------------------------------------------------------------------------------------------
 
+// By the stars in a type, and `const` before the first.
+static const char *passing(Word type) {
+  const char *end = type.p + type.n, *star = memchr(type.p, '*', type.n);
+  if (!star) return "EMU_BY_VALUE";
+  if (memchr(star + 1, '*', (size_t)(end - star - 1))) return "EMU_INDIRECT";
+  for (const char *p = type.p; p < star; p++)
+    if (is_word(*p) && is(word_at(p), "const") && (p == type.p || !is_word(p[-1]))) return "EMU_POINTER_TO_CONST";
+  return "EMU_POINTER";
+}
+
 // One parameter, `const float *__restrict__ x` or `float x[]`.
 static bool read_param(Rewriter *w, Kernel *k, const char *from, const char *to) {
   Word all = trimmed(from, to);
   const char *bracket = memchr(all.p, '[', all.n), *name = name_before(all.p, bracket ? bracket : all.p + all.n);
   Param p = {.type = trimmed(all.p, name), .name = word_at(name)};
-  p.pointer = bracket || memchr(p.type.p, '*', p.type.n);
+  p.how = passing(p.type);
   if (!p.type.n || !p.name.n) return fail(w, from, "a kernel's parameter needs a type and a name: %.*s", (int)all.n, all.p);
   if (k->nparams == MAX_PARAMS) return fail(w, from, "more than %d parameters", MAX_PARAMS);
   if (bracket) return fail(w, from, "write parameter %.*s with `*`", (int)p.name.n, p.name.p);
@@ -214,9 +228,11 @@ static bool in_kernel(Rewriter *w, Word word) {
   return fail(w, word.p, "shared memory is declared in the kernel that uses it");
 }
 
-static void shared_words(Rewriter *w) {
+// A type that says its alignment keeps it.
+static void shared_words(Rewriter *w, Word type) {
   w->inside->shared = true;
-  fprintf(w->out, "EMU_SHARED(%.*s)", (int)w->inside->name.n, w->inside->name.p);
+  if (memchr(type.p, '(', type.n)) fprintf(w->out, "EMU_SHARED_ALIGNED(%.*s)", WORD(w->inside->name));
+  else fprintf(w->out, "EMU_SHARED(%.*s, %.*s)", WORD(w->inside->name), WORD(type));
 }
 
 // `__shared__ float a[8], b;` becomes two declarations, each with its gap.
@@ -226,14 +242,14 @@ static bool static_shared(Rewriter *w, Word word) {
   while (type.n && (type.p[type.n - 1] == '*' || isspace((unsigned char)type.p[type.n - 1]))) type.n--;
   if (!in_kernel(w, word)) return false;
   copy_to(w, word.p);
-  shared_words(w);
+  shared_words(w, type);
   w->at = p;
   for (int depth = 0; *p && *p != ';'; p++) {
     depth += (*p == '(' || *p == '[') - (*p == ')' || *p == ']');
     if (*p != ',' || depth) continue;
     copy_to(w, p);
     fputs("; ", w->out);
-    shared_words(w);
+    shared_words(w, type);
     fprintf(w->out, " %.*s ", (int)type.n, type.p);
     w->at = p + 1;
   }
@@ -271,6 +287,75 @@ static bool extern_word(Rewriter *w, Word word) {
   return !is(shared, "__shared__") || dynamic_shared(w, word, shared);
 }
 
+// ---- functions in which threads meet -----------------------------------------------------------------------------
+
+static bool meets(const Rewriter *w, Word word) {
+  static const char *const names[] = {"__syncthreads", "__syncwarp", "__shfl_", "__ballot_sync", "__any_sync", "__all_sync", "__match_", "__reduce_",
+                                      "PLAIT_CLUSTER_SYNC", "PLAIT_GRID_SYNC"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strncmp(word.p, names[i], strlen(names[i])) == 0) return true;
+  for (int i = 0; i < w->nmeeting; i++)
+    if (w->meeting[i].n == word.n && memcmp(w->meeting[i].p, word.p, word.n) == 0) return true;
+  return false;
+}
+
+static bool body_meets(const Rewriter *w, const char *p) {
+  int depth = 0;
+  while (*p) {
+    Word word = word_at(p);
+    if (word.n && meets(w, word)) return true;
+    depth += (*p == '{') - (*p == '}');
+    if (!depth) return false;
+    p = word.n ? p + word.n : *p == '"' || *p == '\'' ? skip_quoted(p) : p + 1;
+  }
+  return false;
+}
+
+// Whether the words before a function's name are those of a scalar, of a pointer or of nothing.
+static bool returns_scalar(const Rewriter *w, Word name) {
+  static const char *const scalars[] = {"void", "bool", "char", "short", "int", "long", "float", "double", "unsigned", "signed", "size_t"};
+  const char *p = name.p;
+  while (p > w->text && p[-1] != ';' && p[-1] != '}') p--;
+  if (memchr(p, '*', (size_t)(name.p - p))) return true;
+  for (; p < name.p; p++) {
+    Word word = word_at(p);
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+      if (is(word, scalars[i])) return true;
+    if (word.n) p += word.n - 1;
+  }
+  return false;
+}
+
+// gcc reports no store of a structure that a call returns. Behind the function its name becomes a copy of what it returns.
+static void value_macro(Rewriter *w, const char *end) {
+  Word f = w->value_of;
+  if (!f.n) return;
+  w->value_of = (Word){0};
+  copy_to(w, end);
+  fprintf(w->out, "\n#define %.*s(...) ({ __auto_type emu_value = %.*s(__VA_ARGS__); emu_value; })\n# %d \"%s\"\n", WORD(f), WORD(f), line_of(w, end), w->file);
+}
+
+// Outside of functions, `word (…) {` defines one.
+static void function_head(Rewriter *w, Word word) {
+  const char *open = skip_space(word.p + word.n), *close = *open == '(' ? closing(open) : NULL;
+  const char *body = close ? skip_space(close + 1) : NULL;
+  if (!body || *body != '{') return;
+  if (!returns_scalar(w, word)) w->value_of = word;
+  if (w->nmeeting == MAX_MEETING || !body_meets(w, body)) return;
+  w->meeting[w->nmeeting++] = word;
+  copy_to(w, body + 1);
+  fputs(" EMU_ENTER ", w->out);
+  w->depth++;
+}
+
+// Inside of one, `word (` calls it.
+static void call(Rewriter *w, Word word) {
+  if (*skip_space(word.p + word.n) != '(' || !meets(w, word) || strncmp(word.p, "__", 2) == 0 || strncmp(word.p, "PLAIT_", 6) == 0) return;
+  copy_to(w, word.p);
+  fprintf(w->out, "EMU_FROM(%.*s)", (int)word.n, word.p);
+  w->at = word.p + word.n;
+}
+
 // ---- the walk ----------------------------------------------------------------------------------------------------
 
 static void brace(Rewriter *w, char c) {
@@ -284,6 +369,8 @@ static bool handle_word(Rewriter *w, Word word) {
   if (is(word, "extern")) return extern_word(w, word);
   if (is(word, "__shared__")) return static_shared(w, word);
   if (is(word, "__global__")) return kernel_head(w, word);
+  if (w->depth) call(w, word);
+  else if (!w->pending) function_head(w, word);
   return true;
 }
 
@@ -300,6 +387,7 @@ static bool walk(Rewriter *w) {
     } else {
       if (*p == '{' || *p == '}') brace(w, *p);
       p++;
+      if (!w->depth && p[-1] == '}') value_macro(w, p);
     }
     line_start = *before == '\n' || (line_start && isspace((unsigned char)*before));
   }
@@ -309,8 +397,6 @@ static bool walk(Rewriter *w) {
 
 // ---- the table ---------------------------------------------------------------------------------------------------
 
-#define WORD(w) (int)(w).n, (w).p
-
 static void write_call(FILE *o, const Kernel *k) {
   if (k->shared) fprintf(o, "EMU_SHARED_END(%.*s);\n", WORD(k->name));
   fprintf(o, "EMU_PLAIN static void emu_call_%.*s(void **p) {\n  (void)p;\n  %.*s(", WORD(k->name), WORD(k->name));
@@ -318,7 +404,7 @@ static void write_call(FILE *o, const Kernel *k) {
   fprintf(o, ");\n}\nstatic const EmuParam emu_params_%.*s[] = {\n", WORD(k->name));
   for (int i = 0; i < k->nparams; i++) {
     const Param *p = &k->param[i];
-    fprintf(o, "  {sizeof(%.*s), _Alignof(%.*s), %d, \"%.*s\"},\n", WORD(p->type), WORD(p->type), p->pointer, WORD(p->name));
+    fprintf(o, "  {sizeof(%.*s), _Alignof(%.*s), %s, \"%.*s\"},\n", WORD(p->type), WORD(p->type), p->how, WORD(p->name));
   }
   fprintf(o, "  {0, 0, 0, 0}\n};\n");
   fprintf(o, "extern char __start_plait_shared_%.*s[] __attribute__((weak, visibility(\"hidden\")));\n", WORD(k->name));
@@ -354,7 +440,7 @@ char *emu_rewrite(const char *text, const char *file, const char *image, EmuFaul
   size_t size = 0;
   Rewriter *w = calloc(1, sizeof *w);
   if (copy) drop_comments(copy);
-  if (w) *w = (Rewriter){.text = copy, .at = copy, .fault = f, .out = open_memstream(&out, &size)};
+  if (w) *w = (Rewriter){.text = copy, .at = copy, .file = file, .fault = f, .out = open_memstream(&out, &size)};
   bool good = w && w->out && copy;
   if (!good) emu_fault(f, EMU_HOST, "out of memory");
   if (good) fprintf(w->out, "# 1 \"%s\"\n", file);

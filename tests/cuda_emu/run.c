@@ -109,12 +109,20 @@ static void api_undefined(const char *what, int line, void *pc) {
 static void *api_dynamic_shared(void) { return run_now()->now->block->dynamic; }
 
 const EmuApi emu_api = {
-  .access = api_access, .undefined = api_undefined, .barrier = api_barrier, .syncwarp = api_syncwarp, .shuffle = api_shuffle,
-  .vote = api_vote, .fold = api_fold, .activemask = api_activemask, .atomic = api_atomic, .fence = api_fence, .pause = api_pause,
-  .stop = api_stop, .dynamic_shared = api_dynamic_shared, .cluster_rank = api_cluster_rank, .cluster_size = api_cluster_size,
-  .cluster_sync = api_cluster_sync, .cluster_map = api_cluster_map, .grid_sync = api_grid_sync, .dependency_wait = api_dependency_wait,
-  .mbarrier_init = api_mbarrier_init, .mbarrier_arrive = api_mbarrier_arrive, .mbarrier_wait = api_mbarrier_wait, .bulk_load = api_bulk_load,
-  .bulk_store = api_bulk_store, .bulk_commit = api_bulk_commit, .bulk_wait = api_bulk_wait, .proxy_fence = api_proxy_fence, .copy_async = api_copy_async, .copy_commit = api_copy_commit, .copy_wait = api_copy_wait, .any_order = api_any_order,
+  .access = api_access, .undefined = api_undefined, .barrier = api_barrier, .syncwarp = api_syncwarp,
+  .shuffle = api_shuffle,
+  .vote = api_vote, .fold = api_fold, .activemask = api_activemask, .atomic = api_atomic, .fence = api_fence,
+  .call_from = api_call_from, .call_enter = api_call_enter, .call_leave = api_call_leave, .pause = api_pause,
+  .stop = api_stop,
+  .dynamic_shared = api_dynamic_shared, .cluster_rank = api_cluster_rank,
+  .cluster_size = api_cluster_size,
+  .cluster_sync = api_cluster_sync, .cluster_map = api_cluster_map, .grid_sync = api_grid_sync,
+  .dependency_wait = api_dependency_wait,
+  .mbarrier_init = api_mbarrier_init, .mbarrier_arrive = api_mbarrier_arrive,
+  .mbarrier_wait = api_mbarrier_wait, .bulk_load = api_bulk_load,
+  .bulk_store = api_bulk_store, .bulk_commit = api_bulk_commit,
+  .bulk_wait = api_bulk_wait, .proxy_fence = api_proxy_fence, .copy_async = api_copy_async, .copy_commit = api_copy_commit,
+  .copy_wait = api_copy_wait, .any_order = api_any_order,
 };
 
 // ---- shared memory -----------------------------------------------------------------------------------------------
@@ -143,12 +151,19 @@ static void enter(Run *r, Block *b) {
   r->inside = b;
 }
 
-ptrdiff_t shared_offset(Run *r, const volatile void *p, Block **owner) {
+ptrdiff_t own_shared_offset(const Run *r, const volatile void *p) {
   uintptr_t at = (uintptr_t)p;
-  Block *b = r->now->block;
-  *owner = b;
+  const Block *b = r->now->block;
   if (at - (uintptr_t)b->dynamic < r->dynamic_room) return (ptrdiff_t)(r->static_bytes + (at - (uintptr_t)b->dynamic));
   if (at - (uintptr_t)run_kernel(r)->shared < r->static_bytes) return (ptrdiff_t)(at - (uintptr_t)run_kernel(r)->shared);
+  return -1;
+}
+
+ptrdiff_t shared_offset(Run *r, const volatile void *p, Block **owner) {
+  uintptr_t at = (uintptr_t)p;
+  Block *b = *owner = r->now->block;
+  ptrdiff_t own = own_shared_offset(r, p);
+  if (own >= 0) return own;
   for (int i = 0; r->nblocks > 1 && i < r->nblocks; i++) {
     *owner = b = &r->block[i];
     if (at - (uintptr_t)b->dynamic < r->dynamic_room) return (ptrdiff_t)(r->static_bytes + (at - (uintptr_t)b->dynamic));

@@ -14,7 +14,7 @@ typedef struct Thread Thread;
 // Every block has a new segment from each barrier to the next; segments of one device have rising numbers, so those of
 // an earlier launch are known by theirs.
 typedef struct Segment { uint32_t block, epoch; } Segment;
-enum { SEGMENT_NONE = 0, SEGMENT_HOST = 1, SEGMENT_FIRST = 2 };
+enum { SEGMENT_NONE = 0, SEGMENT_FIRST = 1 };
 
 enum { BY_ATOMIC = 1, BY_SEVERAL = 2, BY_SEVERAL_BLOCKS = 4, BY_COPY = 8 };
 typedef struct Access {
@@ -36,13 +36,16 @@ typedef struct Known { KnownBlock *v; int n, room; } Known;     // sorted by blo
 
 // ---- memory (memory.c) -------------------------------------------------------------------------------------------
 
+typedef struct Range { const unsigned char *p; size_t n; } Range;
+
 typedef struct Allocation {
   unsigned char *base; size_t bytes;
   unsigned char *map; size_t map_bytes;      // with the pages around it
   Shadow *shadow;                            // one for each byte; NULL before the first look
+  Range *written; int nwritten, written_room;      // by the host, where the shadow says nothing
+  bool writable;                             // by the kernel that is launched
   unsigned char *before, *after;             // copies, while orders are compared
 } Allocation;
-typedef struct Range { const unsigned char *p; size_t n; } Range;
 
 struct EmuDevice {
   size_t limit, used, shared_limit;
@@ -57,6 +60,7 @@ struct EmuDevice {
 Allocation *memory_find(const EmuDevice *d, const volatile void *p);      // whose bytes hold p, or NULL
 Allocation *memory_near(const EmuDevice *d, const volatile void *p);      // whose pages hold p, or NULL
 Shadow *memory_shadow(Allocation *a);                                     // NULL: out of memory
+bool memory_initialised(const Allocation *a, const unsigned char *p);     // by the host
 bool memory_sound(const EmuDevice *d, EmuFault *f);                       // nothing was written beside an allocation
 
 // ---- modules (module.c) ------------------------------------------------------------------------------------------
@@ -79,6 +83,7 @@ const char *module_line(const EmuModule *m, uint32_t pc, char out[128]);
 // ---- threads and blocks ------------------------------------------------------------------------------------------
 
 typedef enum ThreadState { T_READY, T_BARRIER, T_WARP, T_CLUSTER, T_GRID, T_SPIN, T_DONE } ThreadState;
+enum { MAX_CALLS = 16 };
 typedef enum WarpOp { W_SYNC, W_SHUFFLE, W_VOTE, W_FOLD } WarpOp;
 
 typedef struct Copy { unsigned char *to; const unsigned char *from; size_t bytes; int group; void *pc; int thread; } Copy;
@@ -90,6 +95,9 @@ struct Thread {
   int id, lane;                              // threadIdx in order of x, y, z; id % 32
   ThreadState state;
   const EmuSite *site;                       // where it waits
+  unsigned long from;                        // the calls that it is in, as one number
+  const EmuSite *call[MAX_CALLS]; int ncalls;            // calls that are being made; call_line: of the innermost it is in
+  int call_line;
   // A meeting of a warp.
   WarpOp op; int how; unsigned mask, by; int width; uint64_t value, result; int all;
   EmuMeet meet; int predicate, meet_result;  // of a block
@@ -169,6 +177,9 @@ uint64_t run_random(Run *r);
 
 extern const EmuApi emu_api;
 // Parts of emu_api, by file.
+void api_call_from(const EmuSite *s);
+unsigned long api_call_enter(void);
+void api_call_leave(unsigned long before);
 int api_barrier(const EmuSite *s, EmuMeet how, int predicate);
 void api_syncwarp(const EmuSite *s, unsigned mask);
 unsigned long long api_shuffle(const EmuSite *s, EmuShuffle how, unsigned mask, unsigned long long v, unsigned by, int width);
@@ -220,5 +231,6 @@ void mbarrier_free(Block *b);
 void check_free(Run *r);
 
 // Shared memory of a block by address: offset into Block.shadow, or -1. *owner: the block whose it is.
+ptrdiff_t own_shared_offset(const Run *r, const volatile void *p);        // of the block that runs
 ptrdiff_t shared_offset(Run *r, const volatile void *p, Block **owner);
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Tally { int passed, failed, faults, refused; long elements, ambiguous; } Tally;
+typedef struct Tally { int passed, failed, faults, refused; long elements, ambiguous; bool broken; } Tally;     // broken: see Outcome
 
 typedef struct Options { uint64_t seed; int count; Harness h; int nfiles; char **files; } Options;
 
@@ -133,8 +133,37 @@ static void all_ops(const Options *o, Tally *t) {
 
 // ---- files -------------------------------------------------------------------------------------
 
-// False: nothing more can be run.
-static bool one_file(const Options *o, Tally *t, char *arg) {
+// True when it could be run at all.
+static bool one_entry(const Options *o, Tally *t, const char *file, const char *text, const char *entry) {
+  int faults = 0, same = 0, count = o->count < 400 ? o->count : 400;
+  for (int k = 0; k < count; k++) {
+    Rng r = { o->seed + (uint64_t)k };
+    Outcome out = diff_program(&o->h, file, text, entry, &r);
+    if (out.verdict == REFUSED && entry) return false;
+    faults += out.verdict == BOTH_FAULT;
+    same += out.verdict == SAME;
+    if (out.verdict == BOTH_FAULT) continue;
+    add(t, &out);
+    t->broken |= out.broken;
+    if (out.verdict != SAME) { printf("FAILED %s %s\n%s\n", file, entry ? entry : "", out.text); return true; }
+  }
+  if (!same) { t->failed++; printf("FAILED %s: all %d runs ended in a fault of the data\n", file, faults); }
+  return true;
+}
+
+// Each function of a file that has several and can be an entry point.
+static void all_entries(const Options *o, Tally *t, const char *file, const char *text) {
+  int found = 0, ran = 0;
+  for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) found += strncmp(s, "fn ", 3) == 0;
+  if (found < 2) { one_entry(o, t, file, text, NULL); return; }
+  for (const char *s = text; s && !t->broken; s = strchr(s, '\n'), s += s != NULL) {
+    char name[64];
+    if (sscanf(s, "fn %63[A-Za-z0-9_]", name) == 1 && strncmp(s, "fn ", 3) == 0) ran += one_entry(o, t, file, text, name);
+  }
+  if (!ran) { t->failed++; printf("FAILED %s: no function could be run\n", file); }
+}
+
+static void one_file(const Options *o, Tally *t, char *arg) {
   char *colon = strchr(arg, ':');
   if (colon) *colon = '\0';
   FILE *in = fopen(arg, "rb");
@@ -142,18 +171,8 @@ static bool one_file(const Options *o, Tally *t, char *arg) {
   size_t n = in ? fread(text, 1, sizeof text - 1, in) : 0;
   text[n] = '\0';
   if (in) fclose(in);
-  int faults = 0, same = 0, count = o->count < 400 ? o->count : 400;
-  for (int k = 0; k < count; k++) {
-    Rng r = { o->seed + (uint64_t)k };
-    Outcome out = diff_program(&o->h, arg, text, colon ? colon + 1 : NULL, &r);
-    faults += out.verdict == BOTH_FAULT;
-    same += out.verdict == SAME;
-    if (out.verdict == BOTH_FAULT) continue;
-    add(t, &out);
-    if (out.verdict != SAME) { printf("FAILED %s\n%s\n", arg, out.text); return !out.broken; }
-  }
-  if (!same) { t->failed++; printf("FAILED %s: all %d runs ended in a fault of the data\n", arg, faults); }
-  return true;
+  if (colon) one_entry(o, t, arg, text, colon + 1);
+  else all_entries(o, t, arg, text);
 }
 
 int main(int argc, char **argv) {
@@ -178,7 +197,7 @@ int main(int argc, char **argv) {
   Tally t = {0};
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
-  else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && one_file(&o, &t, o.files[k]); k++) {}
+  else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
   else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--target cuda] [FILE[:ENTRY]...]\n"); return 2; }
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);

@@ -124,6 +124,191 @@ START_TEST(a_gather_counts_its_reads) {
 }
 END_TEST
 
+// ---- views cost no kernel -------------------------------------------------------------------------
+
+// One kernel that moves `least` bytes, from source text.
+static void check_one_kernel(const char *text, const char *dims, double least) {
+  Built b = build(text);
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_minimum, dims), least);
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, dims), least);
+  arena_destroy(b.a);
+}
+
+// The five classes of fusions that PyTorch's compiler misses, as its authors list them.
+
+START_TEST(another_loop_order_costs_no_kernel) {
+  check_one_kernel("fn f(x: f32[N, D], b: f32[D]) -> (y: f32[D, N], z: f32[N, D]) {\n"
+                   "  y[j, i] = x[i, j] + b[j]\n  z[i, j] = x[i, j] * b[j]\n}\n", "N=64 D=32", 4 * (3 * 64 * 32 + 32));     // x, y, z; b
+}
+END_TEST
+
+START_TEST(slices_at_offsets_cost_no_kernel) {
+  check_one_kernel("fn f(x: f32[T, 3 * H * E], g: f32[H, E]) -> (q: f32[T, H, E], k: f32[T, H, E], v: f32[T, H, E]) {\n"
+                   "  q[t, h, e] = x[t, h * E + e] * g[h, e]\n  k[t, h, e] = x[t, H * E + h * E + e] * g[h, e]\n"
+                   "  v[t, h, e] = x[t, 2 * H * E + h * E + e]\n}\n", "T=8 H=4 E=16", 4 * (6 * 8 * 4 * 16 + 4 * 16));    // x, q, k, v; g
+}
+END_TEST
+
+START_TEST(broadcasts_cost_no_kernel) {
+  check_one_kernel("fn f(x: f32[N, D], b: f32[D], r: f32[N]) -> (y: f32[N, D], z: f32[N, D], w: f32[N]) {\n"
+                   "  e[j] = exp(b[j])\n  y[i, j] = x[i, j] * e[j]\n  z[i, j] = x[i, j] + r[i]\n  w[i] = r[i] * 2\n}\n",
+                   "N=64 D=32", 4 * (3 * 64 * 32 + 32 + 2 * 64));        // x, y, z; b; r, w
+}
+END_TEST
+
+START_TEST(a_concatenation_costs_no_kernel) {
+  check_one_kernel("fn f(a: f32[N, D], b: f32[M, D]) -> y: f32[N + M, D] {\n  p = gelu(a)\n  q = silu(b)\n"
+                   "  y[i < N + M, j] = if i < N then p[i, j] else q[i - N, j]\n}\n", "N=64 M=16 D=32", 4 * 2 * (64 + 16) * 32);     // a, b; y
+}
+END_TEST
+
+START_TEST(one_random_mask_for_two_results_costs_no_kernel) {
+  const char *text = "fn f(x: f32[N, D], r: f32[N, D], seed: u64) -> (y: f32[N, D], z: f32[N, D]) {\n"
+                     "  keep[i < N, j < D] = if uniform(seed, i * D + j) < 0.1 then 0.0 else 1.0\n"
+                     "  y[i, j] = x[i, j] * keep[i, j]\n  z[i, j] = r[i, j] * keep[i, j]\n}\n";
+  check_one_kernel(text, "N=64 D=32", 4 * 4 * 64 * 32);                  // x, r, y, z
+}
+END_TEST
+
+START_TEST(a_reduction_reads_its_producer_transposed) {
+  check_one_kernel("fn f(x: f32[N, D], b: f32[D]) -> s: f32[D] {\n  t[i, j] = gelu(x[i, j] + b[j])\n  u[j, i] = t[i, j]\n"
+                   "  s[j] = sum[i](u[j, i])\n}\n", "N=64 D=32", 4 * (64 * 32 + 2 * 32));       // x; b, s
+}
+END_TEST
+
+START_TEST(readers_at_two_offsets_share_a_kernel) {
+  check_one_kernel("fn f(x: f32[N]) -> (y: f32[N], z: f32[N]) {\n  t[i] = exp(x[i])\n  y[i] = t[i] - (t[i - 1] ?? 0)\n"
+                   "  z[i] = t[i] + (t[i + 1] ?? 0)\n}\n", "N=100", 4 * 3 * 100);      // x, y, z
+}
+END_TEST
+
+START_TEST(halves_of_a_normed_row_share_its_norm) {
+  check_one_kernel("fn f(x: f32[T, H, E], w: f32[E], c: f32[T, E], s: f32[T, E]) -> q: f32[T, H, E] where E % 2 == 0 {\n"
+                   "  n = rms_norm(x, w)\n  r[t, h, e < E] = if e < E // 2 then -n[t, h, e + E // 2] else n[t, h, e - E // 2]\n"
+                   "  q[t, h, e] = n[t, h, e] * c[t, e] + r[t, h, e] * s[t, e]\n}\n",
+                   "T=8 H=4 E=16", 4 * (2 * 8 * 4 * 16 + 16 + 2 * 8 * 16));     // x, q; w; c, s
+}
+END_TEST
+
+START_TEST(normed_rows_are_padded_split_and_joined_in_one_kernel) {
+  check_one_kernel("fn f(x: f32[N, D]) -> y: f32[N, D + 2] {\n  s = softmax(x)\n  y[i, j < D + 2] = s[i, j - 1] ?? 0\n}\n",
+                   "N=64 D=32", 4 * 64 * (32 + 34));                           // x; y
+  check_one_kernel("fn f(x: f32[T, H * E], w: f32[H, E]) -> q: f32[T, H, E] {\n  n = rms_norm(x)\n"
+                   "  q[t, h, e] = n[t, h * E + e] * w[h, e]\n}\n", "T=8 H=4 E=16", 4 * (2 * 8 * 4 * 16 + 4 * 16));   // x, q; w
+  check_one_kernel("fn f(a: f32[N, D], b: f32[N, D]) -> y: f32[N, D + D] {\n  p = rms_norm(a)\n  q = rms_norm(b)\n"
+                   "  y[i, j < D + D] = if j < D then p[i, j] else q[i, j - D]\n}\n", "N=64 D=32", 4 * 4 * 64 * 32);     // a, b; y
+}
+END_TEST
+
+// ---- reductions by the grid's indices ---------------------------------------------------------------
+
+// What `group` makes for a lowering that takes more than today's.
+static const char *schedule(Arena **a, const char *text, unsigned takes) {
+  const char *stopped = NULL;
+  PassOptions opt = { .verify = true, .stop_after = "group", .takes = takes };
+  *a = arena_create();
+  Diags *d = diags_create(*a);
+  Program *p = program_load(*a, intern_create(*a), d, "test.plait", text, strlen(text), NULL, NULL);
+  Fn *f = d->errors ? NULL : program_elaborate(p, NULL, *a);
+  if (f) passes_run(*a, f, machine_default("c"), &opt, &stopped);
+  ck_assert_msg(stopped != NULL, "%s", text);
+  return stopped;
+}
+
+static int occurrences(const char *in, const char *what) {
+  int n = 0;
+  for (const char *s = in; (s = strstr(s, what)); s++) n++;
+  return n;
+}
+
+// How many kernels there are, and how many of their equations each grid point only adds a share to.
+static void check_shares(const char *text, int kernels, int shares) {
+  Arena *a;
+  const char *s = schedule(&a, text, LOWER_MIXED_AXES);
+  ck_assert_msg(occurrences(s, "kernel ") == kernels && occurrences(s, "adds its share") == shares, "%s", s);
+  arena_destroy(a);
+}
+
+START_TEST(the_gradients_of_layer_norm_are_one_kernel_over_rows) {
+  check_shares("fn f(x: f32[N, D], w: f32[D], dy: f32[N, D]) -> (dx: f32[N, D], dw: f32[D], db: f32[D]) {\n"
+               "  mu[i] = mean[j](x[i, j])\n  r[i] = rsqrt(mean[j]((x[i, j] - mu[i]) ** 2) + 1e-5)\n"
+               "  h[i, j] = (x[i, j] - mu[i]) * r[i]\n  g[i, j] = dy[i, j] * w[j]\n"
+               "  c1[i] = mean[j](g[i, j])\n  c2[i] = mean[j](g[i, j] * h[i, j])\n"
+               "  dx[i, j] = r[i] * (g[i, j] - c1[i] - h[i, j] * c2[i])\n"
+               "  dw[j] = sum[i](dy[i, j] * h[i, j])\n  db[j] = sum[i](dy[i, j])\n}\n", 1, 2);
+}
+END_TEST
+
+START_TEST(a_maximum_over_all_joins_what_walks_its_input) {
+  check_shares("fn f(x: f32[N, D], s: f32) -> (y: f8e4m3[N, D], t: f8e4m3[D, N], a: f32) {\n"
+               "  a = max[i, j](abs(x[i, j]))\n  y[i, j] = x[i, j] * s\n  t[j, i] = x[i, j] * s\n}\n", 1, 1);
+  check_shares("fn f(x: f32[N]) -> (y: f32[N], at: i32) where N > 0 {\n  y = x * 2\n  at = argmax[i](x[i])\n}\n", 1, 1);
+}
+END_TEST
+
+START_TEST(sums_over_both_axes_walk_the_rows) {
+  Arena *a;
+  const char *s = schedule(&a, "fn f(x: f32[N, D]) -> (r: f32[N], c: f32[D]) {\n  r[i] = sum[j](x[i, j])\n  c[j] = sum[i](x[i, j])\n}\n", LOWER_MIXED_AXES);
+  ck_assert_msg(strstr(s, "kernel 0 over i < N:") && !strstr(s, "kernel 1") && strstr(s, "c[j < D] = sum[i < N](x[i, j])    # each"), "%s", s);
+  arena_destroy(a);
+}
+END_TEST
+
+START_TEST(what_reads_a_shared_sum_is_another_kernel) {
+  check_shares("fn f(x: f32[N, D], z: f32[N, D]) -> (y: f32[N, D], r: f32[N]) {\n  c[j] = sum[i](x[i, j])\n  r[i] = sum[j](x[i, j])\n"
+               "  y[i, j] = z[i, j] * c[j]\n}\n", 2, 1);
+}
+END_TEST
+
+START_TEST(shares_need_the_whole_range_and_a_walk_of_their_own) {
+  // a part of the rows; a product of two, which each row would add to as a whole; a product, which keeps its order
+  check_shares("fn f(x: f32[N, D]) -> (r: f32[N], c: f32[D]) where N > 1, D > 1 {\n"
+               "  r[i] = sum[j in 1 .. D](x[i, j])\n  c[j] = sum[i in 1 .. N](x[i, j])\n}\n", 2, 0);
+  check_shares("fn f(x: f32[N, K], d: f32[N, O]) -> (r: f32[N], w: f32[K, O]) {\n  r[i] = sum[k](x[i, k])\n  w[k, o] = sum[i](x[i, k] * d[i, o])\n}\n", 2, 0);
+  check_shares("fn f(x: f32[N, D]) -> (r: f32[N], c: f32[D]) {\n  r[i] = prod[j](x[i, j])\n  c[j] = prod[i](x[i, j])\n}\n", 2, 0);
+}
+END_TEST
+
+START_TEST(todays_lowering_gets_no_shares) {
+  Arena *a;
+  const char *s = schedule(&a, "fn f(x: f32[N, D]) -> (r: f32[N], c: f32[D]) {\n  r[i] = sum[j](x[i, j])\n  c[j] = sum[i](x[i, j])\n}\n", 0);
+  ck_assert(LOWER_TAKES & LOWER_MIXED_AXES || !strstr(s, "adds its share"));
+  arena_destroy(a);
+}
+END_TEST
+
+// ---- launches ------------------------------------------------------------------------------------
+
+static void check_launches(const char *text, int launches, int beside) {
+  Arena *a;
+  const char *s = schedule(&a, text, LOWER_SECTIONS);
+  ck_assert_msg(occurrences(s, "kernel ") == launches && occurrences(s, "beside it over") == beside, "%s", s);
+  arena_destroy(a);
+}
+
+START_TEST(small_unlike_problems_share_a_launch) {
+  // a step of an optimiser for two parameters; the norms of queries, keys and values of one token
+  check_launches("fn f(p: f32[N], g: f32[N], m: f32[N], p2: f32[M], g2: f32[M], m2: f32[M]) -> (pn: f32[N], mn: f32[N], pn2: f32[M], mn2: f32[M]) {\n"
+                 "  mn = m * 0.9 + g * 0.1\n  pn = p - mn * 0.01\n  mn2 = m2 * 0.9 + g2 * 0.1\n  pn2 = p2 - mn2 * 0.01\n}\n", 1, 1);
+  check_launches("fn f(q: f32[32, 128], k: f32[8, 128], v: f32[4, 128]) -> (qn: f32[32, 128], kn: f32[8, 128], vn: f32[4, 128]) {\n"
+                 "  qn = rms_norm(q)\n  kn = rms_norm(k)\n  vn = rms_norm(v)\n}\n", 1, 2);
+}
+END_TEST
+
+START_TEST(what_waits_for_another_has_a_launch_of_its_own) {
+  check_launches("fn f(a: f32[64, 128], b: f32[32, 128]) -> y: f32[96, 128] {\n  p = rms_norm(a)\n  q = rms_norm(b)\n"
+                 "  y[i < 96, j] = if i < 64 then p[i, j] else q[i - 64, j]\n}\n", 2, 1);
+}
+END_TEST
+
+START_TEST(large_problems_and_sums_keep_their_launches) {
+  check_launches("fn f(x: f32[4096, 4096], z: f32[2048, 8192]) -> (y: f32[4096, 4096], w: f32[2048, 8192]) {\n  y = x + 1\n  w = z + 1\n}\n", 2, 0);
+  // the sum is added up at its end, the map is not
+  check_launches("fn f(x: f32[M], z: f32[N]) -> (s: f32, w: f32[N]) {\n  s = sum[i](x[i])\n  w = z + 1\n}\n", 2, 0);
+}
+END_TEST
+
 // ---- order and names decide nothing -------------------------------------------------------------
 
 static int kernels_of(const char *text) {
@@ -221,6 +406,16 @@ START_TEST(the_best_partition_does_not_depend_on_order) {
 }
 END_TEST
 
+START_TEST(equations_share_the_outer_indices_that_suit_both) {
+  // m and t have k and j in common, but j stands behind another index of t: they share k
+  Built b = build("fn f(v: f32[K], x: f32[M], z: f32[N]) -> t: f32[K, N, M] {\n  s[k] = sum[q < M](v[k] * x[q])\n"
+                  "  m[k < K, j < M] = max[p < N](max(s[k], sin(x[j])) + z[p])\n  t[k < K, i < N, j < M] = sin(m[k, j])\n}\n");
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  ck_assert_int_eq(b.plan->kernels.v[0]->eqns.n, 3);
+  arena_destroy(b.a);
+}
+END_TEST
+
 START_TEST(no_choice_takes_longer_than_each_equation_alone) {
   static const char *const file[] = {
     "examples/model/layer.plait", "examples/training/layer_norm_grad.plait", "examples/training/cross_entropy.plait",
@@ -265,6 +460,47 @@ START_TEST(each_reason_for_staying_apart_can_be_had) {
   // One row for two cores: in one kernel it would be read twice, by one core.
   ck_assert(has_reason("fn f(x: f32[1, 16777216]) -> y: f32[1, 16777216] {\n  s[i] = sum[j](x[i, j])\n  y[i, j] = x[i, j] / s[i]\n}\n", REASON_SLOWER));
   ck_assert(has_reason("fn f(x: f32[N, 32]) -> y: f32[N, 32] {\n  h: q8_0[i, j] = x[i, j]\n  y[i, j] = h[i, j]\n}\n", REASON_STORED));
+}
+END_TEST
+
+// The bytes at stake in the program's only remark.
+static double stake_of(const char *text, const char *dims) {
+  Built b = build(text);
+  ck_assert_int_eq(b.plan->remarks.n, 1);
+  double n = bytes(&b, b.plan->remarks.v[0].bytes, dims);
+  arena_destroy(b.a);
+  return n;
+}
+
+START_TEST(a_remark_counts_what_one_kernel_would_not_have_moved) {
+  // y, a result, is read once less: 4·N; the part of x that both read is: 4·N
+  ck_assert_double_eq(stake_of("fn f(x: f32[N], p: i32[N]) -> (y: f32[N], z: f32[N]) {\n  y[i] = exp(x[i])\n  z[k] = y[p[k]] - x[k]\n}\n", "N=100"), 4 * 2 * 100);
+  // s, a local of D elements: not written, not read; x, of N·D, read once less
+  ck_assert_double_eq(stake_of("fn f(x: f32[N, D]) -> y: f32[N, D] {\n  s[j] = sum[i](x[i, j])\n  y[i, j] = x[i, j] / s[j]\n}\n", "N=100 D=10"),
+                      4 * (2 * 10 + 100 * 10));
+  // one reads the first half of x, the other all of it
+  ck_assert_double_eq(stake_of("fn f(x: f32[2 * N], z: f32[N]) -> (a: f32, b: f32[N]) {\n  a = sum[i < N](x[i])\n  b[i] = x[i] + x[N + i] + z[i]\n}\n", "N=100"), 4 * 100);
+}
+END_TEST
+
+// x has 40 readers, z 40 others, and one of these reads one of those: too many tensors for one kernel.
+START_TEST(a_kernel_too_large_is_cut_where_least_passes) {
+  Arena *a = arena_create();
+  Buf text = buf_make(a);
+  buf_puts(&text, "fn f(x: f64[N, D], z: f64[N, D]) -> (a0: f32[N, D]");
+  for (int k = 1; k < 80; k++) buf_printf(&text, ", a%d: f32[N, D]", k);
+  buf_puts(&text, ") {\n");
+  for (int k = 0; k < 80; k++) buf_printf(&text, "  a%d[i, j] = f32(%s[i, j]) * %d%s\n", k, k < 40 ? "x" : "z", k + 2, k == 40 ? " + a0[i, j]" : "");
+  buf_puts(&text, "}\n");
+  Built b = build(text.s);
+  ck_assert_int_eq(b.plan->kernels.n, 2);
+  // x and z once, 80 results written, one of them read: 8 and 4 bytes each
+  ck_assert_double_eq(bytes(&b, b.plan->bytes_fused, "N=10 D=10"), (2 * 8 + 81 * 4) * 100);
+  ck_assert_int_eq(b.plan->remarks.n, 1);
+  ck_assert_int_eq(b.plan->remarks.v[0].reason, REASON_LIMIT);
+  ck_assert_double_eq(bytes(&b, b.plan->remarks.v[0].bytes, "N=10 D=10"), 4 * 100);
+  arena_destroy(b.a);
+  arena_destroy(a);
 }
 END_TEST
 
@@ -425,10 +661,18 @@ int main(void) {
   const TTest *tests[] = {
     a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
+    another_loop_order_costs_no_kernel, slices_at_offsets_cost_no_kernel, broadcasts_cost_no_kernel, a_concatenation_costs_no_kernel,
+    one_random_mask_for_two_results_costs_no_kernel, a_reduction_reads_its_producer_transposed, readers_at_two_offsets_share_a_kernel,
+    halves_of_a_normed_row_share_its_norm, normed_rows_are_padded_split_and_joined_in_one_kernel,
+    the_gradients_of_layer_norm_are_one_kernel_over_rows, a_maximum_over_all_joins_what_walks_its_input,
+    sums_over_both_axes_walk_the_rows, what_reads_a_shared_sum_is_another_kernel,
+    shares_need_the_whole_range_and_a_walk_of_their_own, todays_lowering_gets_no_shares,
+    small_unlike_problems_share_a_launch, what_waits_for_another_has_a_launch_of_its_own, large_problems_and_sums_keep_their_launches,
     rope_of_q_and_k_moves_the_least, unfused_each_equation_is_a_kernel, a_read_in_part_counts_in_part, a_gather_counts_its_reads,
     a_few_equations_get_the_best_partition_not_the_greedy_one, the_best_partition_does_not_depend_on_order,
-    no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
-    grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had, a_limit_on_kernels_that_fails_says_which_and_why,
+    equations_share_the_outer_indices_that_suit_both, no_choice_takes_longer_than_each_equation_alone, many_equations_are_merged_greedily,
+    grouping_does_not_depend_on_order_or_names, each_reason_for_staying_apart_can_be_had,
+    a_remark_counts_what_one_kernel_would_not_have_moved, a_kernel_too_large_is_cut_where_least_passes, a_limit_on_kernels_that_fails_says_which_and_why,
     a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
     sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
     every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,

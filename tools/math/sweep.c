@@ -1,23 +1,29 @@
-// sweep.c: the error of the functions of math.def over all floats, and their time beside libm's.
+// sweep.c: the errors of the functions of math.def over floats, and their times. tools/math/table.py builds and runs it.
 //
-//   sweep [--step N] [--cc CC] [--flags FLAGS] [--time] [NAME]...
+//   sweep write                              C text with a loop for each function (loops.h)
+//   sweep names                              lines of: function, operation, has it two operands, error allowed
+//   sweep judge FIRST COUNT STEP NAMES SO... the floats of bits FIRST, FIRST + STEP, … below FIRST + COUNT, through the loops in each
+//                                            of the shared objects; of functions of two operands COUNT / STEP random pairs, and
+//                                            with FIRST 0 all pairs of special values. NAMES: forms of one operation, with commas
+//   sweep time NAME SO...                    ns of an element, for each object
+//   sweep clock                              GHz, if a multiplication of integers takes three cycles
 //
-// Judges against op_eval in double, which is glibc's: below one unit in 2^-53, 2^-29 of a float's. Every N-th of the 2^32
-// floats; of functions of two operands 2^28 / N random pairs, and all pairs of special values. Prints lines of the table of
-// docs/math.md; a line that starts with `wrong` is a special value that C's Annex F has otherwise; the exit status is 1 then.
+// Judges against op_eval in double, which is glibc's: below two units in 2^-53, 2^-28 of a float's (tools/math/reference.c).
+// A line for each name and object: error, relative error, x, y of the largest error, how many were wrong outright, and how many
+// values differ from those of the object before it.
 #include "tools/math/loops.h"
 #include <dlfcn.h>
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096 };
+enum { BLOCK = 4096, MOST_OBJECTS = 8, MOST_FORMS = 4 };
 
-typedef struct Worst { double units; float x, y; long wrong; } Worst;
-typedef struct Sweep { void *so; Op op; bool two; uint32_t step; Worst worst; } Sweep;
+typedef struct Worst { double error; float x, y; long wrong, differ; } Worst;
+typedef struct Object { void *loop; Worst worst; float z[BLOCK]; } Object;
+typedef struct Form { LoopFn f; Object object[MOST_OBJECTS]; } Form;
+typedef struct Sweep { int nforms, nobjects; Form form[MOST_FORMS]; } Sweep;
 
 static const float special[] = {
   0, -0.0f, 1, -1, 2, -2, 3, -3, .5f, -.5f, 1.5f, -1.5f, 0x1p-149f, -0x1p-149f, 0x1p-126f, -0x1p-126f, 0x1.fffffep127f, -0x1.fffffep127f,
@@ -25,49 +31,66 @@ static const float special[] = {
 };
 enum { NSPECIAL = sizeof special / sizeof *special };
 
-static float float_of(uint32_t bits) { float x; memcpy(&x, &bits, sizeof x); return x; }
-
-static double exact(Op op, float x, float y) {
-  Scalar a[2] = {{.f = (double)x}, {.f = (double)y}}, z;
-  op_eval(op, DT_F64, a, &z);
-  return z.f;
+static float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
 }
 
-static void judge(Sweep *s, float x, float y, float got) {
-  double want = exact(s->op, x, y);
-  float rounded = (float)want;
-  bool tiny = fabs(want) < 0x1p-126 && fabsf(got) <= 0x1p-126f && (want != 0 || got == 0);      // may be flushed
-  if (tiny && (want != 0 || !signbit(want) == !signbit(got))) return;
-  if (isnan(rounded) && isnan(got)) return;
-  if (tiny || isnan(rounded) || isnan(got) || ((isinf(rounded) || isinf(got)) && rounded != got)) {
-    if (!s->worst.wrong++) printf("wrong: %s(%a, %a) gives %a, not %a\n", ops[s->op].name, (double)x, (double)y, (double)got, (double)rounded);
-    return;
+static void judge_one(const LoopFn *f, Worst *w, float x, float y, double want, float got) {
+  double error = loops_error(f, want, got);
+  if (error < 0 && !w->wrong++) fprintf(stderr, "wrong: %s(%a, %a) gives %a, not %a\n", f->name, (double)x, (double)y, (double)got, (double)(float)want);
+  if (error > w->error) w->error = error, w->x = x, w->y = y;
+}
+
+// Whether all of the block is ordinary, within the normal floats, and no error above `least`: most blocks are.
+static bool is_plain(const LoopFn *f, const double *want, const float *got, long n, double least) {
+  int odd = 0;
+  for (long i = 0; i < n; i++) {
+    double size = fabs(want[i]), off = fabs((double)got[i] - want[i]), error = f->relative != 0 ? off / size : loops_units(off, size);
+    if (f->exact) error = off / (size > 1 ? size : 1);
+    odd |= !(size > 0x1p-125 && size < 0x1p127) | !(error <= least);
   }
-  int e;
-  if (isinf(rounded)) return;
-  frexp(want, &e);
-  double units = fabs((double)got - want) * ldexp(1, 24 - (e < -125 ? -125 : e));
-  if (units > s->worst.units) s->worst.units = units, s->worst.x = x, s->worst.y = y;
+  return !odd;
 }
 
-static void *loop_of(const Sweep *s) {
-  char name[64];
-  snprintf(name, sizeof name, "loop_%s", ops[s->op].name);
-  return dlsym(s->so, name);
+static void judge_all(const LoopFn *f, Worst *w, const float *x, const float *y, const double *want, const float *got, long n, double least) {
+  if (is_plain(f, want, got, n, least)) return;
+  for (long i = 0; i < n; i++) judge_one(f, w, x[i], y[i], want[i], got[i]);
 }
 
-static void run(const Sweep *s, const float *x, const float *y, float *z, long n) {
-  void *f = loop_of(s);
-  Loop1 *one;
-  Loop2 *both;
-  if (s->two) memcpy(&both, &f, sizeof f), both(x, y, z, n);
-  else memcpy(&one, &f, sizeof f), one(x, z, n);
+static long count_unlike(const float *a, const float *b, long n) {
+  long count = 0;
+  if (memcmp(a, b, (size_t)n * sizeof *a) == 0) return 0;
+  for (long i = 0; i < n; i++) count += !loops_same(a[i], b[i]);
+  return count;
+}
+
+static void add(Worst *all, const Worst *part) {
+  if (part->error > all->error) all->error = part->error, all->x = part->x, all->y = part->y;
+  all->wrong += part->wrong;
+  all->differ += part->differ;
+}
+
+// An object that gives what the one before it gave is not judged again.
+static void block_of(Form *m, int n_objects, const float *x, const float *y, const double *want, long n) {
+  Worst part = {0};
+  for (int k = 0; k < n_objects; k++) {
+    Object *o = &m->object[k];
+    loops_run(&m->f, o->loop, x, y, o->z, n);
+    part.differ = k ? count_unlike(o->z, o[-1].z, n) : 0;
+    if (!k || part.differ) {
+      part = (Worst){.differ = part.differ};
+      judge_all(&m->f, &part, x, y, want, o->z, n, o->worst.error);
+    }
+    add(&o->worst, &part);
+  }
 }
 
 static void block(Sweep *s, const float *x, const float *y, long n) {
-  float z[BLOCK];
-  run(s, x, y, z, n);
-  for (long i = 0; i < n; i++) judge(s, x[i], y[i], z[i]);
+  double want[BLOCK];
+  for (long i = 0; i < n; i++) want[i] = loops_exact(&s->form[0].f, x[i], y[i]);
+  for (int k = 0; k < s->nforms; k++) block_of(&s->form[k], s->nobjects, x, y, want, n);
 }
 
 static uint64_t random_bits(uint64_t *state) {
@@ -86,25 +109,25 @@ static void pair(uint64_t *state, float *x, float *y) {
   if (kind == 2) *y = (float)(((double)(r >> 32) * 0x1p-32 - .5) * 256 / log2((double)*x));
 }
 
-static void sweep_pairs(Sweep *s) {
+static void sweep_pairs(Sweep *s, uint64_t first, uint64_t count) {
   float x[BLOCK], y[BLOCK];
   int n = 0;
   for (int i = 0; i < NSPECIAL; i++)
     for (int k = 0; k < NSPECIAL; k++, n++) x[n] = special[i], y[n] = special[k];
-  block(s, x, y, n);
-  uint64_t state = 1;
-  for (uint64_t done = 0; done < (UINT64_C(1) << 28) / s->step; done += BLOCK) {
+  if (first == 0) block(s, x, y, n);
+  uint64_t state = first + 1;
+  for (uint64_t done = 0; done < count; done += BLOCK) {
     for (int i = 0; i < BLOCK; i++) pair(&state, &x[i], &y[i]);
     block(s, x, y, BLOCK);
   }
 }
 
-static void sweep_floats(Sweep *s) {
+static void sweep_floats(Sweep *s, uint64_t first, uint64_t count, uint64_t step) {
   float x[BLOCK];
-  block(s, special, special, NSPECIAL);
-  for (uint64_t bits = 0; bits < UINT64_C(1) << 32;) {
+  if (first == 0) block(s, special, special, NSPECIAL);
+  for (uint64_t bits = first; bits < first + count;) {
     long n = 0;
-    for (; n < BLOCK && bits < UINT64_C(1) << 32; n++, bits += s->step) x[n] = float_of((uint32_t)bits);
+    for (; n < BLOCK && bits < first + count; n++, bits += step) x[n] = float_of((uint32_t)bits);
     block(s, x, x, n);
   }
 }
@@ -117,83 +140,97 @@ static double now(void) {
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void libm_loop(void *f, bool two, const float *x, const float *y, float *z) {
-  float (*one)(float), (*both)(float, float);
-  memcpy(&one, &f, sizeof f), memcpy(&both, &f, sizeof f);
-  for (int i = 0; i < BLOCK; i++) z[i] = two ? both(x[i], y[i]) : one(x[i]);
+// ns of an element in L1: the least of many runs, spread over a second so that some of them have the core to themselves.
+static void times(const Sweep *s) {
+  static float x[BLOCK], y[BLOCK], z[BLOCK];
+  double best[MOST_OBJECTS];
+  for (int i = 0; i < BLOCK; i++) x[i] = .01f + .98f * (float)(i * 2654435761u >> 8) * 0x1p-24f, y[i] = x[i * 7 % BLOCK] + .1f;
+  for (int k = 0; k < s->nobjects; k++) best[k] = INFINITY;
+  for (int round = 0; round < 4000; round++) {
+    if (round % 50 == 0) usleep(10000);
+    for (int k = 0; k < s->nobjects; k++) {
+      double a = now();
+      loops_run(&s->form[0].f, s->form[0].object[k].loop, x, y, z, BLOCK);
+      best[k] = fmin(best[k], (now() - a) / BLOCK);
+    }
+  }
+  for (int k = 0; k < s->nobjects; k++) printf("%.3f\n", best[k]);
 }
 
-// ns of an element in L1, the least of 400 runs in turn, so that both see the same machine.
-static void times(const Sweep *s, double *ours, double *libm) {
-  static float x[BLOCK], y[BLOCK], z[BLOCK];
-  char name[64];
-  snprintf(name, sizeof name, "%sf", ops[s->op].name);
-  void *f = dlsym(RTLD_DEFAULT, name);
-  for (int i = 0; i < BLOCK; i++) x[i] = .01f + .98f * (float)(i * 2654435761u >> 8) * 0x1p-24f, y[i] = x[i * 7 % BLOCK] + .1f;
-  *ours = *libm = INFINITY;
-  for (int k = 0; k < 400; k++) {
+static void show_clock(void) {
+  double best = INFINITY;
+  volatile unsigned long factor = 3;
+  for (int round = 0; round < 400; round++) {
+    unsigned long v = 1, f = factor;
     double a = now();
-    run(s, x, y, z, BLOCK);
-    double b = now();
-    if (f) libm_loop(f, s->two, x, y, z);
-    *ours = fmin(*ours, (b - a) / BLOCK);
-    *libm = fmin(*libm, (now() - b) / BLOCK);
+    for (int i = 0; i < 20000; i++) {
+      v *= f;
+      __asm__ volatile("" : "+r"(v));
+    }
+    best = fmin(best, (now() - a) / 20000);
   }
+  printf("%.2f\n", 3 / best);
 }
 
 // ---- main --------------------------------------------------------------------------------------
 
-static void *compile(const char *cc, const char *flags) {
-  char dir[] = "/tmp/plait-sweep-XXXXXX", command[1024], path[64];
-  if (!mkdtemp(dir)) return NULL;
-  snprintf(path, sizeof path, "%s/f.c", dir);
-  FILE *out = fopen(path, "w");
-  if (!out) return NULL;
-  loops_write(out);
-  fclose(out);
-  snprintf(command, sizeof command, "%s " LOOPS_FLAGS " %s -shared -fPIC -o %s/f.so %s/f.c -lm", cc, flags, dir, dir);
-  snprintf(path, sizeof path, "%s/f.so", dir);
-  void *so = system(command) ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command) ? NULL : so;
+static bool find(const char *name, LoopFn *f) {
+  LoopFn list[LOOPS_MOST];
+  int n = loops_list(list);
+  for (int k = 0; k < n; k++)
+    if (strcmp(list[k].name, name) == 0) return *f = list[k], true;
+  return false;
 }
 
-static bool line(Sweep *s, bool timed) {
-  if (s->two) sweep_pairs(s);
-  else sweep_floats(s);
-  printf("| `%s` | %.3f | `%a`", ops[s->op].name, s->worst.units, (double)s->worst.x);
-  if (s->two) printf(", `%a`", (double)s->worst.y);
-  double ours = 0, libm = 0;
-  if (timed) times(s, &ours, &libm), printf(" | %.2f | %.2f | %.1f |\n", ours, libm, libm / ours);
-  else printf(" |\n");
-  fflush(stdout);
-  return !s->worst.wrong;
+static bool find_all(Sweep *s, char *list) {
+  for (char *name = strtok(list, ","); name; name = strtok(NULL, ","))
+    if (s->nforms == MOST_FORMS || !find(name, &s->form[s->nforms++].f)) return false;
+  return s->nforms > 0;
 }
 
-static bool is_wanted(const char *name, char **names, int n) {
-  for (int k = 0; k < n; k++) if (!strcmp(name, names[k])) return true;
-  return n == 0;
+static void load_loops(Sweep *s, void *so) {
+  char name[64];
+  for (int k = 0; k < s->nforms; k++) {
+    snprintf(name, sizeof name, "loop_%s", s->form[k].f.name);
+    s->form[k].object[s->nobjects].loop = dlsym(so, name);
+  }
+  s->nobjects++;
+}
+
+static bool load(Sweep *s, char **path) {
+  for (; *path && s->nobjects < MOST_OBJECTS; path++) {
+    void *so = dlopen(*path, RTLD_NOW | RTLD_LOCAL);
+    if (!so) return fprintf(stderr, "sweep: %s\n", dlerror()), false;
+    load_loops(s, so);
+  }
+  return s->nobjects > 0;
+}
+
+static int judge(Sweep *s, uint64_t first, uint64_t count, uint64_t step) {
+  if (s->form[0].f.two) sweep_pairs(s, first, count / step);
+  else sweep_floats(s, first, count, step);
+  for (int m = 0; m < s->nforms; m++)
+    for (int k = 0; k < s->nobjects; k++) {
+      const Worst *w = &s->form[m].object[k].worst;
+      printf("%.17g %a %a %ld %ld\n", w->error, (double)w->x, (double)w->y, w->wrong, w->differ);
+    }
+  return 0;
+}
+
+static void names(void) {
+  LoopFn list[LOOPS_MOST];
+  int n = loops_list(list);
+  for (int k = 0; k < n; k++)
+    printf("%s %s %d %g\n", list[k].name, ops[list[k].op].name, list[k].two, list[k].relative ? list[k].relative : ops[list[k].op].ulp);
 }
 
 int main(int argc, char **argv) {
-  const char *cc = "clang-19", *flags = "-march=native -ffp-contract=off";
-  Sweep s = {.step = 1};
-  bool timed = false, right = true;
-  char **names = argv + 1;
-  int n = 0;
-  for (int k = 1; k < argc; k++) {
-    if (!strcmp(argv[k], "--step") && k + 1 < argc) s.step = (uint32_t)strtoul(argv[++k], NULL, 10);
-    else if (!strcmp(argv[k], "--cc") && k + 1 < argc) cc = argv[++k];
-    else if (!strcmp(argv[k], "--flags") && k + 1 < argc) flags = argv[++k];
-    else if (!strcmp(argv[k], "--time")) timed = true;
-    else names[n++] = argv[k];
-  }
-  s.so = s.step ? compile(cc, flags) : NULL;
-  if (!s.so) return fprintf(stderr, "sweep: %s does not compile the functions\n", cc), 2;
-  for (int op = 0; op < OP_COUNT_; op++) {
-    if (!loops_has((Op)op) || op == OP_UNIFORM || !is_wanted(ops[op].name, names, n)) continue;
-    s.op = (Op)op, s.two = ops[op].arity == 2, s.worst = (Worst){0};
-    right &= line(&s, timed);
-  }
-  return right ? 0 : 1;
+  static Sweep s;
+  if (argc == 2 && !strcmp(argv[1], "write")) return loops_write(stdout), 0;
+  if (argc == 2 && !strcmp(argv[1], "names")) return names(), 0;
+  if (argc == 2 && !strcmp(argv[1], "clock")) return show_clock(), 0;
+  if (argc > 3 && !strcmp(argv[1], "time") && find_all(&s, argv[2]) && load(&s, argv + 3)) return times(&s), 0;
+  if (argc > 6 && !strcmp(argv[1], "judge") && find_all(&s, argv[5]) && load(&s, argv + 6))
+    return judge(&s, strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
+  return fputs("sweep: see the head of tools/math/sweep.c\n", stderr), 2;
 }

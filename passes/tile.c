@@ -1,0 +1,206 @@
+// tile.c: maps that read across the rows of what they write go by tiles.
+//
+//   par i in 0 .. N                        par it in 0 .. N by 64
+//     par j in 0 .. D                        par jt in 0 .. D by 64
+//       y[i, j] = x[j, i]          ──▶         stage t[64, 64] = x[j, i] for j of the tile, i of the tile
+//                                              for i of the tile
+//                                                for j of the tile:  y[i, j] = t[i - it, j - jt]
+//
+// Memory is read and written in rows of a tile; turning it happens in registers or, where elements are few, in the first cache.
+#include "ir/affine.h"
+#include "passes/pass.h"
+#include <string.h>
+
+enum {
+  ROWS = 64, COLUMNS = 64,      // of a tile
+  MAX_STAGED = 2        // tensors: together the whole of it
+};
+
+typedef struct Tiling {
+  Pipe *p;
+  Plan *plan;
+  int n;
+  Stmt *nest[8];        // perfectly nested PAR loops, outermost first
+  Index *across;        // the one along the rows of what is staged
+  VEC(Expr *) staged;   // READs
+  VEC(Tensor *) tile;
+  Index *row, *column;  // of the tiles: where they start along `across` and the innermost index
+} Tiling;
+
+static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
+
+static Index *innermost(const Tiling *t) { return t->nest[t->n - 1]->ix; }
+
+static Stmt *loop_of(const Tiling *t, const Index *ix) {
+  for (int k = 0; k < t->n; k++) if (t->nest[k]->ix == ix) return t->nest[k];
+  return NULL;
+}
+
+// ---- which reads -------------------------------------------------------------------------------
+
+// x[…, j, …, i] with j the innermost index: its position among the subscripts, or -1. The last is another loop's index.
+static int turned(const Tiling *t, const Expr *e) {
+  int n = e->op == OP_READ ? e->u.t->rank : 0, at = -1;
+  if (n < 2 || e->u.t->table || e->u.t->fmt || e->u.t->role == ROLE_LOCAL || dtypes[e->u.t->dtype].bits < 8) return -1;
+  const Expr *last = e->arg[n - 1];
+  if (last->op != OP_INDEX || last->u.ix == innermost(t) || !loop_of(t, last->u.ix)) return -1;
+  for (int k = 0; k + 1 < n; k++) {
+    if (expr_has(e->arg[k], OP_VAR) || expr_has(e->arg[k], OP_READ) || expr_uses_index(e->arg[k], last->u.ix)) return -1;
+    if (is_index(e->arg[k], innermost(t)) && at < 0) at = k;
+    else if (expr_uses_index(e->arg[k], innermost(t))) return -1;
+  }
+  return at;
+}
+
+// Reads evaluated whatever the data: all elements of a tile are.
+static void find_turned(Tiling *t, Expr *e) {
+  if (turned(t, e) >= 0) {
+    const Index *across = e->arg[e->u.t->rank - 1]->u.ix;
+    for (int i = 0; i < t->staged.n; i++) if (t->staged.v[i] == e) return;
+    if (t->staged.n == MAX_STAGED || (t->across && t->across != across)) return;
+    t->across = (Index *)across;
+    vec_push(t->p->scratch, &t->staged, e);
+    return;
+  }
+  if (e->op == OP_READ) return;
+  uint32_t n = ops[e->op].props & OP_LAZY ? 1 : e->nargs;
+  for (uint32_t k = 0; k < n; k++) find_turned(t, e->arg[k]);
+}
+
+static bool straight(const Stmt *s) {
+  for (; s; s = s->next)
+    if ((s->kind != ST_LET && s->kind != ST_STORE) || s->field >= 0 || (s->kind == ST_STORE && dtypes[s->t->dtype].bits < 8)) return false;
+  return true;
+}
+
+static bool find_nest(Tiling *t, Stmt *s) {
+  t->n = 0;
+  for (; s && s->kind == ST_LOOP && s->how == HOW_PAR && !s->step; s = s->body) {
+    if (t->n == 8 || !expr_is_int(s->lo, 0)) return false;
+    for (int k = 0; k < t->n; k++) if (expr_uses_index(s->hi, t->nest[k]->ix)) return false;
+    t->nest[t->n++] = s;
+    if (!s->body || s->body->next || s->body->kind != ST_LOOP) break;
+  }
+  return t->n >= 2 && straight(t->nest[t->n - 1]->body);
+}
+
+// ---- the tiles ---------------------------------------------------------------------------------
+
+static Expr *number(Tiling *t, int64_t v) { return expr_int(t->plan->x, DT_I64, v, NO_SPAN); }
+static Expr *minus(Tiling *t, Index *a, Index *b) { return expr_op2(t->plan->x, OP_SUB, expr_index(t->plan->x, a), expr_index(t->plan->x, b), NO_SPAN); }
+
+static Expr *to_tile(void *cx, ExprTable *x, Expr *e) {
+  Tiling *t = cx;
+  for (int i = 0; i < t->staged.n; i++) {
+    if (t->staged.v[i] != e) continue;
+    Expr *sub[] = { minus(t, t->across, t->row), minus(t, innermost(t), t->column) };
+    return expr_make(x, OP_READ, (Dtype)e->dtype, 0, t->tile.v[i], e->at, 2, sub);
+  }
+  return e;
+}
+
+static Name name_of(Tiling *t, const char *stem, const char *tail) { return intern(t->p->fn->names, arena_printf(t->p->scratch, "%s_%s", stem, tail)); }
+
+static Stmt *let_end(Tiling *t, Index *tile, int64_t side, Expr *hi, const char *stem) {
+  Stmt *s = stmt_new(t->p->a, ST_LET);
+  s->var = var_new(t->plan->x, name_of(t, stem, "end"), DT_I64);
+  s->a = expr_op2(t->plan->x, OP_MIN, expr_op2(t->plan->x, OP_ADD, expr_index(t->plan->x, tile), number(t, side), NO_SPAN), hi, NO_SPAN);
+  return s;
+}
+
+static Stmt *inner_loop(Tiling *t, Index *ix, Index *tile, const Stmt *end, Stmt *body) {
+  Stmt *s = stmt_new(t->p->a, ST_LOOP);
+  s->how = HOW_SEQ;
+  s->ix = ix;
+  s->lo = expr_index(t->plan->x, tile);
+  s->hi = expr_var(t->plan->x, end->var);
+  s->body = body;
+  return s;
+}
+
+// alloc t; stage t = e; then `next`.
+static Stmt *staged(Tiling *t, int i, const Stmt *row_end, const Stmt *column_end, Stmt *next) {
+  Stmt *alloc = stmt_new(t->p->a, ST_ALLOC), *s = stmt_new(t->p->a, ST_STAGE);
+  const Expr *e = t->staged.v[i];
+  alloc->t = s->t = t->tile.v[i];
+  alloc->next = s;
+  s->ix = t->across;
+  s->lo = expr_index(t->plan->x, t->row);
+  s->hi = expr_var(t->plan->x, row_end->var);
+  s->ix2 = innermost(t);
+  s->lo2 = expr_index(t->plan->x, t->column);
+  s->hi2 = expr_var(t->plan->x, column_end->var);
+  s->a = t->staged.v[i];
+  s->at = e->at;
+  s->next = next;
+  return alloc;
+}
+
+static void rename_body(Tiling *t, Stmt *s) {
+  for (; s; s = s->next) {
+    if (s->a) s->a = expr_map(t->plan->x, s->a, to_tile, t);
+    for (int k = 0; k < s->nsub; k++) s->sub[k] = expr_map(t->plan->x, s->sub[k], to_tile, t);
+  }
+}
+
+static Stmt *tile_loop(Tiling *t, Index *tile, int64_t side, Expr *hi, Stmt *body) {
+  Stmt *s = stmt_new(t->p->a, ST_LOOP);
+  s->how = HOW_PAR;
+  s->ix = tile;
+  s->lo = number(t, 0);
+  s->hi = hi;
+  s->step = side;
+  s->body = body;
+  return s;
+}
+
+// The nest with its loops over tiles innermost among the parallel ones.
+static Stmt *rewritten(Tiling *t) {
+  Stmt *across = loop_of(t, t->across), *last = t->nest[t->n - 1], *work = t->nest[0];
+  Expr *side[] = { number(t, ROWS), number(t, COLUMNS) };
+  t->row = index_new(t->plan->x, name_of(t, t->across->name, "tile"), NO_SPAN);
+  t->column = index_new(t->plan->x, name_of(t, last->ix->name, "tile"), NO_SPAN);
+  for (int i = 0; i < t->staged.n; i++) {
+    const Tensor *x = t->staged.v[i]->u.t;
+    vec_push(t->p->scratch, &t->tile, fn_tensor(t->p->fn, name_of(t, x->name, "turned"), ROLE_LOCAL, x->dtype, NULL, 2, side, x->at));
+  }
+  Stmt *row_end = let_end(t, t->row, ROWS, across->hi, t->across->name), *column_end = let_end(t, t->column, COLUMNS, last->hi, last->ix->name);
+  rename_body(t, last->body);
+  Stmt *in = inner_loop(t, t->across, t->row, row_end, inner_loop(t, last->ix, t->column, column_end, last->body));
+  for (int i = t->staged.n - 1; i >= 0; i--) in = staged(t, i, row_end, column_end, in);
+  row_end->next = column_end;
+  column_end->next = in;
+  Stmt *nest = tile_loop(t, t->row, ROWS, across->hi, tile_loop(t, t->column, COLUMNS, last->hi, row_end));
+  for (int k = t->n - 2; k >= 0; k--) {
+    if (t->nest[k] == across) continue;
+    t->nest[k]->body = nest;
+    nest = t->nest[k];
+  }
+  nest->parallel_if = work->parallel_if;
+  return nest;
+}
+
+static Stmt *walk(Pipe *p, Stmt *s) {
+  Stmt *first = s, **link = &first;
+  for (; s; link = &(*link)->next, s = *link) {
+    Tiling t = { .p = p, .plan = p->plan };
+    if (find_nest(&t, s)) {
+      for (const Stmt *b = t.nest[t.n - 1]->body; b; b = b->next) if (b->a) find_turned(&t, b->a);
+      Stmt *next = s->next;
+      if (t.staged.n) {
+        *link = rewritten(&t);
+        (*link)->next = next;
+      }
+      continue;
+    }
+    s->body = walk(p, s->body);
+    s->els = walk(p, s->els);
+  }
+  return first;
+}
+
+bool pass_tile(Pipe *p) {
+  if (pipe_is_gpu(p)) return true;     // gpu.c turns tiles in shared memory
+  for (int i = 0; i < p->plan->kernels.n; i++) p->plan->kernels.v[i]->body = walk(p, p->plan->kernels.v[i]->body);
+  return true;
+}
