@@ -80,7 +80,7 @@ Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a) {
 // ---- kernels -----------------------------------------------------------------------------------
 
 // Steps of the member that loops most: what a kernel must have of work before it is worth splitting over cores.
-static Expr *most_work(Lower *l) {
+Expr *lower_work(Lower *l) {
   Expr *most = NULL;
   int loops = -1;
   for (int i = 0; i < l->u->m.n; i++) {
@@ -295,7 +295,7 @@ static Stmt *lower_variant(Lower *l, bool online) {
   l->online = online;
   scope_open(l, NULL, false);
   lower_open_grid(l, grid, loop);
-  if (u->ngrid) loop[0]->parallel_if = most_work(l);
+  if (u->ngrid) loop[0]->parallel_if = lower_work(l);
   alloc_rows(l);
   Item *items = arena_array(l->p->scratch, Item, u->m.n);
   lower_start_items(l, items, grid);
@@ -377,12 +377,12 @@ static Stmt *lower_shapes(Lower *l) {
   Stmt *parts;
   Expr *steps;
   Scalar known;
-  bool columns = lower_columns(l, most_work(l), &parts, &steps);
+  bool columns = lower_columns(l, lower_work(l), &parts, &steps);
   if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
   if (columns && expr_is_const(steps)) return parts;
   Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
   if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
-  if (!lower_long_rows(l, most_work(l), &parts, &steps)) return rows;
+  if (!lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
   return few_long_rows(l, steps, parts, rows);
 }
 

@@ -104,6 +104,7 @@ Expr *lower_arg_value(Lower *l, Var *at, Expr *reduce, const Eqn *q);     // its
 void lower_open_accumulator(Lower *l, Item *it);
 
 // Kernels (lower.c).
+Expr *lower_work(Lower *l);                        // steps of the member that loops most
 void lower_forget(Lower *l);                       // what is known of members and names, before the kernel is lowered another way
 void lower_start_items(Lower *l, Item *items, Index **grid);
 void lower_open_grid(Lower *l, Index **grid, Stmt **loop);

@@ -306,7 +306,7 @@ static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
   for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);
   Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, zero, count, HOW_PAR);
-  par->parallel_if = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
+  par->parallel_if = lower_work(l);
   Expr *from, *to;
   lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
   Item *inside = arena_array(l->p->scratch, Item, n);

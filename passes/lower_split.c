@@ -43,7 +43,7 @@ void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const Nex
   Parts p = { .taken = 0 };
   Index *c = p.at[0] = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_PAR);
-  par->parallel_if = expr_is_int(lo, 0) ? hi : expr_op2(l->x, OP_SUB, hi, lo, NO_SPAN);
+  par->parallel_if = lower_work(l);
   lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
   lower_parts(l, n, items, in, from, to, lower_tile_steps(l), &p);
   loop_close(l, par);
