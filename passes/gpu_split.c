@@ -38,6 +38,26 @@ static void end_serial(Split *sp, Expr *when) {
   sp->tail = &sp->serial;
 }
 
+static void add_temp(Split *sp, Tensor *t, int64_t bytes) {
+  Plan *plan = sp->g->plan;
+  Expr *size = gpu_int(sp->g, (bytes + 63) / 64 * 64);
+  vec_push(plan->a, &plan->temps, (Temp){ t, sp->from->id, sp->from->id, plan->scratch_bytes, size });
+  plan->scratch_bytes = expr_op2(plan->x, OP_ADD, plan->scratch_bytes, size, NO_SPAN);
+}
+
+static Tensor *new_temp(Split *sp, const Var *v) {
+  Tensor *t = fn_tensor(sp->g->f, v->name, ROLE_LOCAL, v->dtype, NULL, 0, NULL, NO_SPAN);
+  add_temp(sp, t, 8);
+  return t;
+}
+
+// A local array outside of all loops is one for the whole kernel, whatever its launches.
+static void array_to_memory(Split *sp, const Stmt *alloc) {
+  int64_t n = 1;
+  for (int k = 0; k < alloc->t->rank; k++) n *= alloc->t->extent[k]->u.v.i;
+  add_temp(sp, alloc->t, dtype_bytes(alloc->t->dtype, n));
+}
+
 typedef struct Known { Split *sp; bool yes; } Known;
 static void look(void *cx, Expr *e) {
   Known *k = cx;
@@ -68,6 +88,8 @@ static void collect(Split *sp, Stmt *s, Expr *when) {
       Expr *other = gpu_and(g, when, expr_op1(g->x, OP_NOT, s->a, NO_SPAN));
       collect(sp, s->els, other);
       end_serial(sp, other);
+    } else if (s->kind == ST_ALLOC && !s->t->fmt) {
+      array_to_memory(sp, s);
     } else if (anywhere(sp, s)) {
       vec_push(g->scratch, &sp->lets, s);
     } else if (is_par(s)) {
@@ -88,15 +110,6 @@ static bool changes(const Stmt *s, const Var *v) {
     if (here || changes(s->body, v) || changes(s->els, v)) return true;
   }
   return false;
-}
-
-static Tensor *new_temp(Split *sp, const Var *v) {
-  Plan *plan = sp->g->plan;
-  Tensor *t = fn_tensor(sp->g->f, v->name, ROLE_LOCAL, v->dtype, NULL, 0, NULL, NO_SPAN);
-  Expr *bytes = gpu_int(sp->g, 64);
-  vec_push(plan->a, &plan->temps, (Temp){ t, sp->from->id, sp->from->id, plan->scratch_bytes, bytes });
-  plan->scratch_bytes = expr_op2(plan->x, OP_ADD, plan->scratch_bytes, bytes, NO_SPAN);
-  return t;
 }
 
 static void leave(Split *sp, Segment *s, Var *v, Tensor *t) {
