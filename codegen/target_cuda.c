@@ -47,17 +47,15 @@ static void kernel_head(Emit *e, const Kernel *k) {
 
 // ---- loops -------------------------------------------------------------------------------------
 
-// The index is a number that the hardware gives; what is printed only where the body uses it.
-static void hardware_index(Emit *e, const Stmt *s, const char *value) {
+// The index is one number; it is printed only where the body uses it.
+static void single_index(Emit *e, const Stmt *s, const char *value) {
   Buf body = buf_make(e->a), *out = e->out;
-  names_open(&e->names);
   const char *i = emit_index(e, s);
   e->out = &body;
   emit_block(e, s->body);
   e->out = out;
   if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s;", i, value);
   buf_puts(e->out, body.s);
-  names_close(&e->names);
 }
 
 static const char *loop_end(Emit *e, const Stmt *s) {
@@ -86,8 +84,9 @@ static void plain_loop(Emit *e, const Stmt *s) {
 
 static void loop(Emit *e, const Stmt *s) {
   switch (s->how) {
-  case HOW_BLOCKS: hardware_index(e, s, "blockIdx.x"); return;
-  case HOW_THREADS: hardware_index(e, s, "threadIdx.x"); return;
+  case HOW_BLOCKS: single_index(e, s, "blockIdx.x"); return;
+  case HOW_THREADS: single_index(e, s, "threadIdx.x"); return;
+  case HOW_ONE: single_index(e, s, emit_expr(e, s->lo, LEVEL_COND)); return;
   default: plain_loop(e, s); return;
   }
 }

@@ -352,7 +352,7 @@ static const char *store_helper(Emit *e, Dtype d, int lanes) {
   if (!wanted(e, &name)) return name;
   Buf *own = e->own, body = buf_make(e->a);      // helpers that it calls come first
   e->own = &body;
-  helper(e, FUNCTION "void %s(%s *to, const %s *v) {\n", name, dtypes[d].c, emit_type(dtype_wide(d)));
+  helper(e, FUNCTION "void %s(%s *to, const %s *v) {\n", name, dtypes[d].c, dtypes[dtype_wide(d)].c);
   if (!is_packed(d)) store_plain(e, d, lanes);
   else if (lanes * dtypes[d].bits < 32) store_small(e, d, lanes);
   else store_words(e, d, lanes);

@@ -36,7 +36,7 @@ Place tensor_place(const Plan *p, const Tensor *t) {
 }
 
 static const char *how_words[] = {
-  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll", [HOW_BLOCKS] = "blocks", [HOW_THREADS] = "threads",
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll", [HOW_ONE] = "at", [HOW_BLOCKS] = "blocks", [HOW_THREADS] = "threads",
 };
 
 static void indent(Buf *out, int depth) {
@@ -60,8 +60,9 @@ static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
   if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
-  buf_printf(out, " %s in ", s->ix->name);
+  buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
   print_value(s->lo, out);
+  if (s->how == HOW_ONE) return;
   buf_puts(out, " .. ");
   print_value(s->hi, out);
   if (s->step) buf_printf(out, " by %" PRId64, s->step);

@@ -36,6 +36,7 @@ typedef enum LoopHow {
   HOW_LANES,    // a reduction in `lanes` interleaved partial results: iteration lo + n goes to lane n % lanes
   HOW_SCAN,     // in order, with the value of an accumulator used at each step; with lanes > 1 in blocks of so many
   HOW_UNROLL,   // constant trip count, to be unrolled
+  HOW_ONE,      // a single step, with the index at lo
   HOW_BLOCKS,   // GPU: the index is the number of the thread block
   HOW_THREADS   // GPU: the index is the number of the thread in its block
 } LoopHow;

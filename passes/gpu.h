@@ -57,16 +57,21 @@ void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by);
 bool gpu_has(const Stmt *s, StmtKind kind);                // anywhere inside
 bool gpu_has_loop(const Stmt *s);
 bool gpu_dims_only(Gpu *g, Expr *e);                       // dimensions, scalar arguments, constants
+bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix);
 bool gpu_uses_var(Gpu *g, const Stmt *s, const Var *v);    // an expression of s names it
 static inline Tensor *gpu_root(Tensor *t) { return t->root ? t->root : t; }
 bool gpu_writes(const Stmt *s, const Tensor *t);           // a store or a move to it, or to another version or view
 bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s);    // e reads what s writes
+Map gpu_written(Gpu *g, const Stmt *s);                    // what s writes: Tensor → itself
+bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors);
+bool gpu_declares(const Stmt *s, const Var *v);            // anywhere inside
 void gpu_want(Gpu *g, Kernel *k, Expr *e);                 // k would be faster if the dimensions in e were numbers
 
 // ---- schedules ----
 
 void gpu_split(Gpu *g, Kernel *k);                         // gpu_split.c: a kernel to nests, and their schedules
 void gpu_points(Nest *n);                                  // gpu_points.c: a thread a grid point
+bool gpu_map_nest(Nest *n);                                // gpu_map.c: vectors of elements a thread; false: no map
 bool gpu_teams(Nest *n);                                   // gpu_team.c: several threads a grid point; false: not worth it
 void gpu_serial(Nest *n);                                  // the same: one block, for statements that stand outside of parallel loops
 
@@ -74,6 +79,6 @@ void gpu_serial(Nest *n);                                  // the same: one bloc
 typedef struct Frame { Index *block, *thread; Expr *b, *t; } Frame;
 Frame gpu_frame(Gpu *g);
 void gpu_close(Nest *n, const Frame *f, Stmt *body, Grid grid);
-// The grid's indices from the number of a point, as LETs at b; the body is rewritten to name them.
-void gpu_decode(Nest *n, Block *b, Expr *point);
+// `body` at the grid point of this number; gpu_at: for the first `count` indices alone.
+Stmt *gpu_at(Nest *n, int count, Expr *point, Stmt *body);
 #endif

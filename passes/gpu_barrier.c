@@ -8,7 +8,7 @@
 
 typedef struct Touched { VEC(Tensor *) reads, writes; } Touched;
 
-typedef struct Barriers { Team *t; Map owned; Map written; } Barriers;     // Tensor -> itself
+typedef struct Barriers { Team *t; Map written; } Barriers;     // Tensor -> itself
 
 typedef struct State { Touched since; } State;                             // the last barrier
 
@@ -26,7 +26,7 @@ static void add(Gpu *g, Touched *s, Tensor *t, bool write) {
 
 typedef struct Look { Barriers *b; Touched *out; } Look;
 
-static bool followed(const Barriers *b, const Tensor *t) { return map_getp(&b->written, t) && !map_getp(&b->owned, t); }
+static bool followed(const Barriers *b, const Tensor *t) { return map_getp(&b->written, t) && !map_getp(&b->t->owned, t); }
 
 static void see_read(void *cx, Expr *e) {
   Look *l = cx;
@@ -116,18 +116,18 @@ static void walk(Barriers *b, Stmt **at, State *st) {
 
 // ---- who touches what --------------------------------------------------------------------------
 
-// By which subscript a tensor is shared out, and where the loops that do so begin.
-typedef struct Way { int pos, rank; Expr *lo; } Way;
-typedef struct Owner { Barriers *b; const Stmt *loop; Map way, bad; } Owner;     // Tensor -> Way; Tensor -> itself
+// By which subscript a tensor is shared out, where the loops that do so begin, and whether they go in vectors.
+typedef struct Way { int pos, rank; Expr *lo; bool vector; } Way;
+typedef struct Owner { Team *t; const Stmt *loop; Map way, bad; } Owner;     // Tensor -> Way; Tensor -> itself
 
 static void touch(Owner *o, const Tensor *view, Expr *const *sub, int n) {
   Tensor *t = gpu_root((Tensor *)(uintptr_t)view);
-  Way now = { -1, n, o->loop ? o->loop->lo : NULL }, *before = map_getp(&o->way, t);
+  Way now = { -1, n, o->loop ? o->loop->lo : NULL, map_getp(&o->t->vector, o->loop) != NULL }, *before = map_getp(&o->way, t);
   for (int k = 0; k < n && o->loop; k++)
     if (sub[k]->op == OP_INDEX && sub[k]->u.ix == o->loop->ix) now.pos = k;
-  bool same = !before || (before->pos == now.pos && before->rank == now.rank && before->lo == now.lo);
+  bool same = !before || (before->pos == now.pos && before->rank == now.rank && before->lo == now.lo && before->vector == now.vector);
   if (now.pos < 0 || !same) map_putp(&o->bad, t, t);
-  Way *kept = arena_new(o->b->t->g->scratch, Way);
+  Way *kept = arena_new(o->t->g->scratch, Way);
   *kept = now;
   map_putp(&o->way, t, kept);
 }
@@ -140,35 +140,35 @@ static void touch_read(void *cx, Expr *e) {
 static void touch_all(Owner *o, const Stmt *s) {
   for (; s; s = s->next) {
     const Stmt *outer = o->loop;
-    if (map_getp(&o->b->t->shared, s)) o->loop = s;
     Stmt one = *s;
     one.next = one.body = one.els = NULL;
-    gpu_visit(o->b->t->g, &one, touch_read, o);
+    gpu_visit(o->t->g, &one, touch_read, o);
+    if (map_getp(&o->t->shared, s)) o->loop = s;
     if (s->kind == ST_STORE && s->field < 0) touch(o, s->t, s->sub, s->nsub);
-    if (s->kind == ST_STORE && s->field >= 0) map_putp(&o->bad, gpu_root(s->t), (void *)s);
-    if (s->kind == ST_STORE) map_putp(&o->b->written, gpu_root(s->t), gpu_root(s->t));
+    if (s->kind == ST_STORE && s->field >= 0) map_putp(&o->bad, gpu_root(s->t), (void *)(uintptr_t)s);
     touch_all(o, s->body);
     touch_all(o, s->els);
     o->loop = outer;
   }
 }
 
-static void find_owned(Barriers *b, Owner *o, const Stmt *s) {
+static void find_owned(const Owner *o, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_STORE && !map_getp(&o->bad, gpu_root(s->t))) map_putp(&b->owned, gpu_root(s->t), gpu_root(s->t));
-    find_owned(b, o, s->body);
-    find_owned(b, o, s->els);
+    if (s->kind == ST_STORE && !map_getp(&o->bad, gpu_root(s->t))) map_putp(&o->t->owned, gpu_root(s->t), gpu_root(s->t));
+    find_owned(o, s->body);
+    find_owned(o, s->els);
   }
 }
 
+void gpu_owned(Team *t) {
+  Owner o = { .t = t, .way = map_make(t->g->scratch), .bad = map_make(t->g->scratch) };
+  touch_all(&o, t->n->body);
+  find_owned(&o, t->n->body);
+}
+
 void gpu_barriers(Team *t, Stmt *body) {
-  Gpu *g = t->g;
-  Barriers b = { .t = t, .owned = map_make(g->scratch), .written = map_make(g->scratch) };
-  Owner o = { .b = &b, .way = map_make(g->scratch), .bad = map_make(g->scratch) };
+  Barriers b = { .t = t, .written = gpu_written(t->g, body) };
   State st = { .since = { .reads = { 0 } } };
-  if (t->size == 1) return;
-  touch_all(&o, body);
-  find_owned(&b, &o, body);
   Stmt *first = body;
-  walk(&b, &first, &st);
+  if (t->size > 1) walk(&b, &first, &st);
 }

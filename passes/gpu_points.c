@@ -41,16 +41,16 @@ void gpu_close(Nest *n, const Frame *f, Stmt *body, Grid grid) {
   *out = grid;
 }
 
-void gpu_decode(Nest *n, Block *b, Expr *point) {
+Stmt *gpu_at(Nest *n, int count, Expr *point, Stmt *body) {
   Gpu *g = n->g;
-  Expr *by[GPU_MAX_GRID], *inner = gpu_int(g, 1);
-  for (int k = n->n - 1; k >= 0; k--) {
+  Expr *inner = gpu_int(g, 1);
+  for (int k = count - 1; k >= 0; k--) {
     Expr *at = gpu_div(g, point, inner);
     if (k > 0) at = gpu_mod(g, at, n->extent[k]);
-    gpu_let(g, b, n->ix[k]->name, at, &by[k]);
+    body = gpu_loop(g, HOW_ONE, n->ix[k], at, n->extent[k], body);
     inner = gpu_mul(g, inner, n->extent[k]);
   }
-  gpu_subst(g, n->body, n->n, n->ix, by);
+  return body;
 }
 
 // Nothing is shared any more, and nothing runs in parallel.
@@ -83,14 +83,13 @@ void gpu_points(Nest *n) {
   Frame f = gpu_frame(g);
   bool one = stores_nibbles(n->body);
   int threads = one ? 1 : GPU_THREADS;
-  Block b = gpu_block(), in = gpu_block();
+  Block b = gpu_block();
   Expr *point;
   Index *all = gpu_index(g, "point");
   if (one) point = expr_index(g->x, all);
   else gpu_let(g, &b, "point", gpu_plus(g, gpu_mul(g, f.b, gpu_int(g, threads)), f.t), &point);
-  gpu_decode(n, &in, point);
-  gpu_add(&in, alone(n->body));
-  if (one) gpu_add(&b, gpu_loop(g, HOW_SEQ, all, gpu_int(g, 0), n->points, in.first));
-  else gpu_add(&b, gpu_if(g, expr_op2(g->x, OP_LT, point, n->points, NO_SPAN), in.first, NULL));
+  Stmt *in = gpu_at(n, n->n, point, alone(n->body));
+  if (one) gpu_add(&b, gpu_loop(g, HOW_SEQ, all, gpu_int(g, 0), n->points, in));
+  else gpu_add(&b, gpu_if(g, expr_op2(g->x, OP_LT, point, n->points, NO_SPAN), in, NULL));
   gpu_close(n, &f, b.first, (Grid){ .blocks = one ? gpu_int(g, 1) : gpu_div_up(g, n->points, threads), .threads = threads, .team = 1 });
 }

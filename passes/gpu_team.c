@@ -10,15 +10,10 @@
 // shared out. A team is a part of a warp, a warp, a block, or a cluster of blocks. What one thread wrote and another
 // reads has a barrier between (gpu_barrier.c).
 #include "passes/gpu_team.h"
-#include <string.h>
+
+enum { LEAST_BLOCK = 128 };
 
 // ---- which loops -------------------------------------------------------------------------------
-
-static bool declared_in(const Stmt *s, const Var *v) {
-  for (; s; s = s->next)
-    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || declared_in(s->body, v) || declared_in(s->els, v)) return true;
-  return false;
-}
 
 static int uses_of(Gpu *g, const Stmt *s, const Var *v) { return gpu_uses_var(g, s, v); }
 
@@ -37,9 +32,9 @@ static bool is_nibble(const Stmt *s) { return s->field < 0 && dtypes[s->t->dtype
 static bool independent(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
     switch (s->kind) {
-    case ST_SET: if (!declared_in(loop->body, s->var)) return false; break;
-    case ST_FOLD: if (!declared_in(loop->body, s->var)) return false; break;
-    case ST_ACC: if (!declared_in(loop->body, s->var) && (!may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
+    case ST_SET: if (!gpu_declares(loop->body, s->var)) return false; break;
+    case ST_FOLD: if (!gpu_declares(loop->body, s->var)) return false; break;
+    case ST_ACC: if (!gpu_declares(loop->body, s->var) && (!may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
     case ST_ALLOC: if (values_of(s->t) > GPU_STACK_VALUES) return false; break;
     case ST_STORE: if (is_nibble(s)) return false; break;
     default: break;
@@ -60,7 +55,7 @@ static void count_sums(const Stmt *s, const Var *v, int *n) {
 
 static bool sums_here_only(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_ACC && !declared_in(loop->body, s->var)) {
+    if (s->kind == ST_ACC && !gpu_declares(loop->body, s->var)) {
       int here = 0, all = 0;
       count_sums(loop->body, s->var, &here);
       count_sums(t->n->body, s->var, &all);
@@ -214,7 +209,7 @@ static Stmt *alone(Team *t, Stmt *s) {
 
 static void mark_sums(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_ACC && !declared_in(loop->body, s->var)) map_putp(&t->folded, s->var, s->var);
+    if (s->kind == ST_ACC && !gpu_declares(loop->body, s->var)) map_putp(&t->folded, s->var, s->var);
     mark_sums(t, loop, s->body);
     mark_sums(t, loop, s->els);
   }
@@ -224,6 +219,7 @@ static Stmt *shared_loop(Team *t, Stmt *s) {
   mark_sums(t, s, s->body);
   s->how = HOW_SEQ;
   s->body = alone(t, s->body);
+  if (map_getp(&t->vector, s)) return gpu_row_loop(t, s, t->level == 1);
   s->lo = gpu_plus(t->g, s->lo, t->member);
   s->step = t->size;
   return s;
@@ -246,11 +242,12 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
   switch (s->kind) {
   case ST_STORE: case ST_FAULT: return by_first(t, s);
   case ST_FOLD:
-    if (!map_getp(&t->folded, s->var)) return NULL;
+    if (!map_getp(&t->folded, s->var) || t->size == 1) return NULL;
     s->again = again;
     return s;
   case ST_ALLOC:
-    if (t->size > 1) add_shared_array(t, s);
+    if (map_getp(&t->rows.arrays, s->t)) s->t = map_getp(&t->rows.arrays, s->t);
+    else if (t->size > 1) add_shared_array(t, s);
     return s;
   case ST_IF:
     map_putp(&t->whole, s, s);
@@ -270,11 +267,14 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
 // again: stands in a loop that the whole team runs.
 Stmt *team_block(Team *t, Stmt *s, bool again) {
   Block b = gpu_block();
+  t->level++;
   for (Stmt *next; s; s = next) {
     next = s->next;
     s->next = NULL;
+    if (t->level == 1 && !t->loaded && map_getp(&t->vector, s)) gpu_add(&b, gpu_load_rows(t));
     gpu_add(&b, team_statement(t, s, again));
   }
+  t->level--;
   return b.first;
 }
 
@@ -283,18 +283,18 @@ Stmt *team_block(Team *t, Stmt *s, bool again) {
 static Team team_make(Nest *n) {
   Gpu *g = n->g;
   Team t = { .n = n, .g = g, .shared_bytes = gpu_int(g, 0), .cluster = 1 };
-  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded };
-  for (int k = 0; k < 4; k++) *maps[k] = map_make(g->scratch);
+  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.vector, &t.owned };
+  for (int k = 0; k < 6; k++) *maps[k] = map_make(g->scratch);
+  t.written = gpu_written(g, n->body);
+  t.rows.arrays = map_make(g->scratch);
   find_loops(&t, n->body);
   find_arrays(&t, n->body);
   return t;
 }
 
-static void finish(Team *t, const Frame *f, Block *b, Stmt *body, Expr *blocks) {
-  gpu_barriers(t, body);
-  gpu_add(b, body);
+static void finish(Team *t, const Frame *f, Stmt *body, Expr *blocks) {
   bool shared = !expr_is_int(t->shared_bytes, 0);
-  gpu_close(t->n, f, b->first, (Grid){ .blocks = blocks, .threads = t->threads, .team = t->size, .cluster = t->cluster, .shared_bytes = shared ? t->shared_bytes : NULL });
+  gpu_close(t->n, f, body, (Grid){ .blocks = blocks, .threads = t->threads, .team = t->size, .cluster = t->cluster, .shared_bytes = shared ? t->shared_bytes : NULL });
 }
 
 // A block or a cluster a grid point.
@@ -302,27 +302,43 @@ static void whole_blocks(Team *t) {
   Gpu *g = t->g;
   Frame f = gpu_frame(g);
   Block b = gpu_block();
+  Expr *point = f.b, *cluster = gpu_int(g, t->cluster), *points = t->n->n ? t->n->points : gpu_int(g, 1);
   t->member = f.t;
-  if (t->n->n) gpu_decode(t->n, &b, f.b);
+  if (t->cluster > 1) {
+    gpu_let(g, &b, "member", gpu_plus(g, gpu_mul(g, gpu_mod(g, f.b, cluster), gpu_int(g, t->threads)), f.t), &t->member);
+    point = gpu_div(g, f.b, cluster);
+  }
+  gpu_owned(t);
   Stmt *body = team_block(t, t->n->body, false);
-  finish(t, &f, &b, body, t->n->n ? t->n->points : gpu_int(g, 1));
+  gpu_barriers(t, body);
+  Block all = gpu_block();
+  gpu_add(&all, body);
+  if (t->cluster > 1) gpu_add(&all, stmt_new(g->a, ST_BARRIER));      // others may still read this block's shared memory
+  gpu_add(&b, gpu_at(t->n, t->n->n, point, all.first));
+  finish(t, &f, b.first, gpu_mul(g, points, cluster));
 }
 
 // Several grid points a block, a warp or less for each.
 static void parts_of_blocks(Team *t) {
   Gpu *g = t->g;
   Frame f = gpu_frame(g);
-  Block b = gpu_block(), in = gpu_block();
+  Block b = gpu_block();
   int each = t->threads / t->size;
   Expr *size = gpu_int(g, t->size), *point;
   gpu_let(g, &b, "member", gpu_mod(g, f.t, size), &t->member);
   gpu_let(g, &b, "point", gpu_plus(g, gpu_mul(g, f.b, gpu_int(g, each)), gpu_div(g, f.t, size)), &point);
-  gpu_decode(t->n, &in, point);
+  gpu_owned(t);
   Stmt *body = team_block(t, t->n->body, false);
   gpu_barriers(t, body);
-  gpu_add(&in, body);
-  gpu_add(&b, gpu_if(g, expr_op2(g->x, OP_LT, point, t->n->points, NO_SPAN), in.first, NULL));
+  body = gpu_at(t->n, t->n->n, point, body);
+  gpu_add(&b, gpu_if(g, expr_op2(g->x, OP_LT, point, t->n->points, NO_SPAN), body, NULL));
   gpu_close(t->n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, t->n->points, each), .threads = t->threads, .team = t->size });
+}
+
+// Arrays that are no thread's own are one for a block.
+static bool has_shared_array(const Team *t) {
+  for (const Stmt *s = t->n->body; s; s = s->next) if (s->kind == ST_ALLOC && !map_getp(&t->rows.arrays, s->t)) return true;
+  return false;
 }
 
 // Steps of the longest shared loop; 0: not known.
@@ -336,15 +352,22 @@ static int64_t most_steps(const Team *t) {
   return most;
 }
 
+// Without a row that is walked in vectors.
+static void plain_size(Team *t) {
+  int64_t steps = most_steps(t);
+  bool warp = steps && steps <= 1024 && !has_big_array(t->n->body);
+  t->threads = GPU_THREADS / 2;
+  t->size = warp ? GPU_LANES : t->threads;
+}
+
 bool gpu_teams(Nest *n) {
   Team t = team_make(n);
   if (!t.loops.n || !worth_it(&t)) return false;
-  int64_t steps = most_steps(&t);
-  bool warp = steps && steps <= 1024 && !has_big_array(n->body);
-  t.threads = GPU_THREADS / 2;
-  t.size = warp ? GPU_LANES : t.threads;
-  if (warp) parts_of_blocks(&t);
-  else whole_blocks(&t);
+  gpu_find_row(&t);
+  if (!t.row) plain_size(&t);
+  if (t.size <= GPU_LANES && has_shared_array(&t)) t.size = t.threads = LEAST_BLOCK;
+  if (t.size > GPU_LANES) whole_blocks(&t);
+  else parts_of_blocks(&t);
   return true;
 }
 

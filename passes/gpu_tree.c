@@ -136,6 +136,18 @@ bool gpu_uses_var(Gpu *g, const Stmt *s, const Var *v) {
   return u.yes;
 }
 
+typedef struct Named { const Index *ix; bool yes; } Named;
+static void see_index(void *cx, Expr *e) {
+  Named *n = cx;
+  n->yes |= e->op == OP_INDEX && e->u.ix == n->ix;
+}
+
+bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix) {
+  Named n = { ix, false };
+  gpu_visit(g, s, see_index, &n);
+  return n.yes;
+}
+
 bool gpu_writes(const Stmt *s, const Tensor *t) {
   for (; s; s = s->next) {
     bool here = s->kind == ST_STORE || (s->kind == ST_MOVE && s->out);
@@ -154,6 +166,37 @@ bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s) {
   Written w = { s, false };
   expr_visit(g->scratch, e, see_read, &w);
   return w.yes;
+}
+
+static void note_written(const Stmt *s, Map *m) {
+  for (; s; s = s->next) {
+    if (s->kind == ST_STORE || (s->kind == ST_MOVE && s->out)) map_putp(m, gpu_root(s->t), gpu_root(s->t));
+    note_written(s->body, m);
+    note_written(s->els, m);
+  }
+}
+
+Map gpu_written(Gpu *g, const Stmt *s) {
+  Map m = map_make(g->scratch);
+  note_written(s, &m);
+  return m;
+}
+
+static void see_any(void *cx, Expr *e) {
+  void **p = cx;
+  if ((e->op == OP_READ || e->op == OP_FIELD) && map_getp((const Map *)p[0], gpu_root(e->u.t))) *(bool *)p[1] = true;
+}
+
+bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors) {
+  bool yes = false;
+  expr_visit(g->scratch, e, see_any, (void *[]){ (void *)(uintptr_t)tensors, &yes });
+  return yes;
+}
+
+bool gpu_declares(const Stmt *s, const Var *v) {
+  for (; s; s = s->next)
+    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || gpu_declares(s->body, v) || gpu_declares(s->els, v)) return true;
+  return false;
 }
 
 typedef struct Wanted { Gpu *g; Kernel *k; } Wanted;

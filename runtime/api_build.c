@@ -107,24 +107,25 @@ static void build_copy(const plait_entry *e, const plait_build_options *o, Build
 }
 
 // The machine that the passes work for.
-static bool find_machine(const char *target, const plait_build_options *o, const Machine **machine, Diags *d) {
+static bool find_machine(const char *target, const plait_build_options *o, const Build *b, Machine *machine, Diags *d) {
   int arch;
   char feature;
-  *machine = machine_default(target);
+  *machine = *machine_default(target);
   if (strcmp(target, "cuda") != 0) return true;
   if (!arch_of(o->arch, EMIT_ARCH, &arch, &feature, d)) return false;
-  *machine = machine_of_arch(arch);
+  *machine = *machine_of_arch(arch);
+  if (b->unaligned) machine->vector_bytes = 1;
   return true;
 }
 
 bool build_run(const plait_entry *e, const char *target, const plait_build_options *o, Build *b, plait_messages *m) {
   PassOptions po = pass_options(o);
   plait_program *p = e->program;
-  const Machine *machine;
-  if (!find_machine(target, o, &machine, m->d) || (o->check && !check_passes(e, o, m))) return false;
+  Machine machine;
+  if (!find_machine(target, o, b, &machine, m->d) || (o->check && !check_passes(e, o, m))) return false;
   pthread_mutex_lock(&p->lock);
   build_copy(e, o, b, m);
-  b->plan = passes_run(b->a, b->fn, machine, &po, &b->stopped);
+  b->plan = passes_run(b->a, b->fn, &machine, &po, &b->stopped);
   pthread_mutex_unlock(&p->lock);
   if (!b->plan && !b->stopped && !m->d->errors) diag_error(m->d, E_internal, e->fn->at, "`%s` cannot be compiled, and no pass says why", e->fn->name);
   return !m->d->errors;

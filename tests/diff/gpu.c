@@ -18,7 +18,7 @@ struct Gpu_runner {
   SearchPaths paths;
 };
 
-typedef struct Memory { void **of; int n; } Memory;       // device memory of all tensors, parameters first
+typedef struct Memory { void **own; char **of; int n; } Memory;       // device memory of all tensors, parameters first; what was allocated for it
 
 typedef struct Job {
   Gpu_runner *g;
@@ -95,7 +95,10 @@ static bool put_all(Job *j) {
   for (int i = 0; i < j->m.n; i++) {
     size_t n = bytes_at(j, i);
     if (is_scalar(tensor_at(j, i))) continue;
-    if (plait_device_alloc(j->g->d, n ? n : 1, &j->m.of[i], NULL)) return false;
+    const Tensor *t = tensor_at(j, i);
+    size_t offset = j->p->unaligned && !t->fmt ? (size_t)(dtypes[t->dtype].bits + 7) / 8 : 0;
+    if (plait_device_alloc(j->g->d, n + offset + 1, &j->m.own[i], NULL)) return false;
+    j->m.of[i] = (char *)j->m.own[i] + offset;
     if (i >= j->p->fn->params.n) memset(view_at(j, i)->data, 0xa5, n);
     if (n && plait_device_upload(j->g->d, j->m.of[i], view_at(j, i)->data, n, NULL, NULL)) return false;
   }
@@ -112,7 +115,8 @@ static bool get_all(Job *j) {
 }
 
 static void free_all(Job *j) {
-  for (int i = 0; i < j->m.n; i++) plait_device_free(j->g->d, j->m.of[i]);
+  for (int i = 0; i < j->m.n; i++) plait_device_free(j->g->d, j->m.own[i]);
+  free(j->m.own);
   free(j->m.of);
 }
 
@@ -205,7 +209,9 @@ static GpuVerdict compile_plan(Job *j, const Plan *plan, Arena *a) {
 static GpuVerdict run_for_all_sizes(Job *j) {
   Arena *a = arena_create();
   PassOptions o = {.verify = true, .no_fuse = j->p->no_fuse};
-  Plan *plan = passes_run(a, fn_copy(a, j->p->fn), machine_of_arch(j->g->device->arch), &o, NULL);
+  Machine m = *machine_of_arch(j->g->device->arch);
+  if (j->p->unaligned) m.vector_bytes = 1;
+  Plan *plan = passes_run(a, fn_copy(a, j->p->fn), &m, &o, NULL);
   GpuVerdict v = plan ? compile_plan(j, plan, a) : fails(j, "the passes failed");
   arena_destroy(a);
   return v;
@@ -214,6 +220,7 @@ static GpuVerdict run_for_all_sizes(Job *j) {
 GpuVerdict gpu_run(Gpu_runner *g, const GpuProgram *p, View *params, View *results, int64_t *dims, char *why, size_t n) {
   Job j = {.g = g, .p = p, .params = params, .results = results, .dims = dims, .why = why, .room = n};
   j.m.n = p->fn->params.n + p->fn->results.n;
+  j.m.own = calloc((size_t)j.m.n + 1, sizeof *j.m.own);
   j.m.of = calloc((size_t)j.m.n + 1, sizeof *j.m.of);
   GpuVerdict v = !put_all(&j) ? fails(&j, "no device memory") : p->general ? run_for_all_sizes(&j) : run_as_users_do(&j);
   if (v == GPU_RAN && !get_all(&j)) v = fails(&j, "the results cannot be copied");

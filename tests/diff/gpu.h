@@ -17,6 +17,7 @@ typedef struct GpuProgram {
   Fn *fn;                   // the same, elaborated
   bool no_fuse;
   bool general;             // code for all sizes, instead of that for the sizes at hand
+  bool unaligned;           // tensors begin one element behind a multiple of 16 bytes
 } GpuProgram;
 
 // Runs it once. `mut` parameters and results are written in place. why: what failed.
