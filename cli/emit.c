@@ -32,10 +32,15 @@ static int choose_stage(Cli *c, const Args *a, const char **stage) {
 
 static bool is(const char *stage, const char *name) { return stage && strcmp(stage, name) == 0; }
 
+static bool for_gpu(const Args *a) {
+  const char *target = args_value(a, "--target");
+  return target && !is(target, "c");
+}
+
 static int check_options(Cli *c, const Args *a, const char *stage) {
   const char *path = args_value(a, "--output");
   if (args_has(a, "--header") && !is(stage, "c")) return cli_error(c, USAGE, "leave --stage, --stop-after and --target off", "--header belongs to the C text");
-  if (args_has(a, "--arch") && !(is(stage, "cuda") || is(stage, "ptx") || is(stage, "cubin")))
+  if (args_has(a, "--arch") && !for_gpu(a))
     return cli_error(c, USAGE, "add --target cuda, ptx or cubin", "--arch belongs to text and code of a GPU");
   if (is(stage, "cubin") && (!path || is(path, "-")) && isatty(STDOUT_FILENO))
     return cli_error(c, USAGE, "add -o FILE", "a cubin is no text for a terminal");
@@ -73,6 +78,7 @@ static int run_emit(Cli *c, const Args *a) {
   const char *stage;
   int bad = build_options(c, a, &stages, &o);
   if (!bad) bad = choose_stage(c, a, &stage);
+  if (!bad && for_gpu(a) && !o.arch) o.arch = "sm_90";       // stages before the text are those for a GPU too
   if (!bad) bad = check_options(c, a, stage);
   if (bad) return bad;
   plait_program *p = NULL;

@@ -228,6 +228,11 @@ static int64_t elements_of(const Tensor *t) {
 
 static void print_alloc(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
+  if (s->space == SPACE_PACKED) map_putp(&e->packed, t, (void *)s);
+  if (s->space != SPACE_STACK) {
+    e->t->alloc(e, s);
+    return;
+  }
   int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
   const char *aligned = size >= 64 ? e->t->aligned_words : "";
   emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
@@ -251,6 +256,8 @@ static void print_statement(Emit *e, const Stmt *s) {
   case ST_IF: print_if(e, s); return;
   case ST_FAULT: print_fault(e, s); return;
   case ST_ALLOC: print_alloc(e, s); return;
+  case ST_MOVE: e->t->move(e, s); return;
+  case ST_BARRIER: e->t->barrier(e, s); return;
   case ST_STAGE: e->t->stage(e, s); return;
   case ST_PREFETCH: return;      // the loop around it prints it once a block
   }
@@ -304,8 +311,10 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->used = map_make(e->a);
   e->written = map_make(e->a);
   e->read = map_make(e->a);
+  e->kernel = k;
+  e->ranges = map_make(e->a);
   mark_reads(e, k->body);
-  e->faults = false;
+  e->faults = e->uses_shared = false;
   e->out = &body;
   names_open(&e->names);
   e->indent = 1;
@@ -313,6 +322,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->indent = 0;
   names_close(&e->names);
   e->out = out;
+  e->kernel = NULL;
   map_putp(&e->params, k, params_of(e));
   e->t->kernel_head(e, k);
   buf_puts(out, body.s);
@@ -337,8 +347,24 @@ static void print_source(Emit *e) {
   print_comment(e, source.s);
 }
 
-static void mark_needs(Emit *e, Math m) {
-  const char *s = math_functions[m].needs;
+// What is printed for row m: itself, or the target's own.
+static Math variant_of(const Emit *e, Math m) {
+  Math own = e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, math_functions[m].name)) : MATH_COUNT;
+  return own == MATH_COUNT ? m : own;
+}
+
+static bool has_asm(Math m) { return strstr(math_functions[m].text, "asm(") != NULL; }
+
+// A text with assembly in it is for the GPU: the emulator of the tests takes the plain row instead.
+static void print_function(Emit *e, Math m) {
+  Math own = variant_of(e, m);
+  const char *words = e->t->function_words;
+  bool both = own != m && has_asm(own) && e->opt->jit;
+  if (both) buf_printf(e->out, "#ifdef PLAIT_EMU\n%s%s#else\n", words, math_functions[m].text);
+  buf_printf(e->out, "%s%s%s\n", words, math_functions[own].text, both ? "#endif\n" : "");
+}
+
+static void mark_list(Emit *e, Math m, const char *s) {
   for (const char *end = strchr(s, ' '); end; s = end + 1, end = strchr(s, ' ')) {
     Math need = math_by_name(arena_strndup(e->a, s, (size_t)(end - s)));
     assert(need < m && "a function stands before its users");
@@ -346,11 +372,17 @@ static void mark_needs(Emit *e, Math m) {
   }
 }
 
+static void mark_needs(Emit *e, Math m) {
+  Math own = variant_of(e, m);
+  mark_list(e, m, math_functions[own].needs);
+  if (own != m && has_asm(own) && e->opt->jit) mark_list(e, m, math_functions[m].needs);
+}
+
 static void print_math(Emit *e) {
   for (int m = MATH_COUNT - 1; m >= 0; m--)
     if (e->math_used[m]) mark_needs(e, (Math)m);
   for (int m = 0; m < MATH_COUNT; m++)
-    if (e->math_used[m]) buf_printf(e->out, "%s%s\n", e->t->function_words, math_functions[m].text);
+    if (e->math_used[m]) print_function(e, (Math)m);
 }
 
 static void print_op(Emit *e, Op op, Dtype d) {
@@ -387,6 +419,7 @@ static void print_tables(Emit *e) {
 // Names of the whole file: helpers first, then what the source named, so that the source's names keep clear of them.
 static void take_names(Emit *e) {
   const Fn *f = e->p->fn;
+  if (e->t->names) e->t->names(e);
   for (int m = 0; m < MATH_COUNT; m++) names_fresh(&e->names, math_functions[m].name);
   for (int op = 0; op < OP_COUNT_; op++)
     for (int d = 0; d < DT_COUNT; d++)
@@ -416,6 +449,10 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   e.table_used = map_make(a);
   e.written = map_make(a);
   e.params = map_make(a);
+  e.packed = map_make(a);
+  e.helpers = map_make(a);
+  e.own = arena_new(a, Buf);
+  *e.own = buf_make(a);
   e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_used = arena_array(a, bool, MATH_COUNT);
   return e;
@@ -434,6 +471,7 @@ void emit_plan(const Plan *p, const EmitOptions *opt, Buf *text, Buf *header) {
   e.t->prologue(&e);
   print_math(&e);
   print_ops(&e);
+  buf_puts(text, e.own->s);
   print_tables(&e);
   buf_puts(text, kernels.s);
   arena_destroy(a);

@@ -32,6 +32,7 @@ struct Emit {
   Buf *out;               // where statements go
   int indent;
   Names names;
+  const Kernel *kernel;   // being printed
   bool parallel;          // inside a loop that is split over cores
   const char *lane;       // in a LANES loop: the lane's variable
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
@@ -47,11 +48,15 @@ struct Emit {
   bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
   bool *math_used;        // [MATH_COUNT]
   Map table_used;         // Tensor
+  Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   Scan scan;
   int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
-  bool uses_parallel, uses_simd, uses_streams, uses_scans;      // in the file
+  bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
+  bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
+  Map helpers;            // functions that the target has printed: Name -> Name that it got
+  Buf *own;               // such functions, behind those of math.def
 };
 
 // Names. Dims and tensors (versions as their parameter) have one name in the file, indices and vars one in their block.

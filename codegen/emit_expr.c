@@ -26,9 +26,12 @@ static const char *bracket(Emit *e, Text t, int level) {
 
 const char *emit_expr(Emit *e, const Expr *x, int level) { return bracket(e, text_of(e, x), level); }
 
+// A target's own row defines the function of the row that it stands for.
 const char *emit_math(Emit *e, Math m) {
+  const char *name = math_functions[m].name;
+  size_t n = e->t->variants ? strlen(e->t->variants) : 0;
   e->math_used[m] = true;
-  return math_functions[m].name;
+  return n && strncmp(name, e->t->variants, n) == 0 ? name + n : name;
 }
 
 static const char *call_by_name(Emit *e, const char *name, const char *operand) {
@@ -46,8 +49,8 @@ static const char *convert(Emit *e, const char *to, const char *from, const char
 
 static Text float_literal(Emit *e, double v, Dtype d) {
   const char *f = d == DT_F32 ? "f" : "";
-  if (isnan(v)) return TEXT(LEVEL_PRIMARY, "__builtin_nan%s(\"\")", f);
-  if (isinf(v)) return TEXT(v < 0 ? LEVEL_PREFIX : LEVEL_PRIMARY, "%s__builtin_inf%s()", v < 0 ? "-" : "", f);
+  if (isnan(v)) return primary(e->t->nan[d == DT_F32]);
+  if (isinf(v)) return TEXT(v < 0 ? LEVEL_PREFIX : LEVEL_PRIMARY, "%s%s", v < 0 ? "-" : "", e->t->infinity[d == DT_F32]);
   Buf b = buf_make(e->a);
   buf_float(&b, v, d == DT_F32);
   buf_puts(&b, f);
@@ -163,6 +166,8 @@ static Text element_bits(Emit *e, const Expr *x) {
 static bool is_narrow_float(Dtype d) { return dtype_is_float(d) && !dtype_is_wide(d); }
 
 static Text read(Emit *e, const Expr *x) {
+  const Tensor *t = x->u.t;
+  if (map_getp(&e->packed, t)) return primary(e->t->packed(e, t->dtype, emit_tensor(e, t), emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND)));
   Text bits = element_bits(e, x);
   Dtype d = x->u.t->dtype;
   bool packed_scalar = dtypes[d].bits == 4 && !x->u.t->rank;
@@ -325,6 +330,7 @@ static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **
   *call = NULL;
   const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
   Math m = e->t->own_functions ? own_function(e, name, exactness) : MATH_COUNT;
+  if (m == MATH_COUNT && e->t->variants) m = math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name));
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");

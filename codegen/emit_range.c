@@ -125,13 +125,20 @@ static Range range_index(Emit *e, const Expr *x) {
   return (Range){emit_range(e, loop->lo).lo, emit_range(e, loop->hi).hi - 1};
 }
 
+static Range range_of_dim(Emit *e, const Dim *d) {
+  const Grid *g = e->kernel ? e->kernel->grid : NULL;
+  for (int i = 0; g && i < g->some.n; i++)
+    if (g->some.v[i] == d) return (Range){1, (double)LIMIT_EXTENT};
+  return (Range){0, (double)LIMIT_EXTENT};
+}
+
 static Range range_new(Emit *e, const Expr *x) {
   switch (x->op) {
   case OP_CONST: {
     double v = dtypes[x->dtype].kind == 'I' ? (double)x->u.v.i : (double)x->u.v.u;
     return (Range){v, v};
   }
-  case OP_DIM: return (Range){0, (double)LIMIT_EXTENT};
+  case OP_DIM: return range_of_dim(e, x->u.dim);
   case OP_INDEX: return range_index(e, x);
   case OP_READ: return range_of_type(x->u.t->dtype);
   case OP_FIELD: return range_of_type(x->u.t->fmt->field[x->aux].dtype);

@@ -1,7 +1,7 @@
 // launch.h: what a generator of GPU text gives to the runtime (ir/launch.h has the types), and what it is asked for.
 #ifndef PLAIT_CODEGEN_LAUNCH_H
 #define PLAIT_CODEGEN_LAUNCH_H
-#include "codegen/target.h"
+#include "codegen/emit.h"
 #include "ir/launch.h"
 
 typedef struct CudaGenerator {
@@ -14,4 +14,15 @@ typedef struct CudaGenerator {
   // plan anew for each set of values that it meets, a bounded number of times, then for none of them. NULL: none ever.
   void (*dims)(const Plan *p, LaunchDims *dims);
 } CudaGenerator;
+
+extern const CudaGenerator cuda_generator;      // launches.c
+
+// What a GPU target has beside the text.
+struct GpuText {
+  int arch;             // 90
+  Launches *launches;
+};
+
+// Appends the launches of the plan, whose kernels have been printed.
+void launches_of_plan(Emit *e, Launches *out);
 #endif

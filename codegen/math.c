@@ -5,6 +5,7 @@
 const MathInfo math_functions[MATH_COUNT] = {
 #define MATH(NAME, calls, definition) [MATH_##NAME] = {.name = #NAME, .needs = calls, .text = definition},
 #include "codegen/math.def"
+#include "codegen/math_cuda.def"
 #undef MATH
 };
 

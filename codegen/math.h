@@ -5,6 +5,7 @@
 typedef enum Math {
 #define MATH(NAME, ...) MATH_##NAME,
 #include "codegen/math.def"
+#include "codegen/math_cuda.def"
 #undef MATH
   MATH_COUNT
 } Math;

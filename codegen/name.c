@@ -57,7 +57,8 @@ void names_close(Names *n) {
   while (n->live.n > mark) map_putp(&n->taken, n->live.v[--n->live.n], (void *)&absent);
 }
 
-Name names_fresh(Names *n, const char *hint) {
+// The hint, or the hint with the first number that makes it nobody's.
+static Name untaken(const Names *n, const char *hint) {
   char text[160];
   snprintf(text, sizeof text, "%.120s", hint);
   Name name = intern(n->in, text);
@@ -65,7 +66,18 @@ Name names_fresh(Names *n, const char *hint) {
     snprintf(text, sizeof text, "%.120s_%d", hint, k);
     name = intern(n->in, text);
   }
+  return name;
+}
+
+Name names_fresh(Names *n, const char *hint) {
+  Name name = untaken(n, hint);
   take(n, name);
+  return name;
+}
+
+Name names_keep(Names *n, const char *hint) {
+  Name name = untaken(n, hint);
+  map_putp(&n->taken, name, (void *)&present);
   return name;
 }
 

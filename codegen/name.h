@@ -21,6 +21,8 @@ void names_close(Names *n);
 Name names_fresh(Names *n, const char *hint);
 // The same for the name of a function or variable of the file, which may not be one that the C library has.
 Name names_global(Names *n, const char *hint);
+// A name of the whole file, taken from now on whatever scopes are open: for what is printed before all that stands here.
+Name names_keep(Names *n, const char *hint);
 // A fresh name, as the name of an object from now on.
 Name names_bind(Names *n, const void *object, const char *hint);
 void names_bind_to(Names *n, const void *object, Name name);

@@ -13,9 +13,12 @@ typedef struct Target {
   const char *table_words;      // before the element type of tables
   const char *aligned_words;    // before the element type of local arrays that vectors load from
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
+  const char *variants;         // a row of math.def with this before its name takes the other's place: "cuda_"; NULL: none does
+  const char *infinity[2], *nan[2];     // of f64 and of f32
   // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
   const char *(*op_text)(const OpInfo *o, char kind);
   // Hooks; statements go to e->out.
+  void (*names)(Emit *e);                                  // takes what the target's text calls by name; NULL: nothing
   void (*prologue)(Emit *e);                               // behind the file comment: what helpers and kernels rely on
   void (*kernel_head)(Emit *e, const Kernel *k);           // signature and opening brace, after the body was printed
   void (*loop)(Emit *e, const Stmt *loop);                 // a whole loop; the body by emit_block
@@ -23,18 +26,27 @@ typedef struct Target {
   void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
   void (*stage)(Emit *e, const Stmt *stage);               // STAGE
   void (*fault)(Emit *e, int site, const char *value);     // a statement
+  // Of GPUs only.
+  void (*alloc)(Emit *e, const Stmt *alloc);               // a local array elsewhere than on the stack
+  void (*move)(Emit *e, const Stmt *move);
+  void (*barrier)(Emit *e, const Stmt *barrier);
+  const char *(*packed)(Emit *e, Dtype d, const char *array, const char *at);    // the value of an element of a packed array
   void (*entry)(Emit *e, Buf *header);                     // behind the kernels: the documented entry points, and their
                                                            // declarations to header unless it is NULL
 } Target;
 
 extern const Target target_c;       // C11 with OpenMP
+extern const Target target_cuda;    // CUDA C without headers
 extern const Target target_null;    // loops alone, in plain C: the smallest target, for tests of the printer
+
+typedef struct GpuText GpuText;         // launch.h
 
 // Options of a printed file.
 typedef struct EmitOptions {
   const Target *target;
   bool jit;             // the uniform entry `plait_entry` (runtime/call.h) in place of the typed one
   bool line;            // #line directives to the Plait source
+  GpuText *gpu;         // of GPU targets; else NULL
 } EmitOptions;
 
 // The whole file for a plan, and the header that declares its entry (guard from the name); NULL header: not wanted.

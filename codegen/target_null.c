@@ -60,6 +60,7 @@ static void entry(Emit *e, Buf *header) { (void)e, (void)header; }
 
 const Target target_null = {
   .name = "null", .restrict_word = "", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "",
-  .own_functions = true, .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .own_functions = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
+  .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .stage = stage, .fault = fault, .entry = entry,
 };

@@ -23,7 +23,7 @@ Stmt *stmt_new(Arena *a, StmtKind kind) {
 
 static bool is_temp(const Plan *p, const Tensor *t) {
   for (int i = 0; i < p->temps.n; i++)
-    if (p->temps.v[i].t == t) return true;
+    if (p->temps.v[i].t == t || p->temps.v[i].t == t->root) return true;
   return false;
 }
 
@@ -36,7 +36,7 @@ Place tensor_place(const Plan *p, const Tensor *t) {
 }
 
 static const char *how_words[] = {
-  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll",
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll", [HOW_ONE] = "at", [HOW_BLOCKS] = "blocks", [HOW_THREADS] = "threads",
 };
 
 static void indent(Buf *out, int depth) {
@@ -58,9 +58,11 @@ static void print_list(Buf *out, int n, Expr *const *e) {
 
 static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
+  if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
-  buf_printf(out, " %s in ", s->ix->name);
+  buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
   print_value(s->lo, out);
+  if (s->how == HOW_ONE) return;
   buf_puts(out, " .. ");
   print_value(s->hi, out);
   if (s->step) buf_printf(out, " by %" PRId64, s->step);
@@ -105,9 +107,25 @@ static void print_store(const Stmt *s, Buf *out) {
 }
 
 static void print_alloc(const Stmt *s, Buf *out) {
-  buf_printf(out, "alloc %s: %s[", s->t->name, s->t->fmt ? s->t->fmt->name : dtypes[s->t->dtype].name);
+  static const char *const words[] = {[SPACE_STACK] = "", [SPACE_PACKED] = "packed ", [SPACE_SHARED] = "shared "};
+  buf_printf(out, "alloc %s%s: %s[", words[s->space], s->t->name, s->t->fmt ? s->t->fmt->name : dtypes[s->t->dtype].name);
   print_list(out, s->t->rank, s->t->extent);
   buf_putc(out, ']');
+  if (s->space != SPACE_SHARED) return;
+  buf_puts(out, " at ");
+  print_value(s->a, out);
+}
+
+static void print_move(const Stmt *s, Buf *out) {
+  if (!s->out) buf_printf(out, "%s[", s->t2->name), print_value(s->a, out), buf_puts(out, " ..] = ");
+  buf_printf(out, "%d of %s[", s->lanes, s->t->name);
+  print_list(out, s->nsub, s->sub);
+  buf_putc(out, ']');
+  if (s->out) buf_printf(out, " = %s[", s->t2->name), print_value(s->a, out), buf_puts(out, " ..]");
+}
+
+static void print_fold(const Stmt *s, Buf *out) {
+  buf_printf(out, "fold %s%s%s = %s%s", s->var->name, s->var2 ? ", " : "", s->var2 ? s->var2->name : "", reducers[s->reducer].name, s->again ? ", again" : "");
 }
 
 static void print_stage(const Stmt *s, Buf *out) {
@@ -130,11 +148,13 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_LET: case ST_VAR: print_var(s, out); return;
   case ST_SET: buf_printf(out, "%s = ", s->var->name); print_value(s->a, out); return;
   case ST_ACC: print_acc(s, out); return;
-  case ST_FOLD: buf_printf(out, "fold %s%s%s = %s", s->var->name, s->var2 ? ", " : "", s->var2 ? s->var2->name : "", reducers[s->reducer].name); return;
+  case ST_FOLD: print_fold(s, out); return;
   case ST_STORE: print_store(s, out); return;
   case ST_IF: buf_puts(out, "if "); print_value(s->a, out); return;
   case ST_FAULT: buf_printf(out, "fault %d, ", s->site->id); print_value(s->a, out); return;
   case ST_ALLOC: print_alloc(s, out); return;
+  case ST_MOVE: print_move(s, out); return;
+  case ST_BARRIER: buf_puts(out, "barrier"); return;
   case ST_STAGE: print_stage(s, out); return;
   case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
@@ -157,6 +177,18 @@ static void print_block(const Stmt *s, int depth, Buf *out) {
   }
 }
 
+static void print_grid(const Grid *g, Buf *out) {
+  buf_puts(out, " in ");
+  print_value(g->blocks, out);
+  buf_printf(out, " blocks of %d threads", g->threads);
+  if (g->cluster > 1) buf_printf(out, ", clusters of %d", g->cluster);
+  if (g->team > 1) buf_printf(out, ", teams of %d", g->team);
+  if (g->stride > 1) buf_printf(out, " every %d", g->stride);
+  if (g->shared_bytes) buf_puts(out, ", shared "), print_value(g->shared_bytes, out);
+  if (g->when) buf_puts(out, ", when "), print_value(g->when, out);
+  for (int i = 0; i < g->wants.n; i++) buf_printf(out, "%s%s", i ? ", " : ", faster with ", g->wants.v[i]->name);
+}
+
 void kernel_print(const Plan *p, const Kernel *k, Buf *out) {
   (void)p;
   buf_printf(out, "kernel %s(", k->name);
@@ -164,7 +196,9 @@ void kernel_print(const Plan *p, const Kernel *k, Buf *out) {
     const KernelArg *arg = &k->args.v[i];
     buf_printf(out, "%s%s%s", i ? ", " : "", arg->writes ? arg->reads ? "inout " : "out " : "", arg->t->name);
   }
-  buf_puts(out, ")\n");
+  buf_putc(out, ')');
+  if (k->grid) print_grid(k->grid, out);
+  buf_putc(out, '\n');
   print_block(k->body, 1, out);
 }
 

@@ -21,7 +21,10 @@ typedef enum StmtKind {
   ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon
   ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
                 // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix
-  ST_ALLOC      // a local array t (constant extents, on the stack), live to the end of the enclosing block
+  ST_ALLOC,     // a local array t, live to the end of the enclosing block, where `space` says
+  ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
+                // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
+  ST_BARRIER    // GPU: the team's threads wait for each other; what they wrote is there for all of them
 } StmtKind;
 
 typedef enum LoopHow {
@@ -32,8 +35,15 @@ typedef enum LoopHow {
   HOW_PAR_VEC,  // the same, split over cores too: the innermost of a nest of PAR loops, or a loop alone
   HOW_LANES,    // a reduction in `lanes` interleaved partial results: iteration lo + n goes to lane n % lanes
   HOW_SCAN,     // in order, with the value of an accumulator used at each step; with lanes > 1 in blocks of so many
-  HOW_UNROLL    // constant trip count, to be unrolled
+  HOW_UNROLL,   // constant trip count, to be unrolled
+  HOW_ONE,      // a single step, with the index at lo
+  HOW_BLOCKS,   // GPU: the index is the number of the thread block
+  HOW_THREADS   // GPU: the index is the number of the thread in its block
 } LoopHow;
+
+// Where a local array lives. PACKED: a thread's, elements of less than 32 bits side by side in words. SHARED: one for a thread block, at byte `a` of
+// its dynamic shared memory; extents may use dimensions.
+typedef enum Space { SPACE_STACK, SPACE_PACKED, SPACE_SHARED } Space;
 
 typedef struct Site Site;
 typedef struct Stmt Stmt;
@@ -44,12 +54,16 @@ struct Stmt {
   Index *ix2; Expr *lo2, *hi2;  // STAGE
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
+  int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
   Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers
   Reducer reducer;              // ACC FOLD
   Expr *a, *b;                  // operands, see above
-  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC, PREFETCH
+  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC, PREFETCH, MOVE
+  Space space;                  // ALLOC
+  Tensor *t2; bool out;         // MOVE
+  bool again;                   // FOLD: comes again for other values (it stands in a loop)
   Expr *stream;                 // STORE in a vector loop: where true the values go past the caches; NULL: never
   int part, parts;              // PREFETCH
   Stmt *body, *els;             // first statements of the blocks
@@ -85,6 +99,18 @@ typedef struct KernelArg { Tensor *t; bool reads, writes; } KernelArg;
 typedef struct Traffic { Tensor *t; Expr *read_bytes, *write_bytes; int passes; Expr *row_bytes; } Traffic;   // bytes: either may be NULL
 typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
 
+// How a GPU runs a kernel. A grid point is computed by a team of threads: `team` of them, `stride` apart.
+typedef struct Grid {
+  Expr *blocks;         // i64; may be 0
+  int threads;          // of a block
+  int team, stride;     // team: 1, a power of two up to 32, or all threads of the block or cluster
+  int cluster;          // blocks of a cluster; 1: none
+  Expr *shared_bytes;   // dynamic shared memory; NULL: none
+  Expr *when;           // bool: else the kernel is left out; NULL: always made
+  VEC(const Dim *) wants;   // dimensions with whose values it would be faster
+  VEC(const Dim *) some;    // dimensions that are not 0 when it runs
+} Grid;
+
 typedef struct Kernel {
   Name name;            // from its equations: "softmax_y", valid C identifier, unique in the plan
   int id;
@@ -92,6 +118,7 @@ typedef struct Kernel {
   VEC(KernelArg) args;  // tensors in memory that it touches, results and params by role then id
   VEC(Eqn *) eqns;      // the equations it computes, in order
   Cost cost;
+  Grid *grid;           // for a GPU; else NULL
 } Kernel;
 
 // Why equations stayed in different kernels (closed list: reasons.def).

@@ -99,6 +99,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
   bool block = s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC;
   if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
+  if ((s->how == HOW_BLOCKS || s->how == HOW_THREADS) && !v->k->grid) fail(v, "blocks or threads of no GPU:", s->ix->name);
   if (s->step < 0 || (s->step && s->how != HOW_SEQ && s->how != HOW_PAR)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
   if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
   int mark = v->visible.n;
@@ -161,8 +162,18 @@ static void check_store(Verify *v, const Stmt *s) {
 
 static void check_alloc(Verify *v, const Stmt *s) {
   for (int k = 0; k < s->t->rank; k++)
-    if (s->t->extent[k]->op != OP_CONST) fail(v, "a local array without constant extents:", s->t->name);
+    if (s->t->extent[k]->op != OP_CONST && s->space != SPACE_SHARED) fail(v, "a local array without constant extents:", s->t->name);
+  if (s->space == SPACE_SHARED) check_expr(v, s->a, DT_I64, "a place in shared memory");
   show(v, (Seen){.object = s->t});
+}
+
+static void check_move(Verify *v, const Stmt *s) {
+  check_tensor(v, s->t, s->out);
+  if (!find(v, s->t2)) fail(v, "no ALLOC around the use of", s->t2->name);
+  if (s->nsub != s->t->rank) fail(v, "a move with a wrong number of subscripts:", s->t->name);
+  for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
+  check_expr(v, s->a, DT_I64, "a place in a local array");
+  if (s->t2->dtype != (s->out ? dtype_wide(s->t->dtype) : s->t->dtype)) fail(v, "a move between unlike elements:", s->t->name);
 }
 
 static void check_stage(Verify *v, const Stmt *s) {
@@ -197,6 +208,8 @@ static void check_stmt(Verify *v, const Stmt *s) {
     if (!s->site || s->site->id < 1 || s->site->id > v->p->sites.n || v->p->sites.v[s->site->id - 1] != s->site) fail(v, "a fault without its site", NULL);
     return;
   case ST_ALLOC: check_alloc(v, s); return;
+  case ST_MOVE: check_move(v, s); return;
+  case ST_BARRIER: return;
   case ST_STAGE: check_stage(v, s); return;
   case ST_PREFETCH:
     if (!v->vector && !v->lanes) fail(v, "a prefetch outside a vector loop:", s->t->name);

@@ -12,9 +12,9 @@ static const Machine machines[] = {
     .tile_bytes = 64, .launch_us = 2, .gflops = 300, .cores = 2, .core_gbs = 30, .registers = 24, .vector_bytes = 64 },
   // The shared caches' rates are what microbenchmarks find (Chips and Cheese, 2023); core_gbs is half as much again as a core's share.
   { .name = "a100", .target = "cuda", .dram_gbs = 1935, .shared_gbs = 4500, .cache_gbs = 19400, .shared_bytes = 40 << 20,
-    .cache_bytes = 164 << 10, .tile_bytes = 64 << 10, .launch_us = 3, .gflops = 19500, .cores = 108, .core_gbs = 27, .registers = 96, .vector_bytes = 16 },
+    .cache_bytes = 164 << 10, .tile_bytes = 64 << 10, .launch_us = 3, .gflops = 19500, .cores = 108, .core_gbs = 27, .registers = 96, .vector_bytes = 16, .arch = 80 },
   { .name = "h100", .target = "cuda", .dram_gbs = 3350, .shared_gbs = 5600, .cache_gbs = 33000, .shared_bytes = 50 << 20,
-    .cache_bytes = 227 << 10, .tile_bytes = 64 << 10, .launch_us = 3, .gflops = 66900, .cores = 132, .core_gbs = 38, .registers = 96, .vector_bytes = 16 },
+    .cache_bytes = 227 << 10, .tile_bytes = 64 << 10, .launch_us = 3, .gflops = 66900, .cores = 132, .core_gbs = 38, .registers = 96, .vector_bytes = 16, .arch = 90 },
 };
 
 const Machine *machine_by_name(const char *name) {
@@ -27,4 +27,11 @@ const Machine *machine_default(const char *target) {
   for (unsigned i = 0; i < sizeof machines / sizeof *machines; i++)
     if (!strcmp(machines[i].target, target)) return &machines[i];
   return &machines[0];
+}
+
+const Machine *machine_of_arch(int arch) {
+  const Machine *best = machine_default("cuda");
+  for (unsigned i = 0; i < sizeof machines / sizeof *machines; i++)
+    if (machines[i].arch && machines[i].arch <= arch && machines[i].arch > best->arch) best = &machines[i];
+  return best;
 }

@@ -16,8 +16,10 @@ typedef struct Machine {
   double core_gbs;              // bytes a ns that one core alone gets from memory
   int registers;                // values (vectors of them) that stay in registers in a loop
   int vector_bytes;             // 64: AVX-512
+  int arch;                     // "cuda": 90 for sm_90; else 0
 } Machine;
 
 const Machine *machine_by_name(const char *name);    // NULL when unknown
 const Machine *machine_default(const char *target);  // never NULL
+const Machine *machine_of_arch(int arch);            // the GPU of this architecture, or the newest older one; never NULL
 #endif

@@ -344,6 +344,7 @@ static void walk(Pipe *p, Stmt *s) {
 }
 
 bool pass_jam(Pipe *p) {
+  if (pipe_is_gpu(p)) return true;     // gpu.c gives columns to threads
   for (int i = 0; i < p->plan->kernels.n; i++) walk(p, p->plan->kernels.v[i]->body);
   return true;
 }

@@ -403,7 +403,7 @@ static Stmt *lower_shapes(Lower *l) {
   if (columns && expr_is_const(steps)) return parts;
   Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
   if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
-  if (!lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
+  if (pipe_is_gpu(l->p) || !lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
   return few_long_rows(l, steps, parts, rows);
 }
 

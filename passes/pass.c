@@ -39,6 +39,7 @@ const Pass passes[] = {
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
+  { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
 };
 const int npasses = sizeof passes / sizeof *passes;
 

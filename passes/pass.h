@@ -70,6 +70,8 @@ bool pass_lower(Pipe *p);       // equations to loops
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_vector(Pipe *p);      // choose lanes
+bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
+static inline bool pipe_is_gpu(const Pipe *p) { return p->machine->arch != 0; }
 static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | LOWER_TAKES) & what; }
 #endif

@@ -200,6 +200,7 @@ static Stmt *walk(Pipe *p, Stmt *s) {
 }
 
 bool pass_tile(Pipe *p) {
+  if (pipe_is_gpu(p)) return true;     // gpu.c turns tiles in shared memory
   for (int i = 0; i < p->plan->kernels.n; i++) p->plan->kernels.v[i]->body = walk(p, p->plan->kernels.v[i]->body);
   return true;
 }

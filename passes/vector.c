@@ -287,6 +287,7 @@ static void walk_forms(Vector *v, Stmt *s) {
 }
 
 bool pass_vector(Pipe *p) {
+  if (pipe_is_gpu(p)) return true;
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
     Vector v = { .p = p, .lanes = map_make(p->scratch) };

@@ -12,6 +12,8 @@ int plait_pass_get(size_t i, const char **name, const char **what, int *required
   return 1;
 }
 
+enum { EMIT_ARCH = 90 };     // without options->arch: fixed, so that the same program gives the same text on every machine
+
 // ---- options ----
 
 static const Pass *pass_find(const char *name, size_t n) {
@@ -104,21 +106,32 @@ static void build_copy(const plait_entry *e, const plait_build_options *o, Build
   specialise(b->fn, o);
 }
 
+// The machine that the passes work for.
+static bool find_machine(const char *target, const plait_build_options *o, const Build *b, Machine *machine, Diags *d) {
+  int arch;
+  char feature;
+  *machine = *machine_default(target);
+  if (strcmp(target, "cuda") != 0) return true;
+  if (!arch_of(o->arch, EMIT_ARCH, &arch, &feature, d)) return false;
+  *machine = *machine_of_arch(arch);
+  if (b->unaligned) machine->vector_bytes = 1;
+  return true;
+}
+
 bool build_run(const plait_entry *e, const char *target, const plait_build_options *o, Build *b, plait_messages *m) {
   PassOptions po = pass_options(o);
   plait_program *p = e->program;
-  if (o->check && !check_passes(e, o, m)) return false;
+  Machine machine;
+  if (!find_machine(target, o, b, &machine, m->d) || (o->check && !check_passes(e, o, m))) return false;
   pthread_mutex_lock(&p->lock);
   build_copy(e, o, b, m);
-  b->plan = passes_run(b->a, b->fn, machine_default(target), &po, &b->stopped);
+  b->plan = passes_run(b->a, b->fn, &machine, &po, &b->stopped);
   pthread_mutex_unlock(&p->lock);
   if (!b->plan && !b->stopped && !m->d->errors) diag_error(m->d, E_internal, e->fn->at, "`%s` cannot be compiled, and no pass says why", e->fn->name);
   return !m->d->errors;
 }
 
 // ---- emit ----
-
-enum { EMIT_ARCH = 90 };     // without options->arch: fixed, so that the same program gives the same text on every machine
 
 static const char *const stages[] = {"fn", "fused", "schedule", "kernel", "c", "cuda", "ptx"};
 enum { NSTAGES = sizeof stages / sizeof *stages };
@@ -134,7 +147,9 @@ static bool check_stage(const char *stage, plait_messages *m) {
 static bool is(const char *stage, const char *name) { return stage && strcmp(stage, name) == 0; }
 
 // The target of a stage's passes.
-static const char *stage_target(const char *stage) { return is(stage, "cuda") || is(stage, "ptx") || is(stage, "cubin") ? "cuda" : "c"; }
+static const char *stage_target(const char *stage, const plait_build_options *o) {
+  return is(stage, "cuda") || is(stage, "ptx") || is(stage, "cubin") || o->arch ? "cuda" : "c";
+}
 
 // The last pass on equations, or the first on plans.
 static const char *pass_at(Stage stage) {
@@ -195,12 +210,12 @@ static void print_fn(const plait_entry *e, const plait_build_options *o, Build *
 }
 
 static bool print_stage(const plait_entry *e, const char *stage, plait_build_options *o, Build *b, Buf *text, Buf *header, plait_messages *m) {
-  bool fn = is(stage, "fn"), gpu = strcmp(stage_target(stage), "cuda") == 0;
+  bool fn = is(stage, "fn"), gpu = strcmp(stage_target(stage, o), "cuda") == 0;
   if (fn) print_fn(e, o, b, text, m);
   if (fn && !o->dump_after && !o->timing && !o->check) return true;
   if (!o->stop_after && is(stage, "fused")) o->stop_after = pass_at(STAGE_FN);
   if (!o->stop_after && is(stage, "schedule")) o->stop_after = pass_at(STAGE_PLAN);
-  if (!build_run(e, stage_target(stage), o, b, m)) return false;
+  if (!build_run(e, stage_target(stage, o), o, b, m)) return false;
   if (fn) return true;
   if (b->stopped) buf_puts(text, b->stopped);
   else if (is(stage, "kernel")) plan_print(b->plan, text);

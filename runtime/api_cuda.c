@@ -5,7 +5,7 @@
 #include <string.h>
 
 // The generator of CUDA text is named here, and nowhere else.
-const CudaGenerator *cuda_generator_built_in(void) { return NULL; }
+const CudaGenerator *cuda_generator_built_in(void) { return &cuda_generator; }
 
 // ---- errors ------------------------------------------------------------------------------------------------------
 

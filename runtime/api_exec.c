@@ -80,7 +80,7 @@ static bool build(plait_exec *x, const char *target, plait_build_options *o, pla
   o->stop_after = NULL;
   x->kind = target_index(target);
   keep_dims(x, o);
-  bool good = x->kind == EXEC_REF || build_run(x->entry, target, o, &x->build, m);
+  bool good = x->kind != EXEC_C || build_run(x->entry, target, o, &x->build, m);
   if (good && x->kind == EXEC_C) good = compile_plan(x, o, m);
   if (good && x->kind == EXEC_CUDA) good = exec_cuda_open(x, o, m);
   if (good) map_dims(x);

@@ -31,6 +31,7 @@ int *plan_dims(Arena *a, const Fn *source, const Fn *f);
 typedef struct Variant {
   Build build;
   int64_t *value;             // of these dimensions; NULL: of all
+  bool aligned;               // for tensors at multiples of EXEC_ALIGN bytes alone
   const char *dims;           // "D = 4096"; "" for all
   int *plan_dim;              // as above
   const char *text;
@@ -40,12 +41,13 @@ typedef struct Variant {
   GpuUse *use; int nuse;      // one a kernel
 } Variant;
 
-// Opens the device, asks the generator for its dimensions, and compiles where none are or all are known. x->build is done.
+// Opens the device, runs the passes for it, asks the generator for its dimensions, and compiles where none are or all are known.
 bool exec_cuda_open(plait_exec *x, const plait_build_options *o, plait_messages *m);
 void exec_cuda_free(ExecCuda *c);
 // The variant for these dimensions (by Dim.id of the entry's function), which lives as long as x. NULL after a message.
-// Without a lock, but when it has to be compiled.
-const Variant *exec_variant(const plait_exec *x, const int64_t *dims, Trouble *why);
+// Without a lock, but when it has to be compiled. aligned: all tensors begin at multiples of EXEC_ALIGN.
+enum { EXEC_ALIGN = 16 };      // of the widest access
+const Variant *exec_variant(const plait_exec *x, const int64_t *dims, bool aligned, Trouble *why);
 // Variant i of those that there are, NULL when out of range.
 const Variant *exec_variant_at(const ExecCuda *c, size_t i);
 const CudaDevice *exec_device(const ExecCuda *c);

@@ -137,6 +137,7 @@ typedef struct Build {
   Fn *fn;
   Plan *plan;                 // NULL after a failure and when stopped
   const char *stopped;        // text of stop_after
+  bool unaligned;             // "cuda": tensors may begin at any multiple of their elements; set before build_run
 } Build;
 // Copies the entry's function and runs the passes for a target ("c", "cuda") under the program's lock; reports to m.
 bool build_run(const plait_entry *e, const char *target, const plait_build_options *o, Build *b, plait_messages *m);

@@ -185,12 +185,23 @@ static bool check_count(Call *c, size_t nparams, size_t nresults) {
   return false;
 }
 
+static bool is_aligned(const Tensor *t, const View *v) { return !t->rank || t->fmt || (uintptr_t)v->data % EXEC_ALIGN == 0; }
+
+// Blocks of formats are read byte by byte.
+static bool all_aligned(const Call *c) {
+  const Fn *f = call_fn(c);
+  bool all = true;
+  for (int i = 0; i < f->params.n; i++) all &= is_aligned(f->params.v[i], &c->b.params[i]);
+  for (int i = 0; i < f->results.n && c->results; i++) all &= is_aligned(f->results.v[i], &c->result[i]);
+  return all;
+}
+
 // The plan for these dimensions, which a GPU may have several of, and their values as it numbers them.
 static bool choose_plan(Call *c) {
   const plait_exec *x = c->x;
   const Fn *f = call_fn(c);
   if (x->kind == EXEC_REF) return true;
-  if (x->kind == EXEC_CUDA && !(c->variant = exec_variant(x, c->b.dims, &c->why))) return false;
+  if (x->kind == EXEC_CUDA && !(c->variant = exec_variant(x, c->b.dims, all_aligned(c), &c->why))) return false;
   c->plan = c->variant ? c->variant->build.plan : x->build.plan;
   const int *plan_dim = c->variant ? c->variant->plan_dim : x->plan_dim;
   for (int i = 0; i < f->dims.n; i++)

@@ -21,7 +21,7 @@ struct ExecCuda {
   pthread_mutex_t lock;                // of making variants
   _Atomic(const Variant *) list[VARIANTS];
   _Atomic int n;
-  _Atomic(const Variant *) general;    // made for all sizes, when the list was full
+  _Atomic(const Variant *) general[2]; // made for all sizes, when the list was full; [1]: for aligned tensors
   _Atomic double ms;
 };
 
@@ -31,7 +31,9 @@ double exec_cuda_ms(const ExecCuda *c) { return c->ms; }
 
 const Variant *exec_variant_at(const ExecCuda *c, size_t i) {
   size_t n = (size_t)c->n;
-  return i < n ? c->list[i] : i == n ? c->general : NULL;
+  if (i < n) return c->list[i];
+  const Variant *first = c->general[0] ? c->general[0] : c->general[1], *second = c->general[0] ? c->general[1] : NULL;
+  return i == n ? first : i == n + 1 ? second : NULL;
 }
 
 // ---- making one --------------------------------------------------------------------------------------------------
@@ -110,11 +112,13 @@ static void name_values(const plait_exec *x, const ExecCuda *c, Variant *v, plai
 }
 
 // value NULL: for all sizes. NULL after a message.
-static Variant *make_variant(const plait_exec *x, const ExecCuda *c, const int64_t *value, plait_messages *m) {
+static Variant *make_variant(const plait_exec *x, const ExecCuda *c, const int64_t *value, bool aligned, plait_messages *m) {
   Arena *a = arena_create();
   Variant *v = arena_new(a, Variant);
   plait_build_options o = c->o;
   v->build.a = a;
+  v->build.unaligned = !aligned;
+  v->aligned = aligned;
   if (value) v->value = memcpy(arena_array(a, int64_t, c->nspecial), value, (size_t)c->nspecial * sizeof *value);
   name_values(x, c, v, &o);
   if (build_run(x->entry, "cuda", &o, &v->build, m) && finish(x, c, v, &o, m->d)) return v;
@@ -124,23 +128,24 @@ static Variant *make_variant(const plait_exec *x, const ExecCuda *c, const int64
 
 // ---- finding one -------------------------------------------------------------------------------------------------
 
-static const Variant *find(const ExecCuda *c, const int64_t *value) {
+static const Variant *find(const ExecCuda *c, const int64_t *value, bool aligned) {
   int n = c->n;
   for (int i = 0; i < n; i++) {
     const Variant *v = c->list[i];
+    if (v->aligned != aligned) continue;
     if (!c->nspecial || memcmp(v->value, value, (size_t)c->nspecial * sizeof *value) == 0) return v;
   }
-  return n == VARIANTS ? c->general : NULL;
+  return n == VARIANTS ? c->general[aligned] : NULL;
 }
 
-static const Variant *add(const plait_exec *x, ExecCuda *c, const int64_t *value, plait_messages *m) {
+static const Variant *add(const plait_exec *x, ExecCuda *c, const int64_t *value, bool aligned, plait_messages *m) {
   double since = now_ms();
   bool full = c->n == VARIANTS;
-  const Variant *v = make_variant(x, c, full ? NULL : value, m);
+  const Variant *v = make_variant(x, c, full ? NULL : value, aligned, m);
   c->ms = c->ms + (now_ms() - since);
   if (!v) return NULL;
   if (full) {
-    c->general = v;
+    c->general[aligned] = v;
   } else {
     c->list[c->n] = v;
     c->n = c->n + 1;                   // only now may others see it
@@ -148,16 +153,16 @@ static const Variant *add(const plait_exec *x, ExecCuda *c, const int64_t *value
   return v;
 }
 
-const Variant *exec_variant(const plait_exec *x, const int64_t *dims, Trouble *why) {
+const Variant *exec_variant(const plait_exec *x, const int64_t *dims, bool aligned, Trouble *why) {
   ExecCuda *c = x->cuda;
   int64_t value[LIMIT_PARAMS];
   for (int i = 0; i < c->nspecial; i++) value[i] = dims[x->entry->fn->dims.v[c->special[i]]->id];
-  const Variant *v = find(c, value);
+  const Variant *v = find(c, value, aligned);
   if (v) return v;
   trouble(why);
   pthread_mutex_lock(&c->lock);
-  v = find(c, value);
-  if (!v) v = add(x, c, value, why->m);
+  v = find(c, value, aligned);
+  if (!v) v = add(x, c, value, aligned, why->m);
   pthread_mutex_unlock(&c->lock);
   return v;
 }
@@ -165,7 +170,7 @@ const Variant *exec_variant(const plait_exec *x, const int64_t *dims, Trouble *w
 // ---- the exec ----------------------------------------------------------------------------------------------------
 
 static void keep_options(ExecCuda *c, const plait_build_options *o) {
-  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device};
+  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device, .arch = c->arch_text};
   if (o->disable) c->o.disable = arena_strndup(c->a, o->disable, strlen(o->disable));
 }
 
@@ -187,6 +192,7 @@ static bool ask_dims(const plait_exec *x, ExecCuda *c, Diags *d) {
 static bool first_variant(const plait_exec *x, ExecCuda *c, const plait_build_options *o, plait_messages *m) {
   Variant *v = arena_new(c->a, Variant);
   v->build = x->build;
+  v->aligned = true;
   v->dims = "";
   if (!finish(x, c, v, o, m->d)) return variant_free(v, false), false;
   c->list[0] = v;
@@ -205,13 +211,16 @@ bool exec_cuda_open(plait_exec *x, const plait_build_options *o, plait_messages 
   if (!arch_of(o->arch, c->d->arch, &c->arch, &c->feature, m->d)) return false;
   c->arch_text = arena_printf(c->a, "sm_%d%.1s", c->arch, c->feature ? &c->feature : "");
   keep_options(c, o);
+  plait_build_options first = *o;
+  first.arch = c->arch_text;
+  if (!build_run(x->entry, "cuda", &first, &x->build, m)) return false;
   if (!ask_dims(x, c, m->d)) return false;
   return c->nspecial || first_variant(x, c, o, m);
 }
 
 void exec_cuda_free(ExecCuda *c) {
   if (!c) return;
-  for (int i = 0; i < c->n; i++) variant_free(c->list[i], c->nspecial > 0);
-  variant_free(c->general, true);
+  for (int i = 0; i < c->n; i++) variant_free(c->list[i], c->nspecial > 0 || i > 0);
+  for (int i = 0; i < 2; i++) variant_free(c->general[i], true);
   pthread_mutex_destroy(&c->lock);
 }

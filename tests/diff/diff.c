@@ -3,6 +3,7 @@
 //   plait-diff fuzz [--seed S] [--count N] [--specials] [--unfused]    random programs; a failure shrinks and prints
 //   plait-diff ops                                                      every operation x type on special values
 //   plait-diff files FILE[:ENTRY]... [--count N]                        programs, with random shapes and inputs
+//   … --target cuda                                                     on a GPU, or what PLAIT_CUDA_DRIVER and PLAIT_NVRTC say is one
 //
 // The last line is `N passed, N failed`; the exit status is 1 when something failed.
 #include "tests/diff/generate.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Tally { int passed, failed, faults, refused; long elements, ambiguous; } Tally;
+typedef struct Tally { int passed, failed, faults, refused; long elements, ambiguous; bool broken; } Tally;     // broken: see Outcome
 
 typedef struct Options { uint64_t seed; int count; Harness h; int nfiles; char **files; } Options;
 
@@ -44,10 +45,12 @@ static void add(Tally *t, const Outcome *o) {
   else t->failed++;
 }
 
-static void report_program(const Options *o, Gen *g, uint64_t seed) {
+static void report_program(const Options *o, Gen *g, uint64_t seed, Outcome out) {
   static char text[64 << 10];
-  shrink(o, g, seed);
-  Outcome out = run_gen(o, g, seed);
+  if (!out.broken) {
+    shrink(o, g, seed);
+    out = run_gen(o, g, seed);
+  }
   generate_text(g, text, sizeof text);
   printf("FAILED seed %llu%s\n%s%s\n", (unsigned long long)seed, o->h.specials ? " --specials" : "", out.text, text);
 }
@@ -66,7 +69,8 @@ static void fuzz(const Options *o, Tally *t) {
       printf("REFUSED seed %llu\n%s\n%s\n", (unsigned long long)seed, out.text, text);
     }
     add(t, &out);
-    if (out.verdict == DIFFERENT) report_program(o, &g, seed);
+    if (out.verdict == DIFFERENT) report_program(o, &g, seed, out);
+    if (out.broken) return;
     if (o->count > 500 && k % 200 == 199) fprintf(stderr, "%d of %d programs, %d failed\n", k + 1, o->count, t->failed);
   }
 }
@@ -140,6 +144,7 @@ static bool one_entry(const Options *o, Tally *t, const char *file, const char *
     same += out.verdict == SAME;
     if (out.verdict == BOTH_FAULT) continue;
     add(t, &out);
+    t->broken |= out.broken;
     if (out.verdict != SAME) { printf("FAILED %s %s\n%s\n", file, entry ? entry : "", out.text); return true; }
   }
   if (!same) { t->failed++; printf("FAILED %s: all %d runs ended in a fault of the data\n", file, faults); }
@@ -151,7 +156,7 @@ static void all_entries(const Options *o, Tally *t, const char *file, const char
   int found = 0, ran = 0;
   for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) found += strncmp(s, "fn ", 3) == 0;
   if (found < 2) { one_entry(o, t, file, text, NULL); return; }
-  for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) {
+  for (const char *s = text; s && !t->broken; s = strchr(s, '\n'), s += s != NULL) {
     char name[64];
     if (sscanf(s, "fn %63[A-Za-z0-9_]", name) == 1 && strncmp(s, "fn ", 3) == 0) ran += one_entry(o, t, file, text, name);
   }
@@ -173,7 +178,7 @@ static void one_file(const Options *o, Tally *t, char *arg) {
 int main(int argc, char **argv) {
   Options o = { .seed = 1, .count = 200, .h = { .dim_limit = 64 } };
   JitOptions j = { .backend = JIT_AUTO, .path = getenv("PATH"), .strict = false };
-  const char *what = argc > 1 ? argv[1] : "";
+  const char *what = argc > 1 ? argv[1] : "", *target = "c";
   o.files = argv + 2;
   for (int k = 2; k < argc; k++) {
     if (!strcmp(argv[k], "--seed") && k + 1 < argc) o.seed = strtoull(argv[++k], NULL, 10);
@@ -182,17 +187,21 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
     else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
+    else if (!strcmp(argv[k], "--target") && k + 1 < argc) target = argv[++k];
+    else if (!strcmp(argv[k], "--limit") && k + 1 < argc) o.h.dim_limit = atoi(argv[++k]);
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
     else o.files[o.nfiles++] = argv[k];
   }
   if (o.h.machine && !machine_by_name(o.h.machine)) { fprintf(stderr, "plait-diff: no machine `%s` (ir/machine.c)\n", o.h.machine); return 2; }
+  if (!strcmp(target, "cuda") && !(o.h.gpu = gpu_open(0))) return 2;
   o.h.jit = jit_create(&j);
   Tally t = {0};
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
-  else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [FILE[:ENTRY]...]\n"); return 2; }
+  else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
+  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...]\n"); return 2; }
   jit_free(o.h.jit);
+  gpu_close_runner(o.h.gpu);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);
   printf("%d passed, %d failed\n", t.passed, t.failed);
   return t.failed ? 1 : 0;

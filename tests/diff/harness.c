@@ -19,6 +19,7 @@ bool rng_chance(Rng *r, int percent) { return rng_below(r, 100) < percent; }
 
 typedef struct Run {
   const Harness *h;
+  const char *name, *text, *entry;
   Arena *a;
   Diags *d;
   Fn *fn;
@@ -95,10 +96,10 @@ static bool shape_view(Run *r, const Tensor *t, View *v) {
 }
 
 static int random_dim(Run *r, Rng *g) {
-  static const int sizes[] = { 1, 2, 3, 4, 5, 7, 8, 16, 17, 32, 33, 64 };
-  int n;
+  static const int sizes[] = { 1, 2, 3, 4, 5, 7, 8, 16, 17, 32, 33, 64, 96, 250, 256, 1000, 1024, 1500, 4096, 5000, 16384, 40000 };
+  int n, small = 12, all = sizeof sizes / sizeof *sizes;
   if (rng_chance(g, 4)) return 0;
-  do n = sizes[rng_below(g, sizeof sizes / sizeof *sizes)]; while (n > r->h->dim_limit);
+  do n = sizes[rng_below(g, r->h->dim_limit > 64 ? all : small)]; while (n > r->h->dim_limit);
   return n;
 }
 
@@ -121,6 +122,9 @@ static bool arguments(Run *r, Rng *g) {
     }
     for (int i = 0; i < f->params.n && ok; i++) if (f->params.v[i]->rank) ok = shape_view(r, f->params.v[i], &r->params[i]);
     if (!ok || !fn_bind(f, r->params, r->dims, &fault)) continue;
+    View made;
+    for (int i = 0; i < f->results.n && ok; i++) ok = shape_view(r, f->results.v[i], &made);
+    if (!ok) continue;
     for (int i = 0; i < f->params.n; i++) if (f->params.v[i]->rank) fill(r, f->params.v[i], &r->params[i], g);
     return true;
   }
@@ -232,6 +236,34 @@ static void run_built(Run *r, const Built *b, bool ref_ok, const Fault *ref_faul
   say(r, "interpreter: %s; kernels: %s\n", ref_ok ? "fine" : ref_fault->text, s == CALL_OK ? "fine" : fault.text);
 }
 
+// How a run differs from the usual: code for all sizes, tensors that begin anywhere.
+enum { WAY_USUAL, WAY_GENERAL, WAY_UNALIGNED, WAYS };
+
+static void run_gpu(Run *r, bool no_fuse, int way, bool ref_ok, const Fault *ref_fault) {
+  static char why[20000];
+  GpuProgram p = { .name = r->name, .text = r->text, .entry = r->entry, .fn = r->fn, .no_fuse = no_fuse };
+  p.general = way == WAY_GENERAL;
+  p.unaligned = way == WAY_UNALIGNED;
+  results(r, &r->out);
+  r->mine = copy_params(r);
+  GpuVerdict v = gpu_run(r->h->gpu, &p, r->mine, r->out, r->dims, why, sizeof why);
+  if (v == GPU_RAN && ref_ok) { compare(r); if (r->o.verdict == SAME) return; }
+  else if (v == GPU_FAULTED && !ref_ok) { r->o.verdict = BOTH_FAULT; return; }
+  else say(r, "interpreter: %s; GPU: %.1500s\n", ref_ok ? "fine" : ref_fault->text, v == GPU_RAN ? "fine" : why);
+  r->o.verdict = DIFFERENT;
+  r->o.broken = v == GPU_FAILED;
+  if (way) say(r, way == WAY_GENERAL ? "(code for all sizes)\n" : "(unaligned tensors)\n");
+}
+
+// The usual way, and one of the others.
+static void on_gpu(Run *r, Rng *g, bool ref_ok, const Fault *ref_fault) {
+  for (int pass = 0; pass < 2 * (1 + r->h->no_fuse) && r->o.verdict != DIFFERENT; pass++) {
+    r->o.verdict = SAME;
+    run_gpu(r, pass / 2, pass % 2 ? 1 + rng_below(g, WAYS - 1) : WAY_USUAL, ref_ok, ref_fault);
+    if (r->o.verdict == DIFFERENT && pass / 2) say(r, "(with fusion off)\n");
+  }
+}
+
 static void show_dims(Run *r) {
   say(r, "with");
   for (int i = 0; i < r->fn->dims.n; i++) say(r, " %s=%lld", r->fn->dims.v[i]->name, (long long)r->dims[i]);
@@ -242,7 +274,8 @@ static void both_ways(Run *r, Rng *g) {
   Fault ref_fault = {0};
   if (!arguments(r, g)) { r->o.verdict = REFUSED; return; }
   bool ok = interpret(r, &ref_fault);
-  for (int pass = 0; pass <= r->h->no_fuse && r->o.verdict == SAME; pass++) {
+  if (r->h->gpu) on_gpu(r, g, ok, &ref_fault);
+  for (int pass = 0; pass <= r->h->no_fuse && r->o.verdict == SAME && !r->h->gpu; pass++) {
     Built b = build(r, pass);
     if (!b.entry) r->o.verdict = DIFFERENT;
     else run_built(r, &b, ok, &ref_fault);
@@ -254,7 +287,7 @@ static void both_ways(Run *r, Rng *g) {
 }
 
 Outcome diff_program(const Harness *h, const char *name, const char *text, const char *entry, Rng *g) {
-  Run r = { .h = h, .a = arena_create() };
+  Run r = { .h = h, .name = name, .text = text, .entry = entry, .a = arena_create() };
   r.d = diags_create(r.a);
   Program *p = program_load(r.a, intern_create(r.a), r.d, name, text, strlen(text), NULL, NULL);
   r.fn = r.d->errors ? NULL : program_elaborate(p, entry, r.a);

@@ -8,6 +8,7 @@
 #include "ir/interp.h"
 #include "passes/pass.h"
 #include "runtime/jit.h"
+#include "tests/diff/gpu.h"
 
 // A stream of random numbers, the same on every machine (splitmix64).
 typedef struct Rng { uint64_t s; } Rng;
@@ -23,10 +24,12 @@ typedef struct Outcome {
   char text[2000];            // what differs, or the diagnostics
   long elements, ambiguous;   // compared; with an infinite bound
   int kernels;
+  bool broken;                // the device failed, and will not work again in this process
 } Outcome;
 
 typedef struct Harness {
   Jit *jit;
+  Gpu_runner *gpu;            // instead of the JIT: on a GPU, with code for the sizes at hand and code for all sizes
   bool no_fuse;               // also compare with every equation a kernel of its own
   int dim_limit;              // dimensions are drawn from small numbers up to this
   const char *machine;        // ir/machine.c; NULL: the usual one

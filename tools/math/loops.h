@@ -93,7 +93,8 @@ static inline double loops_exact(const LoopFn *f, float x, float y) {
 static inline void loops_write(FILE *out) {
   LoopFn list[LOOPS_MOST];
   int n = loops_list(list);
-  for (int m = 0; m < MATH_COUNT; m++) fprintf(out, "static inline %s", math_functions[m].text);
+  for (int m = 0; m < MATH_COUNT; m++)
+    if (strncmp(math_functions[m].name, "cuda_", 5) != 0) fprintf(out, "static inline %s", math_functions[m].text);
   for (int k = 0; k < n; k++) {
     fprintf(out, "void loop_%s(const float *restrict xs, %sfloat *restrict zs, long n) {\n#pragma omp simd\n", list[k].name,
             list[k].two ? "const float *restrict ys, " : "");

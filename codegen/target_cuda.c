@@ -1,0 +1,113 @@
+// target_cuda.c: CUDA C without headers, in the subset that C and CUDA C++ share: NVRTC, nvcc, Clang and the emulator of the
+// tests take the same text.
+//
+// What a team of threads does together (folds, scans, vector accesses) is in vector_cuda.c. Where inline PTX stands, the emulator has another body: PLAIT_EMU.
+#include "codegen/entry_c.h"
+#include "codegen/launch.h"
+#include "codegen/vector_cuda.h"
+#include <assert.h>
+#include <string.h>
+
+static const char *op_text(const OpInfo *o, char kind) {
+  if (kind == 'F') return o->cuda_float ? o->cuda_float : o->c_float;
+  if (kind == 'U' && o->c_uint) return o->c_uint;
+  return o->cuda_int ? o->cuda_int : o->c_int;
+}
+
+static bool any_faults(Emit *e) {
+  for (int i = 0; i < e->p->kernels.n; i++)
+    if (((const Params *)map_getp(&e->params, e->p->kernels.v[i]))->faults) return true;
+  return false;
+}
+
+static void prologue(Emit *e) {
+  buf_puts(e->out, "\n");
+  if (!e->opt->jit) buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n\n");
+  cu_prologue(e);
+  if (!any_faults(e)) return;
+  buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
+                   "static __device__ void report_fault(long long *fault, long long check, long long value) {\n"
+                   "  if (atomicCAS((unsigned long long *)fault, 0ull, (unsigned long long)check) == 0) fault[1] = value;\n");
+  if (e->opt->jit) buf_puts(e->out, "#ifdef PLAIT_EMU\n  PLAIT_ANY_ORDER(fault, 16);\n#endif\n");
+  buf_puts(e->out, "}\n\n");
+}
+
+static void kernel_head(Emit *e, const Kernel *k) {
+  const Params *p = map_getp(&e->params, k);
+  Buf b = buf_make(e->a);
+  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d) %s(", k->grid->threads, (const char *)names_of(&e->names, k));
+  for (int i = 0; i < p->list.n; i++) {
+    const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
+    c_append(&b, i > 0, text);
+  }
+  if (p->faults) c_append(&b, p->list.n > 0, "long long *fault");
+  emit_line(e, "%s) {", b.s);
+  if (e->uses_shared) emit_line(e, "  extern __shared__ __align__(16) unsigned char shared[];");
+}
+
+// ---- loops -------------------------------------------------------------------------------------
+
+// The index is one number; it is printed only where the body uses it.
+static void single_index(Emit *e, const Stmt *s, const char *value) {
+  Buf body = buf_make(e->a), *out = e->out;
+  const char *i = emit_index(e, s);
+  e->out = &body;
+  emit_block(e, s->body);
+  e->out = out;
+  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s;", i, value);
+  buf_puts(e->out, body.s);
+}
+
+static const char *loop_end(Emit *e, const Stmt *s) {
+  const char *end = emit_expr(e, s->hi, 8);
+  if (emit_is_simple(s->hi)) return end;
+  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
+  emit_line(e, "const long long %s = %s;", name, emit_expr(e, s->hi, LEVEL_COND));
+  return name;
+}
+
+static void plain_loop(Emit *e, const Stmt *s) {
+  const char *hi = loop_end(e, s), *lo = emit_expr(e, s->lo, LEVEL_COND);
+  bool whole = s->how == HOW_UNROLL;
+  if (whole) emit_line(e, "#pragma unroll");
+  else if (s->unroll > 0) emit_line(e, "#pragma unroll %d", s->unroll);
+  names_open(&e->names);
+  const char *i = emit_index(e, s);
+  const char *next = s->step ? arena_printf(e->a, "%s += %lld", i, (long long)s->step) : arena_printf(e->a, "%s++", i);
+  emit_line(e, "for (%s %s = %s; %s < %s; %s) {", whole ? "int" : "long long", i, lo, i, hi, next);
+  e->indent++;
+  emit_block(e, s->body);
+  e->indent--;
+  emit_line(e, "}");
+  names_close(&e->names);
+}
+
+static void loop(Emit *e, const Stmt *s) {
+  switch (s->how) {
+  case HOW_BLOCKS: single_index(e, s, "blockIdx.x"); return;
+  case HOW_THREADS: single_index(e, s, "threadIdx.x"); return;
+  case HOW_ONE: single_index(e, s, emit_expr(e, s->lo, LEVEL_COND)); return;
+  default: plain_loop(e, s); return;
+  }
+}
+
+static void lanes_var(Emit *e, const Stmt *s) {
+  (void)e, (void)s;
+  assert(!"no pass for GPUs makes lanes");
+}
+
+static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
+
+static void entry(Emit *e, Buf *header) {
+  (void)header;
+  if (e->opt->gpu->launches) launches_of_plan(e, e->opt->gpu->launches);
+}
+
+const Target target_cuda = {
+  .name = "cuda", .restrict_word = "__restrict__ ", .function_words = "static __device__ __forceinline__ ", .table_words = "__constant__ ",
+  .aligned_words = "", .variants = "cuda_",
+  .infinity = {"__longlong_as_double(0x7ff0000000000000)", "__int_as_float(0x7f800000)"},
+  .nan = {"__longlong_as_double(0x7ff8000000000000)", "__int_as_float(0x7fc00000)"},
+  .op_text = op_text, .names = cu_names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = cu_fold, .fault = fault,
+  .entry = entry, .alloc = cu_alloc, .move = cu_move, .barrier = cu_barrier, .packed = cu_packed,
+};

@@ -1,0 +1,425 @@
+// vector_cuda.c: what the threads of a team do together in CUDA C, and accesses of several elements.
+//
+//   fold m = max                 ──▶  __shared__ float m_part[8];
+//                                     m = block256_max_f32(m, m_part);
+//   x_r[8 * k ..] = 8 of x[i, j]  ──▶  load_16(x_r + 4 * k, x + i * D + j);
+//
+// Helpers are functions of the file, printed where they are used. A fold goes through the lanes of a warp, then through shared
+// memory, in an order that is the same in all threads, so all of them get the same bits. See Note [Packed arrays].
+#include "codegen/vector_cuda.h"
+#include <assert.h>
+#include <string.h>
+
+// ---- helpers -----------------------------------------------------------------------------------
+
+// The name of a helper: *name, unless something has that. Whether it must be printed: it is not there yet.
+static bool wanted(Emit *e, const char **name) {
+  Name n = intern(e->names.in, *name), known = map_getp(&e->helpers, n);
+  if (!known) map_putp(&e->helpers, n, (void *)(uintptr_t)(*name = names_keep(&e->names, *name)));
+  else *name = known;
+  return !known;
+}
+
+static void helper(Emit *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void helper(Emit *e, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  buf_puts(e->own, arena_vprintf(e->a, fmt, ap));
+  va_end(ap);
+}
+
+#define FUNCTION "static __device__ __forceinline__ "
+
+// ---- teams -------------------------------------------------------------------------------------
+
+typedef struct Team { int size, stride, threads, cluster; } Team;
+
+static Team team_of(const Emit *e) {
+  const Grid *g = e->kernel->grid;
+  return (Team){g->team, g->stride, g->threads, g->cluster};
+}
+
+static bool in_warp(const Team *t) { return t->size <= 32 && t->stride == 1; }
+
+// The lanes of a team inside a warp.
+static const char *lanes_mask(Emit *e, int size) {
+  if (size == 32) return "0xffffffffu";
+  return arena_printf(e->a, "0x%xu << (threadIdx.x & %d)", (1u << size) - 1, 32 - size);
+}
+
+static const char *team_name(Emit *e, const Team *t) {
+  if (in_warp(t)) return t->size == 32 ? "warp" : arena_printf(e->a, "lanes%d", t->size);
+  if (t->stride > 1) return arena_printf(e->a, "every%d_of%d", t->stride, t->threads);
+  if (t->cluster > 1) return arena_printf(e->a, "cluster%d_of%d", t->cluster, t->threads);
+  return arena_printf(e->a, "block%d", t->threads);
+}
+
+// How many values of one variable lie in shared memory.
+static int parts_of(const Team *t) {
+  if (in_warp(t)) return 0;
+  return t->stride > 1 ? t->threads : t->threads / 32 + (t->cluster > 1);
+}
+
+// ---- folds of one value ------------------------------------------------------------------------
+
+typedef struct FoldText { const char *type, *combine; } FoldText;       // of v and w
+
+static void print_lanes(Emit *e, int size, const FoldText *f) {
+  const char *mask = lanes_mask(e, size);
+  helper(e, "  for (int d = %d; d > 0; d /= 2) {\n    const %s w = __shfl_xor_sync(%s, v, d);\n    v = %s;\n  }\n", size / 2, f->type, mask, f->combine);
+}
+
+static void print_parts(Emit *e, const FoldText *f, const char *first, const char *loop, const char *next) {
+  helper(e, "  v = %s;\n  for (%s) {\n    const %s w = %s;\n    v = %s;\n  }\n", first, loop, f->type, next, f->combine);
+}
+
+static void print_block(Emit *e, const Team *t, const FoldText *f) {
+  print_lanes(e, 32, f);
+  helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = v;\n  __syncthreads();\n");
+  print_parts(e, f, "part[0]", arena_printf(e->a, "int n = 1; n < %d; n++", t->threads / 32), "part[n]");
+}
+
+static void print_cluster(Emit *e, const Team *t, const FoldText *f) {
+  int mine = t->threads / 32;
+  print_block(e, t, f);
+  helper(e, "  if (threadIdx.x == 0) part[%d] = v;\n  PLAIT_CLUSTER_SYNC();\n", mine);
+  print_parts(e, f, arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, 0)", mine), arena_printf(e->a, "int n = 1; n < %d; n++", t->cluster),
+              arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, n)", mine));
+}
+
+static void print_column(Emit *e, const Team *t, const FoldText *f) {
+  helper(e, "  part[threadIdx.x] = v;\n  __syncthreads();\n");
+  print_parts(e, f, arena_printf(e->a, "part[threadIdx.x %% %d]", t->stride), arena_printf(e->a, "int n = %d; n < %d; n += %d", t->stride, t->threads, t->stride),
+              arena_printf(e->a, "part[n + threadIdx.x %% %d]", t->stride));
+}
+
+static const char *value_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
+  const char *name = arena_printf(e->a, "%s_%s_%s", team_name(e, t), reducers[r].name, dtypes[d].name);
+  FoldText f = {emit_type(d), emit_strip(e, emit_combine(e, reducers[r].combine, d, "v", "w"))};
+  if (!wanted(e, &name)) return name;
+  if (in_warp(t)) helper(e, "// The same for all %d lanes of a team.\n" FUNCTION "%s %s(%s v) {\n", t->size, f.type, name, f.type);
+  else helper(e, "// The same for all threads of a team. part: %d values.\n" FUNCTION "%s %s(%s v, %s *part) {\n", parts_of(t), f.type, name, f.type, f.type);
+  if (in_warp(t)) print_lanes(e, t->size, &f);
+  else if (t->stride > 1) print_column(e, t, &f);
+  else if (t->cluster > 1) print_cluster(e, t, &f);
+  else print_block(e, t, &f);
+  helper(e, "  return v;\n}\n\n");
+  return name;
+}
+
+// ---- folds of argmax and argmin ----------------------------------------------------------------
+
+typedef struct ArgText { const char *type, *index, *nothing, *sign; bool nan; } ArgText;
+
+static void print_better(Emit *e, const ArgText *f) {
+  helper(e, "    const int same = *v == w%s, more = w %s *v%s;\n", f->nan ? " || (*v != *v && w != w)" : "", f->sign, f->nan ? " || (w != w && *v == *v)" : "");
+  helper(e, "    const int better = k != %s && (*i == %s || more || (same && k < *i));\n", f->nothing, f->nothing);
+  helper(e, "    *v = better ? w : *v;\n    *i = better ? k : *i;\n  }\n");
+}
+
+static void arg_lanes(Emit *e, int size, const ArgText *f) {
+  const char *mask = lanes_mask(e, size);
+  helper(e, "  for (int d = %d; d > 0; d /= 2) {\n    const %s w = __shfl_xor_sync(%s, *v, d);\n    const %s k = __shfl_xor_sync(%s, *i, d);\n", size / 2, f->type,
+         mask, f->index, mask);
+  print_better(e, f);
+}
+
+// From part[first], at[first], then those of the loop.
+static void arg_parts(Emit *e, const ArgText *f, const char *pick, const char *first, const char *loop, const char *next) {
+  helper(e, "  *v = %s, *i = %s;\n  for (%s) {\n    const %s w = %s;\n    const %s k = %s;\n", arena_printf(e->a, pick, "part", first),
+         arena_printf(e->a, pick, "at", first), loop, f->type, arena_printf(e->a, pick, "part", next), f->index, arena_printf(e->a, pick, "at", next));
+  print_better(e, f);
+}
+
+static void arg_body(Emit *e, const Team *t, const ArgText *f) {
+  int warps = t->threads / 32;
+  if (t->stride > 1) {
+    helper(e, "  part[threadIdx.x] = *v, at[threadIdx.x] = *i;\n  __syncthreads();\n");
+    arg_parts(e, f, "%s[%s]", arena_printf(e->a, "threadIdx.x %% %d", t->stride), arena_printf(e->a, "int n = %d; n < %d; n += %d", t->stride, t->threads, t->stride),
+              arena_printf(e->a, "n + threadIdx.x %% %d", t->stride));
+    return;
+  }
+  arg_lanes(e, in_warp(t) ? t->size : 32, f);
+  if (in_warp(t)) return;
+  helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = *v, at[threadIdx.x / 32] = *i;\n  __syncthreads();\n");
+  arg_parts(e, f, "%s[%s]", "0", arena_printf(e->a, "int n = 1; n < %d; n++", warps), "n");
+  if (t->cluster == 1) return;
+  helper(e, "  if (threadIdx.x == 0) part[%d] = *v, at[%d] = *i;\n  PLAIT_CLUSTER_SYNC();\n", warps, warps);
+  const char *pick = arena_printf(e->a, "*PLAIT_CLUSTER_MAP(%%s + %d, %%s)", warps);
+  arg_parts(e, f, pick, "0", arena_printf(e->a, "int n = 1; n < %d; n++", t->cluster), "n");
+}
+
+static const char *arg_helper(Emit *e, const Team *t, const Stmt *s) {
+  Dtype d = s->var->dtype;
+  const char *name = arena_printf(e->a, "%s_%s_%s", team_name(e, t), reducers[s->reducer].name, dtypes[d].name);
+  ArgText f = {emit_type(d), emit_type(s->var2->dtype), emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX), s->reducer == RED_ARGMAX ? ">" : "<", dtype_is_float(d)};
+  if (!wanted(e, &name)) return name;
+  const char *parts = in_warp(t) ? "" : arena_printf(e->a, ", %s *part, %s *at", f.type, f.index);
+  helper(e, "// The best of a team's values and where it is; the lower place among equals.\n" FUNCTION "void %s(%s *v, %s *i%s) {\n", name, f.type, f.index, parts);
+  arg_body(e, t, &f);
+  helper(e, "}\n\n");
+  return name;
+}
+
+// ---- the statement -----------------------------------------------------------------------------
+
+static const char *parts_for(Emit *e, const Team *t, const Var *v) {
+  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_part", v->name));
+  emit_line(e, "__shared__ %s %s[%d];", emit_type(v->dtype), name, parts_of(t));
+  return name;
+}
+
+static void print_sync(Emit *e, const Team *t) {
+  if (t->cluster > 1) e->uses_clusters = true;
+  emit_line(e, t->cluster > 1 ? "PLAIT_CLUSTER_SYNC();" : "__syncthreads();");
+}
+
+void cu_fold(Emit *e, const Stmt *s) {
+  Team t = team_of(e);
+  assert(t.size > 1 && "a thread alone folds nothing");
+  const char *v = emit_var(e, s->var);
+  if (t.cluster > 1) e->uses_clusters = true;
+  if (s->again && !in_warp(&t)) print_sync(e, &t);
+  if (s->var2) {
+    const char *i = emit_var(e, s->var2), *name = arg_helper(e, &t, s);
+    if (in_warp(&t)) emit_line(e, "%s(&%s, &%s);", name, v, i);
+    else {
+      const char *part = parts_for(e, &t, s->var), *at = parts_for(e, &t, s->var2);
+      emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, i, part, at);
+    }
+    return;
+  }
+  const char *name = value_helper(e, &t, s->reducer, s->var->dtype);
+  if (in_warp(&t)) emit_line(e, "%s = %s(%s);", v, name, v);
+  else {
+    const char *part = parts_for(e, &t, s->var);
+    emit_line(e, "%s = %s(%s, %s);", v, name, v, part);
+  }
+}
+
+void cu_barrier(Emit *e, const Stmt *s) {
+  Team t = team_of(e);
+  (void)s;
+  if (in_warp(&t)) emit_line(e, "__syncwarp(%s);", lanes_mask(e, t.size));
+  else print_sync(e, &t);
+}
+
+// ---- local arrays ------------------------------------------------------------------------------
+
+static int64_t elements_of(const Tensor *t) {
+  int64_t n = 1;
+  for (int k = 0; k < t->rank; k++) n *= t->extent[k]->u.v.i;
+  return n;
+}
+
+static bool is_packed(Dtype d) { return dtypes[d].bits < 32; }
+
+void cu_alloc(Emit *e, const Stmt *s) {
+  const Tensor *t = s->t;
+  const char *name = names_bind(&e->names, t, t->name);
+  if (s->space == SPACE_SHARED) {
+    e->uses_shared = true;
+    emit_line(e, "%s *const %s = (%s *)(shared + %s);", emit_storage(t), name, emit_storage(t), emit_expr(e, s->a, LEVEL_ADD));
+    return;
+  }
+  emit_line(e, "unsigned int %s[%lld];", name, (long long)(elements_of(t) * dtypes[t->dtype].bits / 32));
+}
+
+// The element at n of a packed array.
+static const char *unpacked(Emit *e, Dtype d) {
+  int each = 32 / dtypes[d].bits;
+  const char *word = arena_printf(e->a, "w[n / %d] >> n %% %d * %d", each, each, dtypes[d].bits);
+  switch (d) {
+  case DT_BF16: return "__uint_as_float(n % 2 ? w[n / 2] & 0xffff0000u : w[n / 2] << 16)";
+  case DT_F16: case DT_F8E4M3: case DT_F8E5M2:
+    return arena_printf(e->a, "%s((%s)(%s))", emit_math(e, math_by_name(arena_printf(e->a, "f32_from_%s", dtypes[d].name))), dtypes[d].c, word);
+  case DT_I4: return arena_printf(e->a, "((int)(%s & 15u) ^ 8) - 8", word);
+  case DT_U4: return arena_printf(e->a, "(int)(%s & 15u)", word);
+  case DT_BOOL: return arena_printf(e->a, "(unsigned char)(%s) != 0", word);
+  default: return arena_printf(e->a, "(%s)(%s)", dtypes[d].c, word);
+  }
+}
+
+const char *cu_packed(Emit *e, Dtype d, const char *array, const char *at) {
+  const char *name = arena_printf(e->a, "%s_in", dtypes[d].name);
+  if (wanted(e, &name)) helper(e, FUNCTION "%s %s(const unsigned int *w, int n) {\n  return %s;\n}\n\n", emit_type(dtype_wide(d)), name, unpacked(e, d));
+  return arena_printf(e->a, "%s(%s, %s)", name, array, at);
+}
+
+// ---- moves -------------------------------------------------------------------------------------
+
+// A vector type of CUDA with n components: "float4".
+static const char *vector_type(Emit *e, Dtype d, int n) {
+  static const char *const names[DT_COUNT] = {
+    [DT_F64] = "double", [DT_F32] = "float", [DT_I64] = "longlong", [DT_I32] = "int", [DT_U64] = "ulonglong", [DT_U32] = "uint",
+  };
+  return arena_printf(e->a, "%s%d", names[d], n);
+}
+
+// An access of at most 16 bytes: how many elements of the array's type.
+typedef struct Piece { Dtype d; int n, pieces; } Piece;
+
+static Piece pieces_of(Dtype array, int elements) {
+  int most = 128 / dtypes[array].bits, n = elements < most ? elements : most;
+  return (Piece){array, n, elements / n};
+}
+
+// to[0 ..] = from[0 ..] of a local array of type d; text for one piece.
+static void print_load(Emit *e, const Piece *p, const char *source) {
+  static const char component[] = "xyzw";
+  const char *type = p->n > 1 ? vector_type(e, p->d, p->n) : dtypes[p->d].c;
+  for (int k = 0; k < p->pieces; k++) {
+    const char *v = p->pieces > 1 ? arena_printf(e->a, "v%d", k) : "v", *at = k ? arena_printf(e->a, "[%d]", k) : "[0]";
+    helper(e, "  const %s %s = ((const %s *)%s)%s;\n", type, v, type, source, at);
+  }
+  for (int k = 0; k < p->pieces * p->n; k++) {
+    const char *v = p->pieces > 1 ? arena_printf(e->a, "v%d", k / p->n) : "v";
+    if (p->n > 1) helper(e, "  to[%d] = %s.%c;\n", k, v, component[k % p->n]);
+    else helper(e, "  to[%d] = %s;\n", k, v);
+  }
+}
+
+static const char *load_helper(Emit *e, Dtype d, int lanes) {
+  bool packed = is_packed(d);
+  int bytes = lanes * dtypes[d].bits / 8;
+  const char *name = packed ? arena_printf(e->a, "load_%d", bytes) : arena_printf(e->a, "load_%d_%s", lanes, dtypes[d].name);
+  if (!wanted(e, &name)) return name;
+  Piece p = packed ? pieces_of(DT_U32, bytes / 4) : pieces_of(d, lanes);
+  if (packed) helper(e, FUNCTION "void %s(unsigned int *to, const void *from) {\n", name);
+  else helper(e, FUNCTION "void %s(%s *to, const %s *from) {\n", name, dtypes[d].c, dtypes[d].c);
+  print_load(e, &p, "from");
+  helper(e, "}\n\n");
+  return name;
+}
+
+// Two f32 as one word of f16 or bf16.
+static const char *pair_helper(Emit *e, Dtype d) {
+  return emit_math(e, d == DT_BF16 ? MATH_cuda_bf16x2_from_f32 : MATH_cuda_f16x2_from_f32);
+}
+
+// Word k of the stored elements, from their values v.
+static const char *word_of(Emit *e, Dtype d, int k) {
+  int bits = dtypes[d].bits, each = 32 / bits;
+  if (d == DT_BF16 || d == DT_F16) return arena_printf(e->a, "%s(v[%d], v[%d])", pair_helper(e, d), 2 * k, 2 * k + 1);
+  Buf b = buf_make(e->a);
+  for (int n = 0; n < each; n++) {
+    const char *value = arena_printf(e->a, "v[%d]", k * each + n);
+    if (d == DT_F8E4M3 || d == DT_F8E5M2)
+      value = arena_printf(e->a, "(unsigned int)%s(%s)", emit_math(e, d == DT_F8E4M3 ? MATH_f8e4m3_from_f32 : MATH_f8e5m2_from_f32), value);
+    else if (d == DT_BOOL) value = arena_printf(e->a, "(unsigned int)(%s != 0)", value);
+    else value = arena_printf(e->a, "((unsigned int)%s & %uu)", value, (1u << bits) - 1);
+    buf_printf(&b, n ? " | %s << %d" : "%s", value, n * bits);
+  }
+  return b.s;
+}
+
+// Fewer bytes than a word.
+static void store_small(Emit *e, Dtype d, int lanes) {
+  int bytes = lanes * dtypes[d].bits / 8;
+  const char *type = bytes == 2 ? "unsigned short" : "unsigned char";
+  Buf b = buf_make(e->a);
+  for (int n = 0; n < lanes; n++) {
+    const char *value = d == DT_BOOL ? arena_printf(e->a, "(unsigned int)(v[%d] != 0)", n) : arena_printf(e->a, "((unsigned int)v[%d] & %uu)", n, (1u << dtypes[d].bits) - 1);
+    if (dtype_is_float(d)) value = arena_printf(e->a, "(unsigned int)%s(v[%d])", emit_math(e, math_by_name(arena_printf(e->a, "%s_from_f32", dtypes[d].name))), n);
+    buf_printf(&b, n ? " | %s << %d" : "%s", value, n * dtypes[d].bits);
+  }
+  helper(e, "  *(%s *)to = (%s)(%s);\n", type, type, b.s);
+}
+
+static void store_words(Emit *e, Dtype d, int lanes) {
+  Piece p = pieces_of(DT_U32, lanes * dtypes[d].bits / 32);
+  for (int k = 0; k < p.pieces; k++) {
+    Buf b = buf_make(e->a);
+    for (int n = 0; n < p.n; n++) buf_printf(&b, "%s%s", n ? ", " : "", word_of(e, d, k * p.n + n));
+    const char *type = p.n > 1 ? vector_type(e, DT_U32, p.n) : "unsigned int";
+    if (p.n > 1) helper(e, "  ((%s *)to)[%d] = make_%s(%s);\n", type, k, type, b.s);
+    else helper(e, "  ((%s *)to)[%d] = %s;\n", type, k, b.s);
+  }
+}
+
+static void store_plain(Emit *e, Dtype d, int lanes) {
+  Piece p = pieces_of(d, lanes);
+  for (int k = 0; k < p.pieces; k++) {
+    Buf b = buf_make(e->a);
+    for (int n = 0; n < p.n; n++) buf_printf(&b, "%sv[%d]", n ? ", " : "", k * p.n + n);
+    if (p.n > 1) helper(e, "  ((%s *)to)[%d] = make_%s(%s);\n", vector_type(e, d, p.n), k, vector_type(e, d, p.n), b.s);
+    else helper(e, "  to[%d] = v[%d];\n", k, k);
+  }
+}
+
+static const char *store_helper(Emit *e, Dtype d, int lanes) {
+  const char *name = arena_printf(e->a, "store_%d_%s", lanes, dtypes[d].name);
+  if (!wanted(e, &name)) return name;
+  Buf *own = e->own, body = buf_make(e->a);      // helpers that it calls come first
+  e->own = &body;
+  helper(e, FUNCTION "void %s(%s *to, const %s *v) {\n", name, dtypes[d].c, dtypes[dtype_wide(d)].c);
+  if (!is_packed(d)) store_plain(e, d, lanes);
+  else if (lanes * dtypes[d].bits < 32) store_small(e, d, lanes);
+  else store_words(e, d, lanes);
+  helper(e, "}\n\n");
+  e->own = own;
+  buf_puts(e->own, body.s);
+  return name;
+}
+
+// Place `a` of a local array, in words where it is packed.
+static const char *place_in(Emit *e, const Stmt *s, bool packed) {
+  int each = packed ? 32 / dtypes[s->t2->dtype].bits : 1;
+  const Expr *x = s->a;
+  const char *name = emit_tensor(e, s->t2);
+  if (expr_is_int(x, 0)) return name;
+  if (x->op == OP_CONST) return arena_printf(e->a, "%s + %lld", name, (long long)(x->u.v.i / each));
+  if (x->op == OP_MUL && x->arg[1]->op == OP_CONST && x->arg[1]->u.v.i == each) return arena_printf(e->a, "%s + %s", name, emit_expr(e, x->arg[0], LEVEL_ADD));
+  if (x->op == OP_MUL && x->arg[1]->op == OP_CONST && x->arg[1]->u.v.i % each == 0)
+    return arena_printf(e->a, "%s + %s * %lld", name, emit_expr(e, x->arg[0], LEVEL_MUL), (long long)(x->arg[1]->u.v.i / each));
+  if (each == 1) return arena_printf(e->a, "%s + %s", name, emit_expr(e, x, LEVEL_ADD));
+  return arena_printf(e->a, "%s + %s / %d", name, emit_expr(e, x, LEVEL_MUL), each);
+}
+
+void cu_move(Emit *e, const Stmt *s) {
+  const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
+  if (dtypes[s->t->dtype].bits == 4) at = arena_printf(e->a, "(%s) / 2", at);
+  const char *there = strcmp(at, "0") == 0 ? name : arena_printf(e->a, "%s + %s", name, at);
+  if (s->out) {
+    map_putp(&e->written, s->t->root ? s->t->root : s->t, e);
+    emit_line(e, "%s(%s, %s);", store_helper(e, s->t->dtype, s->lanes), there, place_in(e, s, false));
+  } else {
+    emit_line(e, "%s(%s, %s);", load_helper(e, s->t->dtype, s->lanes), place_in(e, s, is_packed(s->t->dtype)), there);
+  }
+}
+
+// ---- the file ----------------------------------------------------------------------------------
+
+static const char cluster_macros[] =
+  "// Blocks of a cluster: a barrier of all their threads, and the address at which block `rank` has its p, in shared memory.\n"
+  "#ifndef PLAIT_CLUSTER_SYNC\n"
+  "static __device__ __forceinline__ unsigned long long cluster_address(const volatile void *p, unsigned int rank) {\n"
+  "  unsigned long long there;\n"
+  "  asm volatile(\"mapa.u64 %0, %1, %2;\" : \"=l\"(there) : \"l\"(p), \"r\"(rank));\n"
+  "  return there;\n"
+  "}\n"
+  "#define PLAIT_CLUSTER_SYNC() asm volatile(\"barrier.cluster.arrive.release.aligned;\\nbarrier.cluster.wait.acquire.aligned;\" : : : \"memory\")\n"
+  "#define PLAIT_CLUSTER_MAP(p, rank) ((decltype(&*(p)))cluster_address(p, rank))\n"
+  "#endif\n\n";
+
+void cu_prologue(Emit *e) {
+  if (e->uses_clusters) buf_puts(e->out, cluster_macros);
+}
+
+// What the text calls by name: a parameter may not hide it.
+void cu_names(Emit *e) {
+  static const char *const words[] = {"threadIdx", "blockIdx", "report_fault", "shared", "memcpy", "isinf", "isfinite", "atomicCAS", "cluster_address"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) names_fresh(&e->names, words[i]);
+  for (int op = 0; op < OP_COUNT_; op++) {
+    const char *text = ops[op].cuda_float, *end = text ? strchr(text, '@') : NULL;
+    if (!end || end == text || text[0] == '(') continue;
+    names_fresh(&e->names, arena_strndup(e->a, text, (size_t)(end - text)));
+    names_fresh(&e->names, arena_printf(e->a, "%.*sf", (int)(end - text), text));
+  }
+}
+
+// Note [Packed arrays]
+//
+// What a thread keeps of narrow elements lies in 32-bit words, as it comes from memory: a row of 16 bf16 takes 8 registers instead of 16, and is
+// widened where it is used, by a shift or a mask. In C an array of unsigned short would do; compilers for GPUs split that into a
+// register for each element, or put it into memory. All indices are constants once loops are unrolled.

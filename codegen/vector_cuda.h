@@ -1,0 +1,13 @@
+// vector_cuda.h: what the threads of a team do together in CUDA C, and accesses of several elements, for target_cuda.c.
+#ifndef PLAIT_CODEGEN_VECTOR_CUDA_H
+#define PLAIT_CODEGEN_VECTOR_CUDA_H
+#include "codegen/emit.h"
+
+void cu_prologue(Emit *e);                             // macros that kernels of this file use
+void cu_names(Emit *e);                                // takes the names of all helpers
+void cu_fold(Emit *e, const Stmt *fold);
+void cu_alloc(Emit *e, const Stmt *alloc);
+void cu_move(Emit *e, const Stmt *move);
+void cu_barrier(Emit *e, const Stmt *barrier);
+const char *cu_packed(Emit *e, Dtype d, const char *array, const char *at);
+#endif

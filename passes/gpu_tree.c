@@ -1,0 +1,211 @@
+// gpu_tree.c: building, copying and looking at statements, for the passes for GPUs.
+#include "passes/gpu.h"
+#include <string.h>
+
+// ---- building ----------------------------------------------------------------------------------
+
+Block gpu_block(void) { return (Block){ NULL, NULL }; }
+
+void gpu_add(Block *b, Stmt *s) {
+  Stmt **tail = b->tail ? b->tail : &b->first;
+  *tail = s;
+  while (*tail) tail = &(*tail)->next;
+  b->tail = tail == &b->first ? NULL : tail;
+}
+
+Stmt *gpu_let(Gpu *g, Block *b, const char *name, Expr *a, Expr **var) {
+  Stmt *s = stmt_new(g->a, ST_LET);
+  s->var = var_new(g->x, intern(g->f->names, name), (Dtype)a->dtype);
+  s->a = a;
+  *var = expr_var(g->x, s->var);
+  gpu_add(b, s);
+  return s;
+}
+
+Stmt *gpu_loop(Gpu *g, LoopHow how, Index *ix, Expr *lo, Expr *hi, Stmt *body) {
+  Stmt *s = stmt_new(g->a, ST_LOOP);
+  s->how = how;
+  s->ix = ix;
+  s->lo = lo;
+  s->hi = hi;
+  s->body = body;
+  return s;
+}
+
+Stmt *gpu_if(Gpu *g, Expr *cond, Stmt *body, Stmt *els) {
+  Stmt *s = stmt_new(g->a, ST_IF);
+  s->a = cond;
+  s->body = body;
+  s->els = els;
+  return s;
+}
+
+Stmt *gpu_copy(Gpu *g, const Stmt *s) {
+  Block b = gpu_block();
+  for (; s; s = s->next) {
+    Stmt *c = arena_new(g->a, Stmt);
+    *c = *s;
+    c->next = NULL;
+    c->body = gpu_copy(g, s->body);
+    c->els = gpu_copy(g, s->els);
+    gpu_add(&b, c);
+  }
+  return b.first;
+}
+
+Index *gpu_index(Gpu *g, const char *name) { return index_new(g->x, intern(g->f->names, name), NO_SPAN); }
+
+Expr *gpu_int(const Gpu *g, int64_t v) { return expr_int(g->x, DT_I64, v, NO_SPAN); }
+
+static Expr *folded(const Gpu *g, Op op, Expr *a, Expr *b) {
+  Expr *e = expr_op2(g->x, op, a, b, NO_SPAN);
+  Scalar v;
+  return expr_fold(e, &v) ? gpu_int(g, v.i) : e;
+}
+
+Expr *gpu_mul(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(a, 1) ? b : expr_is_int(b, 1) ? a : folded(g, OP_MUL, a, b); }
+Expr *gpu_plus(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(a, 0) ? b : expr_is_int(b, 0) ? a : folded(g, OP_ADD, a, b); }
+Expr *gpu_div(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(b, 1) ? a : folded(g, OP_FLOORDIV, a, b); }
+Expr *gpu_mod(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(b, 1) ? gpu_int(g, 0) : folded(g, OP_MOD, a, b); }
+Expr *gpu_div_up(const Gpu *g, Expr *a, int64_t b) { return gpu_div(g, gpu_plus(g, a, gpu_int(g, b - 1)), gpu_int(g, b)); }
+Expr *gpu_and(const Gpu *g, Expr *a, Expr *b) { return !a ? b : !b ? a : expr_op2(g->x, OP_AND, a, b, NO_SPAN); }
+
+// ---- looking -----------------------------------------------------------------------------------
+
+void gpu_visit(Gpu *g, const Stmt *s, GpuVisit f, void *cx) {
+  for (; s; s = s->next) {
+    Expr *const part[] = { s->lo, s->hi, s->a, s->b };
+    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(g->scratch, part[k], f, cx);
+    for (int k = 0; k < s->nsub; k++) expr_visit(g->scratch, s->sub[k], f, cx);
+    gpu_visit(g, s->body, f, cx);
+    gpu_visit(g, s->els, f, cx);
+  }
+}
+
+static void map_one(Gpu *g, Expr **e, ExprMap f, void *cx) { if (*e) *e = expr_map(g->x, *e, f, cx); }
+
+void gpu_map(Gpu *g, Stmt *s, ExprMap f, void *cx) {
+  for (; s; s = s->next) {
+    map_one(g, &s->lo, f, cx);
+    map_one(g, &s->hi, f, cx);
+    map_one(g, &s->a, f, cx);
+    map_one(g, &s->b, f, cx);
+    for (int k = 0; k < s->nsub; k++) map_one(g, &s->sub[k], f, cx);
+    gpu_map(g, s->body, f, cx);
+    gpu_map(g, s->els, f, cx);
+  }
+}
+
+typedef struct Pairs { int n; Index *const *ix; Expr *const *by; } Pairs;
+
+static Expr *replaced(void *cx, ExprTable *x, Expr *e) {
+  const Pairs *p = cx;
+  (void)x;
+  for (int k = 0; k < p->n && e->op == OP_INDEX; k++) if (p->ix[k] == e->u.ix) return p->by[k];
+  return e;
+}
+
+void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by) { gpu_map(g, s, replaced, &(Pairs){ n, ix, by }); }
+
+bool gpu_has(const Stmt *s, StmtKind kind) {
+  for (; s; s = s->next) if (s->kind == kind || gpu_has(s->body, kind) || gpu_has(s->els, kind)) return true;
+  return false;
+}
+
+bool gpu_has_loop(const Stmt *s) { return gpu_has(s, ST_LOOP); }
+
+static void see_more(void *cx, Expr *e) {
+  if (e->op == OP_INDEX || e->op == OP_VAR || e->op == OP_FIELD || (e->op == OP_READ && (e->u.t->rank || e->u.t->role != ROLE_PARAM))) *(bool *)cx = true;
+}
+
+bool gpu_dims_only(Gpu *g, Expr *e) {
+  bool more = false;
+  expr_visit(g->scratch, e, see_more, &more);
+  return !more;
+}
+
+typedef struct Used { const Var *v; bool yes; } Used;
+static void see_var(void *cx, Expr *e) {
+  Used *u = cx;
+  u->yes |= e->op == OP_VAR && e->u.var == u->v;
+}
+
+bool gpu_uses_var(Gpu *g, const Stmt *s, const Var *v) {
+  Used u = { v, false };
+  gpu_visit(g, s, see_var, &u);
+  return u.yes;
+}
+
+typedef struct Named { const Index *ix; bool yes; } Named;
+static void see_index(void *cx, Expr *e) {
+  Named *n = cx;
+  n->yes |= e->op == OP_INDEX && e->u.ix == n->ix;
+}
+
+bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix) {
+  Named n = { ix, false };
+  gpu_visit(g, s, see_index, &n);
+  return n.yes;
+}
+
+bool gpu_writes(const Stmt *s, const Tensor *t) {
+  for (; s; s = s->next) {
+    bool here = s->kind == ST_STORE || (s->kind == ST_MOVE && s->out);
+    if ((here && gpu_root(s->t) == t) || gpu_writes(s->body, t) || gpu_writes(s->els, t)) return true;
+  }
+  return false;
+}
+
+typedef struct Written { const Stmt *s; bool yes; } Written;
+static void see_read(void *cx, Expr *e) {
+  Written *w = cx;
+  if (!w->yes && (e->op == OP_READ || e->op == OP_FIELD)) w->yes = gpu_writes(w->s, gpu_root(e->u.t));
+}
+
+bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s) {
+  Written w = { s, false };
+  expr_visit(g->scratch, e, see_read, &w);
+  return w.yes;
+}
+
+static void note_written(const Stmt *s, Map *m) {
+  for (; s; s = s->next) {
+    if (s->kind == ST_STORE || (s->kind == ST_MOVE && s->out)) map_putp(m, gpu_root(s->t), gpu_root(s->t));
+    note_written(s->body, m);
+    note_written(s->els, m);
+  }
+}
+
+Map gpu_written(Gpu *g, const Stmt *s) {
+  Map m = map_make(g->scratch);
+  note_written(s, &m);
+  return m;
+}
+
+static void see_any(void *cx, Expr *e) {
+  void **p = cx;
+  if ((e->op == OP_READ || e->op == OP_FIELD) && map_getp((const Map *)p[0], gpu_root(e->u.t))) *(bool *)p[1] = true;
+}
+
+bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors) {
+  bool yes = false;
+  expr_visit(g->scratch, e, see_any, (void *[]){ (void *)(uintptr_t)tensors, &yes });
+  return yes;
+}
+
+bool gpu_declares(const Stmt *s, const Var *v) {
+  for (; s; s = s->next)
+    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || gpu_declares(s->body, v) || gpu_declares(s->els, v)) return true;
+  return false;
+}
+
+typedef struct Wanted { Gpu *g; Kernel *k; } Wanted;
+static void want_dim(void *cx, Expr *e) {
+  Wanted *w = cx;
+  Grid *grid = w->k->grid;
+  if (e->op != OP_DIM) return;
+  for (int i = 0; i < grid->wants.n; i++) if (grid->wants.v[i] == e->u.dim) return;
+  vec_push(w->g->a, &grid->wants, e->u.dim);
+}
+
+void gpu_want(Gpu *g, Kernel *k, Expr *e) { expr_visit(g->scratch, e, want_dim, &(Wanted){ g, k }); }
