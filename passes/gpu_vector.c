@@ -236,6 +236,25 @@ static void store(Work *w, Block *before, Block *after, Stmt *s) {
   s->sub[0] = expr_index(g->x, w->v);
 }
 
+// ---- random numbers ----------------------------------------------------------------------------
+
+static bool divides(const Expr *e, int64_t n) {
+  if (e->op == OP_CONST) return e->u.v.i % n == 0;
+  if (e->op == OP_MUL) return divides(e->arg[0], n) || divides(e->arg[1], n);
+  return (e->op == OP_ADD || e->op == OP_SUB) && divides(e->arg[0], n) && divides(e->arg[1], n);
+}
+
+// Four neighbours share an evaluation: uniform(seed, c) with c as 4 * quad + word, where quads are those of the steps.
+static Expr *in_quads(void *cx, ExprTable *x, Expr *e) {
+  Work *w = cx;
+  Expr *coef, *rest, *four = gpu_int(w->g, 4), *v = expr_index(x, w->v);
+  Index *ix = w->c->ix;
+  if (e->op != OP_UNIFORM || e->arg[1]->dtype != DT_I64 || w->c->lanes % 4) return e;
+  if (!affine_split(x, e->arg[1], 1, &ix, &coef, &rest) || !expr_is_int(coef, 1) || !divides(rest, 4)) return e;
+  Expr *quad = gpu_plus(w->g, gpu_div(w->g, at_first(w, e->arg[1]), four), gpu_div(w->g, v, four));
+  return expr_op2(x, OP_UNIFORM, e->arg[0], gpu_plus(w->g, gpu_mul(w->g, quad, four), gpu_mod(w->g, v, four)), e->at);
+}
+
 static void rows_to_arrays(Work *w, Stmt *s) {
   for (; s; s = s->next) {
     Tensor *row = s->kind == ST_STORE && w->c->rows ? map_getp(&w->c->rows->arrays, s->t) : NULL;
@@ -270,6 +289,7 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   for (int i = 0; i < w.found.n; i++) load(&w, &b, &w.found.v[i]);
   for (Stmt *s = body; s; s = s->next) if (s->kind == ST_STORE) store(&w, &b, &after, s);
   gpu_map(g, body, from_array, &w);
+  gpu_map(g, body, in_quads, &w);
   rows_to_arrays(&w, body);
   bool named = gpu_uses_index(g, body, c->ix);
   if (named) body = gpu_loop(g, HOW_ONE, c->ix, gpu_plus(g, c->first, expr_index(g->x, w.v)), c->hi, body);
