@@ -71,10 +71,10 @@ CASES = [
     Case("2", "SwiGLU [8192, 14336]", "swiglu", nd(8192, 14336), nd(9, 264), "N", 1.00),
     Case("3", "dropout + residual [16384, 4096]", "dropout_residual", nd(16384, 4096), nd(9, 264), "N", 0.98,
          scalars={"p": 0.1, "seed": 7}),
-    softmax("4a", 8192, 4096, 0.95, nd(5, 520)),
-    softmax("4b", 4096, 32768, 0.95, nd(3, 4096)),
-    softmax("4c", 32768, 1024, 0.95, nd(9, 128)),
-    softmax("4d", 128, 131072, 0.72, nd(2, 16384)),
+    softmax("4a", 8192, 4096, 0.95, nd(3, 4096)),
+    softmax("4b", 4096, 32768, 0.95, nd(1, 32768)),
+    softmax("4c", 32768, 1024, 0.95, nd(8, 1024)),
+    softmax("4d", 128, 131072, 0.72, nd(1, 131072)),
     Case("5", "causal scaled softmax [512, 1024, 1024]", "causal_softmax", {"B": 512, "T": 1024}, {"B": 2, "T": 40}, "B", limit_us=600,
          data={"s": "normal8"}, scalars={"scale": 0.125}, partly={"s": "(T + 1) / (2 * T)"}),
     rms("6a", 16384, 4096, 0.97),
@@ -124,6 +124,10 @@ def chosen(pattern):
     """The cases whose id, name or program matches one of some patterns separated by commas."""
     patterns = pattern.split(",")
     return [c for c in CASES if any(fnmatch.fnmatch(text, p) for p in patterns for text in (c.id, c.name, c.program))]
+
+
+def by_id(id):
+    return next(c for c in CASES if c.id == id)
 
 
 def asked(case):

@@ -51,6 +51,16 @@ def good(status, what):
         raise Failed(f"{what} failed with {status}")
 
 
+def make_current():
+    """The first device's primary context, where none is current: PyTorch has made it so, Plait leaves what was."""
+    cuda, context, device = driver(), c.c_void_p(), c.c_int()
+    if not cuda.cuCtxGetCurrent(c.byref(context)) and context.value:
+        return
+    good(cuda.cuInit(0) or cuda.cuDeviceGet(c.byref(device), 0), "the driver")
+    good(cuda.cuDevicePrimaryCtxRetain(c.byref(context), device), "cuDevicePrimaryCtxRetain")
+    good(cuda.cuCtxSetCurrent(context), "cuCtxSetCurrent")
+
+
 def compiled(text, arch, options=()):
     """Machine code of CUDA C, and the compiler's log."""
     rtc, program, size = nvrtc(), c.c_void_p(), c.c_size_t()
@@ -72,6 +82,7 @@ def compiled(text, arch, options=()):
 class Module:
     def __init__(self, text, arch):
         self.cuda, self.handle, self.found = driver(), c.c_void_p(), {}
+        make_current()
         code, self.log = compiled(text, arch)
         good(self.cuda.cuModuleLoadData(c.byref(self.handle), code), "cuModuleLoadData")
 

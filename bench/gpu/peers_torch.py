@@ -3,6 +3,8 @@
 EAGER is what a user writes; VENDOR the one function of PyTorch that does it, where there is one; COMPILED what is given
 to torch.compile where that differs: what must be computed in float32 is widened first.
 """
+import time
+
 from .contestant import Run, Unsupported
 
 
@@ -113,10 +115,26 @@ def widened(torch):
     }
 
 
+def calling(form, work, **note):
+    """A run that keeps the latest results of each set, so that results rotate as inputs do."""
+    held, arguments = [None] * work.sets, [work.arguments(s) for s in range(work.sets)]
+
+    def call(s):
+        held[s] = form(*arguments[s])
+    return Run(call, lambda s: as_tuple(held[s]), **note)
+
+
+MODES = {"torch.compile": None, "torch.max-autotune": "max-autotune-no-cudagraphs"}
+
+
+def compiled(torch, form, name):
+    return torch.compile(form, fullgraph=True, dynamic=False, mode=MODES[name])
+
+
 class Torch:
     """name: torch, or torch.vendor: PyTorch's one function."""
 
-    strict, forms = False, staticmethod(eager)
+    strict = False
 
     def __init__(self, torch, name="torch"):
         self.torch, self.name, self.version = torch, name, torch.__version__
@@ -129,9 +147,21 @@ class Torch:
         return found
 
     def ready(self, work):
-        form, held = self.form(work), [None] * work.sets
-        arguments = [work.arguments(s) for s in range(work.sets)]
+        return calling(self.form(work), work)
 
-        def call(s):
-            held[s] = form(*arguments[s])
-        return Run(call, lambda s: as_tuple(held[s]))
+
+class TorchCompile(Torch):
+    """name: one of MODES. warm.py has compiled the cases beforehand; `first_call_ms` is what is left to do then."""
+
+    def __init__(self, torch, name):
+        super().__init__(torch, name)
+        self.table = eager(torch) | widened(torch)
+
+    def ready(self, work):
+        torch = self.torch
+        torch._dynamo.reset()
+        form = compiled(torch, self.form(work), self.name)
+        start = time.perf_counter()
+        form(*work.arguments(0))
+        torch.cuda.synchronize()
+        return calling(form, work, first_call_ms=round((time.perf_counter() - start) * 1e3, 1))

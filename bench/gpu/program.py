@@ -1,18 +1,18 @@
 """program.py: the Plait program of a case: its text, its tensors, the least bytes that it moves."""
 import math
+import os
 import pathlib
 import re
 
 from suite.program import BYTES, PARAM, Tensor, head
 
+SMALL = "PLAIT_GPU_BENCH_SMALL"   # set for all processes of a run at small sizes
 FOLDER = pathlib.Path(__file__).resolve().parent / "cases"
 
 
 class Program:
-    """dims: those of the case, or others."""
-
-    def __init__(self, case, small=False):
-        self.case, self.dtype, self.dims = case, case.element, case.small if small else case.dims
+    def __init__(self, case):
+        self.case, self.dtype, self.dims = case, case.element, case.small if os.environ.get(SMALL) else case.dims
         self.text = (FOLDER / f"{case.program}.plait").read_text()
         self.entry = re.findall(r"^fn (\w+)", self.text, re.M)[-1]
         left, _, right = head(self.text).partition("->")

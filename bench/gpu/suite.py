@@ -1,5 +1,7 @@
 """suite.py: a run over the cases: check each contestant, let all take their turns, say what was found."""
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -8,31 +10,48 @@ import traceback
 
 from suite import machine
 
-from . import cases, memory, timing
-from .contestant import Absent, Unsupported, Work
+from . import cases, memory, peers_jax, timing
+from .caches import Caches, first_call
+from .contestant import Run, Unsupported, Work
+from .peers_jax import Jax
 from .plait_gpu import Plait
-from .program import Program
+from .program import SMALL, Program
 
-PEERS = ("torch", "torch.vendor")
+PEERS = ("torch", "torch.vendor", "torch.compile", "torch.max-autotune", "triton", "hand", "jax")
+SLOW = ("torch.max-autotune",)    # only with --slow or by name
 BITS = ("1", "4a", "7", "8a", "8c", "9a", "13", "16a")
 
 
 class Suite:
     def __init__(self, opt):
-        self.opt, self.started, self.lines = opt, time.monotonic(), []
+        self.opt, self.started, self.lines, self.wrong = opt, time.monotonic(), [], 0
         self.out = open(opt.out, "a", encoding="utf-8") if opt.out else sys.stdout
-        self.torch = None if opt.size == "small" else self.load_torch()
-        self.wrong = 0
+        self.chosen, self.jax, self.caches, self.torch = cases.chosen(opt.case), None, None, None
+        if opt.size == "small":
+            os.environ[SMALL] = "1"
+        if opt.peers != ["none"]:
+            self.start_peers()
+        if opt.peers != ["none"] or opt.size != "small":
+            self.torch = self.load_torch()
+
+    def start_peers(self):
+        """What compiles for a while begins before all else, beside what this process does."""
+        ids, names = [c.id for c in self.chosen], [n for n in ("torch.compile", "torch.max-autotune", "triton") if self.wanted(n)]
+        self.caches = Caches()
+        self.caches.fill(names, ids)
+        if self.wanted("jax"):
+            self.jax = Jax()
+            self.jax.start_compiling(ids)
 
     def load_torch(self):
         try:
             import torch
-        except ImportError:
-            if self.opt.check_only:
-                return None
-            raise SystemExit("bench/gpu/run.py: times need PyTorch; --check-only --size small does not") from None
+            torch.zeros(1, device="cuda")
+        except (ImportError, AssertionError, RuntimeError) as e:
+            self.stop()
+            print(f"bench/gpu/run.py: no GPU that PyTorch can use ({short(e)}); --check-only --size small needs none", file=sys.stderr)
+            raise SystemExit(77) from None
         torch.set_grad_enabled(False)
-        torch.zeros(1, device="cuda")
         return torch
 
     # ---- lines
@@ -54,7 +73,7 @@ class Suite:
     # ---- contestants
 
     def wanted(self, name):
-        return name in self.opt.peers or "all" in self.opt.peers
+        return name in self.opt.peers or "all" in self.opt.peers and (self.opt.slow or name not in SLOW)
 
     def gather(self):
         """Plait, then the peers that are wanted and here."""
@@ -76,24 +95,30 @@ class Suite:
         self.emit("present", contestant=name, version=made.version)
 
     def make(self, name):
+        if name == "hand":
+            from . import peers_hand
+            return peers_hand.Hand(self.plait.device.arch)
+        if name == "triton":
+            from . import peers_triton
+            return peers_triton.Triton(self.torch)
+        if name == "jax":
+            self.jax.begun()
+            return self.jax
         from . import peers_torch
-        return peers_torch.Torch(self.torch, name)
+        return (peers_torch.TorchCompile if name in peers_torch.MODES else peers_torch.Torch)(self.torch, name)
 
     # ---- one case
 
     def work(self, case):
-        small = self.opt.size == "small"
         mem = memory.Torch(self.torch) if self.torch else memory.Plain(self.plait.device)
-        return Work(Program(case, small), mem, rotate=not self.opt.check_only)
+        return Work(Program(case), mem, rotate=not self.opt.check_only)
 
     def checked(self, contestant, work):
         """The run of a contestant whose results are right, or None; says why."""
         fields = {"case": work.case.id, "contestant": contestant.name}
         try:
-            run = contestant.ready(work)
-            run.call(0)
-            work.memory.sync()
-            run.note["error"] = round(self.compare(contestant, work, run), 4)
+            with limit(60):
+                run = self.right(contestant, work, contestant.ready(work))
         except Unsupported as e:
             self.emit("unsupported", **fields, error=str(e))
         except Exception as e:  # noqa: BLE001: a peer's failure is a line
@@ -101,8 +126,32 @@ class Suite:
             self.wrong += contestant is self.plait
             self.emit("wrong" if wrong else "error", **fields, error=short(e), trace="" if wrong else traceback.format_exc()[-1500:])
             self.say(f"{work.case.id}: {contestant.name}: {short(e)[:200]}")
+            if contestant is self.jax and not isinstance(e, RuntimeError):
+                self.drop_jax(e)                          # no answer, or one too late
         else:
             return run
+
+    def drop_jax(self, e):
+        self.contestants.remove(self.jax)
+        self.jax.close()
+        self.emit("absent", contestant="jax", error=short(e))
+
+    def right(self, contestant, work, runs):
+        """Compares what was made; of several variants, takes the fastest of those that are right."""
+        if isinstance(runs, dict):                        # made and compared in another process
+            return Run(None, None, error=runs["error_found"], compile_s=runs["compile_s"])
+        runs, times = runs if isinstance(runs, list) else [runs], []
+        for run in runs:
+            run.call(0)
+            work.memory.sync()
+            run.note["error"] = round(self.compare(contestant, work, run), 4)
+        if len(runs) == 1 or self.opt.check_only:
+            return runs[0]
+        for run in runs:
+            graph = timing.Graphed(contestant.name, run, work.sets, self.torch)
+            times.append(min(graph.replays(4)) / graph.calls)
+            del graph
+        return runs[times.index(min(times))]
 
     def compare(self, contestant, work, run):
         if work.case.program == "dropout_residual" and not contestant.strict:
@@ -120,6 +169,8 @@ class Suite:
         if runs and runs[0][0] is self.plait and case.id in BITS:
             self.same_bits(work, runs[0][1])
         del runs
+        if self.jax in self.contestants:
+            self.jax.ask("finish")
         work.memory.release()
 
     def timed(self, work, runs):
@@ -128,29 +179,36 @@ class Suite:
             timing.turns([g for _, g in graphs], self.opt.seconds)
         for c, g in graphs:
             try:
-                self.compare(c, work, g.run)              # what the timed graph left
+                if c is not self.jax:
+                    self.compare(c, work, g.run)          # what the timed graph left
                 self.result(work, c, g)
             except Exception as e:  # noqa: BLE001
-                self.emit("wrong", case=work.case.id, contestant=c.name, error=f"in the timed graph: {short(e)}")
+                kind = "wrong" if type(e).__name__ == "Wrong" else "error"
+                self.emit(kind, case=work.case.id, contestant=c.name, error=f"in the timed graph: {short(e)}")
                 self.wrong += c is self.plait
         self.shown(work.case, graphs)
 
     def graphed(self, contestant, run, work):
+        if contestant is self.jax:
+            turns = peers_jax.Turns(self.jax)
+            turns.run = run
+            return contestant, turns
         try:
-            return contestant, timing.Graphed(contestant.name, run, work.sets, self.torch)
+            with limit(60):
+                return contestant, timing.Graphed(contestant.name, run, work.sets, self.torch)
         except Exception as e:  # noqa: BLE001
             self.torch.cuda.synchronize()
             self.emit("error", case=work.case.id, contestant=contestant.name, error=f"not captured: {short(e)}", trace=traceback.format_exc()[-1500:])
             self.say(f"{work.case.id}: {contestant.name} cannot be captured: {short(e)[:200]}")
 
     def result(self, work, contestant, graph):
-        found = graph.found()
+        found = graph.last = graph.found()
         self.emit("result", case=work.case.id, name=work.case.name, contestant=contestant.name, version=contestant.version, **found,
                   least_bytes=work.program.least, gbps=round(work.program.least / found["us"] / 1e3, 1), reads=work.case.reads,
                   **noted(graph.run))
 
     def shown(self, case, graphs):
-        times = {c.name: g.found() for c, g in graphs if g.samples}
+        times = {c.name: g.last for c, g in graphs if hasattr(g, "last")}
         text = ", ".join(f"{name} {f['us']:.1f}" for name, f in times.items())
         self.say(f"{case.id} {case.name}: {text} µs")
 
@@ -173,14 +231,44 @@ class Suite:
         self.say(f"ceiling ({when}): copy {c['copy_gbps']} GB/s, read {c['read_gbps']} GB/s")
 
     def run(self):
+        try:
+            return self.whole_run()
+        finally:
+            self.stop()
+
+    def stop(self):
+        if self.jax:
+            self.jax.close()
+        if self.caches:
+            self.caches.remove()
+
+    def begin(self):
+        """Waits for what compiles beforehand, measures first calls and the ceiling."""
+        if self.caches:
+            said = self.caches.wait(120)
+            self.emit("warmed", said=said)
+            self.say(f"compiled beforehand; {len(said)} complaints")
         self.gather()
         self.machine()
-        chosen = cases.chosen(self.opt.case)
-        if not self.opt.check_only:
-            from .ceiling import Ceiling
-            self.memory_speed = Ceiling(self.torch, self.plait.device.arch, self.plait.device.multiprocessors)
-            self.heat()
-            self.ceiling("start")
+        if self.opt.check_only:
+            return
+        if not self.opt.no_compile_times:
+            self.first_calls()
+        from .ceiling import Ceiling
+        self.memory_speed = Ceiling(self.torch, self.plait.device.arch, self.plait.device.multiprocessors)
+        self.heat()
+        self.ceiling("start")
+
+    def first_calls(self):
+        for what in ("plait", "jax", "triton", "torch.compile"):
+            if what == "plait" or self.wanted(what):
+                found = first_call(what, self.opt.library)
+                self.emit("first_call", what=what, **found)
+                self.say(f"first call of {what}: {found}")
+
+    def whole_run(self):
+        self.begin()
+        chosen = self.chosen
         for i, case in enumerate(chosen):
             if self.opt.total and time.monotonic() - self.started > self.opt.total:
                 self.emit("skipped", case=case.id, error="no time left")
@@ -221,8 +309,25 @@ class Suite:
         return 1 if self.wrong else 0
 
 
+class limit:
+    """Raises TimeoutError where the block takes longer, as soon as Python has its turn."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __enter__(self):
+        signal.signal(signal.SIGALRM, self.passed)
+        signal.alarm(self.seconds)
+
+    def __exit__(self, *_):
+        signal.alarm(0)
+
+    def passed(self, *_):
+        raise TimeoutError(f"not done in {self.seconds} s")
+
+
 def noted(run):
-    return {k: v for k, v in run.note.items() if k != "exec"}
+    return {k: v for k, v in run.note.items() if k not in ("exec", "keep")}
 
 
 def short(e):
