@@ -34,7 +34,7 @@ static void see_use(void *cx, const SafeUse *u) {
 }
 
 // Whether q wants elements itself is known: its readers have been seen.
-static void survey_equation(Inline *in, Ranges *facts, Eqn *q) {
+static void find_wanted(Inline *in, Ranges *facts, Eqn *q) {
   Info *me = &in->info[q->def->id];
   in->q = q;
   in->marked.n = 0;
@@ -43,10 +43,22 @@ static void survey_equation(Inline *in, Ranges *facts, Eqn *q) {
   me->scanned = safe_scan(in->f, facts, q, in->p->scratch, see_use, in);
   if (!me->scanned) me->fails = true;
   for (int k = 0; k < in->marked.n && !wanted; k++) in->marked.v[k]->whole = false;
+}
+
+static void inherit_failure(void *cx, Expr *e) {
+  Inline *in = cx;
+  if (e->op == OP_READ && in->info[e->u.t->id].forced) in->info[in->q->def->id].fails = true;
+}
+
+// What must move into q fails there: of what q reads, it is known whether it must.
+static void find_forced(Inline *in, Eqn *q) {
+  Info *me = &in->info[q->def->id];
+  in->q = q;
+  eqn_visit(in->p->scratch, q, inherit_failure, in);
   me->forced = me->fails && !me->whole && q->def->role == ROLE_LOCAL && !q->recurrent && !q->def->fmt;
 }
 
-// Fills info for all equations, readers before definitions so that `whole` is known of a reader first.
+// Fills info for all equations: `whole` from readers to definitions, `forced` from definitions to readers.
 static void survey(Inline *in) {
   Fn *f = in->f;
   Ranges *facts = safe_ranges(f, in->p->scratch);
@@ -58,7 +70,8 @@ static void survey(Inline *in) {
     in->info[q->def->id].reduces = expr_has(q->body, OP_REDUCE);
     if (q->base) in->info[q->base->id].updated_at = i;
   }
-  for (int i = f->eqns.n - 1; i >= 0; i--) survey_equation(in, facts, f->eqns.v[i]);
+  for (int i = f->eqns.n - 1; i >= 0; i--) find_wanted(in, facts, f->eqns.v[i]);
+  for (int i = 0; i < f->eqns.n; i++) find_forced(in, f->eqns.v[i]);
 }
 
 // ---- which reads go ------------------------------------------------------------------------------
@@ -278,3 +291,4 @@ bool pass_inline(Pipe *p) {
 //
 // `page` may hold anything beyond len[b], so `a` moves. A subscript that is then not known to be inside a's own extent
 // keeps its check: `if 0 <= t and t < M * 16 then … else a[b, t]`, where the second read is marked as one that fails.
+// An equation that reads a forced one may fail too, and the same is asked of it: is every element of it read?
