@@ -54,7 +54,8 @@ def emit(job: tuple[str, str, list[str], Path]) -> Path | str | None:
     if p.returncode:
         return f"{path} {entry} {' '.join(options)}\n{p.stderr}"
     stem = path.removesuffix(".plait")
-    line = f"// nvrtc: registers <= {budget(WIDE, stem, REGISTERS)}, shared <= {SHARED}, spill <= {budget(SPILL, stem, 0)}\n"
+    least = ", arch >= 90" if "cluster" in p.stdout else ""
+    line = f"// nvrtc: registers <= {budget(WIDE, stem, REGISTERS)}, shared <= {SHARED}, spill <= {budget(SPILL, stem, 0)}{least}\n"
     out.write_text(p.stdout + line)
     return out
 
