@@ -25,7 +25,7 @@ BITS = ("1", "4a", "7", "8a", "8c", "9a", "13", "16a")
 class Suite:
     def __init__(self, opt):
         self.opt, self.started, self.lines, self.wrong = opt, time.monotonic(), [], 0
-        self.out = open(opt.out, "a", encoding="utf-8") if opt.out else sys.stdout
+        self.out = open(opt.out, "w", encoding="utf-8") if opt.out else sys.stdout
         self.chosen, self.jax, self.caches, self.torch = cases.chosen(opt.case), None, None, None
         if opt.size == "small":
             os.environ[SMALL] = "1"
@@ -198,6 +198,7 @@ class Suite:
                 return contestant, timing.Graphed(contestant.name, run, work.sets, self.torch)
         except Exception as e:  # noqa: BLE001
             self.torch.cuda.synchronize()
+            self.wrong += contestant is self.plait
             self.emit("error", case=work.case.id, contestant=contestant.name, error=f"not captured: {short(e)}", trace=traceback.format_exc()[-1500:])
             self.say(f"{work.case.id}: {contestant.name} cannot be captured: {short(e)[:200]}")
 
