@@ -172,7 +172,7 @@ def text_of_kernels(text):
 def line(contestant, case, us, **more):
     """A result of 4a's size; quartiles 1 % apart."""
     return {"kind": "result", "case": case, "name": case, "contestant": contestant, "version": "1", "us": us, "q1": us * 0.995, "q3": us * 1.005,
-            "least": us * 0.99, "kernels": 1.0, "least_bytes": 134217728, "reads": False, "compiler": "NVRTC 13.0"} | more
+            "least": us * 0.99, "kernels": 1.0, "least_bytes": 134217728, "reads": False, "compiler": "NVRTC 13.0", "prepare_ms": 41.0} | more
 
 
 def canned():
@@ -182,7 +182,7 @@ def canned():
     results = [line("plait", "4a", 46.0), line("torch.compile", "4a", 80.0), line("hand", "4a", 46.2), line("plait", "4c", 50.0), line("jax", "4c", 47.0),
                line("plait", "6b", 1.6, least_bytes=24576), line("hand", "6b", 1.5, least_bytes=24576), line("torch.compile", "6b", 1.8, least_bytes=24576),
                line("plait", "5", 590.0, least_bytes=1611137024), line("plait", "12", 172.0, least_bytes=536903680, reads=True)]
-    more = [{"kind": "compile", "what": "plait", "median_ms": 41.0}, {"kind": "bits", "case": "4a", "launches": 100, "different": 0},
+    more = [{"kind": "bits", "case": "4a", "launches": 100, "different": 0},
             {"kind": "wrong", "case": "12", "contestant": "jax", "error": "y is off"}, {"kind": "present", "contestant": "plait", "version": "0.1"},
             {"kind": "first_call", "what": "triton", "first_ms": 1400.0, "second_ms": 160.0}, {"kind": "absent", "contestant": "triton", "error": "no module"}]
     return [machine, *ceilings, *results, *more]
@@ -201,7 +201,8 @@ def bars_are_met_and_missed():
     claim("cases_behind_a_peer_are_named", slower["met"] is False and "4c: 0.94 of it (jax)" in slower["value"] and "4a" not in slower["value"], slower)
     mean = found["geometric mean beside torch.compile"]
     claim("the_mean_is_geometric", mean["value"] == "1.40" and mean["met"] is True, mean)
-    claim("compile_time_has_its_bar", found["text to loaded kernel, median of the cases"]["met"] is True)
+    text = found["text to loaded kernel, median of the cases"]
+    claim("compile_time_has_its_bar", text["met"] is True and text["value"] == "41.0 ms (41 to 41)", text)
     claim("bits_have_theirs", found["the same bits on 100 launches"]["value"] == "1 of 1 cases")
 
 
@@ -260,6 +261,28 @@ def all_cases_run_on_the_emulator(library, emulator):
     claim("the_suite_ends_well", done.returncode == 0, done.stderr[-2000:])
 
 
+def a_lost_process_costs_its_case():
+    """A run of five cases whose second ends as where the device is lost, and whose fourth is killed."""
+    script = ("import json, os, sys\n"
+              "def value(name): return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else '0'\n"
+              "with open(value('--out'), 'a') as out:\n"
+              "    for i in range(int(value('--after')) + 1, 6):\n"
+              "        print(json.dumps({'kind': 'begin', 'case': str(i)}), file=out, flush=True)\n"
+              "        if i == 2: os._exit(9)\n"
+              "        if i == 4: os.kill(os.getpid(), 9)\n"
+              "        print(json.dumps({'kind': 'result', 'case': str(i)}), file=out, flush=True)\n")
+    from gpu import supervise
+    with tempfile.TemporaryDirectory() as folder:
+        inside, out = Path(folder) / "inside.py", Path(folder) / "lines"
+        inside.write_text(script)
+        before, sys.argv = sys.argv, ["run.py"]
+        status = supervise.run(str(inside), 100, str(out))
+        sys.argv = before
+        lines = [json.loads(x) for x in out.read_text().splitlines()]
+    claim("a_lost_process_is_told", status == 1 and [x["case"] for x in lines if x["kind"] == "error"] == ["2", "4"], lines)
+    claim("the_other_cases_are_there", [x["case"] for x in lines if x["kind"] == "result"] == ["1", "3", "5"], lines)
+
+
 def without_a_gpu_it_is_left_out():
     env = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "PLAIT_NVRTC")} | {"CUDA_VISIBLE_DEVICES": "", "PLAIT_CUDA_DRIVER": "/nowhere"}
     done = subprocess.run([sys.executable, ROOT / "tests" / "gpu" / "run.py"], capture_output=True, text=True, env=env)
@@ -272,7 +295,7 @@ def main():
     library, *emulator = sys.argv[1:] or [str(ROOT / "build" / "libplait.so")]
     for test in (there_are_enough_cases_and_each_is_one, sizes_are_those_of_the_table, a_wrong_element_is_found, a_sample_is_of_the_first_and_last_too,
                  libraries_are_held_to_more_than_the_bound_but_not_to_anything, kernels_by_hand_compile_and_spill_nothing, bars_are_met_and_missed,
-                 nothing_measured_meets_no_bar, tables_say_what_lines_say, turns_rotate, without_a_gpu_it_is_left_out):
+                 nothing_measured_meets_no_bar, tables_say_what_lines_say, turns_rotate, a_lost_process_costs_its_case, without_a_gpu_it_is_left_out):
         test()
     each_becomes_cuda_at_its_size(library)
     if emulator:
