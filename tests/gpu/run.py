@@ -95,7 +95,7 @@ class Run:
         """One tool over one program; clean when it says that nothing was found."""
         args = sum((["--in", a] if "random" in a else ["--set", a] for a in arguments.split()), [])
         run = [self.plait, "run", f"bench/gpu/cases/{program}.plait", "--target", "cuda", *entry(program), *args]
-        status, said = self.command("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *run, seconds=self.opt.tool_seconds)
+        status, said = self.command(sanitizer(), "--tool", tool, "--error-exitcode", "9", *run, seconds=self.opt.tool_seconds)
         clean = status == 0 and re.search(r"ERROR SUMMARY: 0 errors|RACECHECK SUMMARY: 0 hazards", said)
         return (1, 0, "") if clean else (0, 1, said)
 
@@ -112,17 +112,24 @@ class Run:
             yield from ((f"example {p.relative_to(ROOT)}", lambda p=p: self.example(p)) for p in sorted((ROOT / "examples").rglob("*.plait")))
 
     def random_programs(self, count, jobs):
-        share = -(-count // (2 * jobs))
-        for first in range(0, count, share):
-            yield f"fuzz from seed {first + 1}", lambda s=first + 1, n=min(share, count - first): self.counted("fuzz", "--count", str(n), "--seed", str(s))
-        if count >= 1000:
-            yield "fuzz, special values", lambda: self.counted("fuzz", "--specials", "--count", str(SPECIALS), "--seed", "1000000")
-            yield "fuzz, not fused", lambda: self.counted("fuzz", "--unfused", "--count", str(UNFUSED), "--seed", "2000000")
+        kinds = [(1, count, []), (1000001, SPECIALS, ["--specials"]), (2000001, UNFUSED, ["--unfused"])]
+        for begin, n, more in kinds if count >= 1000 else kinds[:1]:
+            share = max(1, n // (8 * jobs))
+            for first in range(begin, begin + n, share):
+                yield f"fuzz from seed {first}", lambda s=first, k=min(share, begin + n - first), m=more: self.fuzz(s, k, m)
+
+    def fuzz(self, seed, n, more):
+        """n random programs; one by one where one of them ends the process."""
+        passed, failed, said = self.counted("fuzz", "--count", str(n), "--seed", str(seed), *more)
+        if passed or not failed or n == 1:
+            return passed, failed, said if n > 1 or not failed else f"seed {seed} {' '.join(more)}\n{said}"
+        each = [self.fuzz(s, 1, more) for s in range(seed, seed + n)]
+        return sum(e[0] for e in each), sum(e[1] for e in each), "".join(e[2] for e in each)
 
     def sanitizer_tests(self):
         if "sanitize" not in self.opt.only.split(","):
             return
-        if not shutil.which("compute-sanitizer"):
+        if not sanitizer():
             print("sanitize: left out, there is no compute-sanitizer", flush=True)
             return
         all_programs = {k: (k, v) for k, v in SANITIZED.items()} | WIDE
@@ -157,6 +164,11 @@ class Run:
         self.part("compute-sanitizer", self.sanitizer_tests(), max(1, self.opt.jobs // 2))
         print(f"{self.passed} passed, {self.failed} failed")
         return 1 if self.failed else 0
+
+
+def sanitizer():
+    places = ["/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/cuda/extras/compute-sanitizer"]
+    return shutil.which("compute-sanitizer") or next((f"{p}/compute-sanitizer" for p in places if os.path.exists(f"{p}/compute-sanitizer")), None)
 
 
 def examples(plait):
