@@ -61,10 +61,12 @@ class Run:
         self.opt, self.passed, self.failed, self.started, self.examples = opt, 0, 0, time.monotonic(), examples(opt.plait)
 
     def command(self, *args, seconds=150):
+        """Exit status and what was said; none later than 20 s behind the last moment to begin."""
+        seconds = max(1, min(seconds, self.opt.total + 20 - (time.monotonic() - self.started)))
         try:
             done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, timeout=seconds, errors="replace")
         except subprocess.TimeoutExpired as e:
-            return None, f"not done in {seconds} s\n{e.stdout or ''}"
+            return None, f"not done in {seconds:.0f} s\n{e.stdout or ''}"
         return done.returncode, done.stdout + done.stderr
 
     def counted(self, *args):
