@@ -67,7 +67,10 @@ plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
 plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
 if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot load
   plait_script(bench_check bench/run.py $<TARGET_FILE:libplait>)
-  set_tests_properties(bench_check PROPERTIES SKIP_RETURN_CODE 77)
+  plait_script(bench_gpu_check bench/gpu.py $<TARGET_FILE:libplait> ${EMU_LIBRARIES})
+  plait_script(gpu gpu/run.py $<TARGET_FILE:plait>)      # left out without a GPU
+  set_tests_properties(bench_check bench_gpu_check gpu PROPERTIES SKIP_RETURN_CODE 77)
+  set_tests_properties(gpu PROPERTIES RUN_SERIAL ON)
 endif()
 
 # Compiled kernels against the interpreter.
