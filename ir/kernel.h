@@ -38,7 +38,8 @@ typedef enum LoopHow {
   HOW_UNROLL,   // constant trip count, to be unrolled
   HOW_ONE,      // a single step, with the index at lo
   HOW_BLOCKS,   // GPU: the index is the number of the thread block
-  HOW_THREADS   // GPU: the index is the number of the thread in its block
+  HOW_THREADS,  // GPU: the index is the number of the thread in its block
+  HOW_TEAM      // GPU: each thread of a team runs one step; the team's FOLDs combine them, and its first thread stores
 } LoopHow;
 
 // Where a local array lives. PACKED: a thread's, elements of less than 32 bits side by side in words. SHARED: one for a thread block, at byte `a` of
@@ -103,7 +104,7 @@ typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
 typedef struct Grid {
   Expr *blocks;         // i64; may be 0
   int threads;          // of a block
-  int team, stride;     // team: 1, a power of two up to 32, or all threads of the block or cluster
+  int team, stride;     // team: 1, a power of two up to 32, all threads of the block or cluster, or, some apart, those of a block with one remainder
   int cluster;          // blocks of a cluster; 1: none
   Expr *shared_bytes;   // dynamic shared memory; NULL: none
   Expr *when;           // bool: else the kernel is left out; NULL: always made

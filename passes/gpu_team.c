@@ -28,6 +28,17 @@ static int64_t values_of(const Tensor *t) {
 
 static bool is_nibble(const Stmt *s) { return s->field < 0 && dtypes[s->t->dtype].bits == 4 && s->t->role != ROLE_LOCAL; }
 
+static bool allocates(const Stmt *s, const Tensor *t) {
+  for (; s; s = s->next) if ((s->kind == ST_ALLOC && s->t == t) || allocates(s->body, t) || allocates(s->els, t)) return true;
+  return false;
+}
+
+// Every step stores there, and maybe adds to what the others left.
+static bool stores_one_place(const Stmt *loop, const Stmt *s) {
+  for (int k = 0; k < s->nsub; k++) if (expr_uses_index(s->sub[k], loop->ix) || expr_has(s->sub[k], OP_VAR) || expr_has(s->sub[k], OP_READ)) return false;
+  return !allocates(loop->body, s->t);
+}
+
 // May threads take different steps of the loop? What it changes outside of itself must be sums that are folded later.
 static bool independent(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
@@ -36,7 +47,7 @@ static bool independent(Team *t, const Stmt *loop, const Stmt *s) {
     case ST_FOLD: if (!gpu_declares(loop->body, s->var)) return false; break;
     case ST_ACC: if (!gpu_declares(loop->body, s->var) && (!may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
     case ST_ALLOC: if (values_of(s->t) > GPU_STACK_VALUES) return false; break;
-    case ST_STORE: if (is_nibble(s)) return false; break;
+    case ST_STORE: if (is_nibble(s) || stores_one_place(loop, s)) return false; break;
     default: break;
     }
     if (!independent(t, loop, s->body) || !independent(t, loop, s->els)) return false;

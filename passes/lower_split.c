@@ -39,13 +39,13 @@ void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to) 
 void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
   int first = 0;
   while (!in[first]) first++;
-  Expr *lo = lower_expr(l, next[first].lo), *hi = lower_expr(l, next[first].hi), *from, *to;
-  Parts p = { .taken = 0 };
+  Expr *lo = lower_expr(l, next[first].lo), *hi = lower_expr(l, next[first].hi);
+  Parts p = { .count = expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN) };
   Index *c = p.at[0] = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
-  Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_PAR);
+  Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), p.count, HOW_PAR);
   par->parallel_if = lower_work(l);
-  lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
-  lower_parts(l, n, items, in, from, to, lower_tile_steps(l), &p);
+  lower_chunk(l, expr_index(l->x, c), lo, hi, &p.from, &p.to);
+  lower_parts(l, n, items, in, lower_tile_steps(l), &p);
   loop_close(l, par);
   lower_merge(l, n, items, in, &p);
 }
