@@ -56,6 +56,7 @@ struct Stmt {
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
+  int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
   Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers

@@ -232,6 +232,7 @@ static Stmt *shared_loop(Team *t, Stmt *s) {
   s->body = alone(t, s->body);
   Row *r = gpu_row_of(t, s);
   if (r) return gpu_row_loop(t, r, s, map_getp(&r->direct, s) != NULL);
+  if (s->align) return gpu_stream(t, s);
   s->lo = gpu_plus(t->g, s->lo, t->member);
   s->step = t->size;
   return s;
@@ -367,7 +368,9 @@ static int64_t most_steps(const Team *t) {
 static void plain_size(Team *t) {
   int64_t steps = most_steps(t);
   bool warp = steps && steps <= 1024 && !has_big_array(t->n->body);
-  t->threads = GPU_THREADS / 2;
+  bool streams = false;
+  for (int i = 0; i < t->loops.n; i++) streams |= t->loops.v[i]->align > 0;
+  t->threads = streams ? GPU_THREADS : GPU_THREADS / 2;
   t->size = warp ? GPU_LANES : t->threads;
 }
 

@@ -62,7 +62,7 @@ static bool divides(const Work *w, const Expr *e, int64_t n) {
 static bool is_aligned(Work *w, Expr *e) {
   Expr *coef, *rest;
   Index *ix = w->c->ix;
-  return affine_split(w->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1) && divides(w, rest, w->c->lanes);
+  return dtype_is_int((Dtype)e->dtype) && affine_split(w->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1) && divides(w, rest, w->c->lanes);
 }
 
 static bool is_multiple(const Work *w, const Expr *e, int64_t more) { return e->op == OP_CONST && (e->u.v.i + more) % w->c->lanes == 0; }

@@ -145,6 +145,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
 // The same in `count` parts of the range: what a part leaves, and where.
 typedef struct Parts {
   Expr *count;
+  int64_t align;                // parts begin at multiples of it, as do their tiles; 0: that is not known
   Index *at[MAX_GRID + 1];      // the part's index and the grid's
   Expr *from, *to;              // of the part, or of a thread's share of it
   Index *team; int team_size;   // GPU: the thread's number in the team that has the part; NULL: nobody shares it
@@ -192,7 +193,10 @@ Expr *lower_needed(Lower *l);
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
 void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
-void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
+typedef struct Chunks { Expr *count; int64_t align; } Chunks;      // align: chunks begin at multiples of it
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested);
+bool lower_flat_items(Lower *l, int n, Item **items, NextLoop *next);
+void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);
 

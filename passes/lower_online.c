@@ -204,6 +204,7 @@ typedef struct Online {
   Expr *all_lo, *all_hi;        // the range as written
   Expr *whole;                  // steps of the whole range, where this is a part of it; else NULL
   int64_t step;                 // of the tiles
+  int64_t align;                // tiles begin at multiples of it
   bool team;                    // threads of a team run a share each: they fold once, at the end
   Cascade c;
 } Online;
@@ -247,14 +248,15 @@ static void set(Lower *l, Var *v, Expr *value) {
 }
 
 // The references begin where nothing overflows: 0, or 1 where something is divided by them.
-static void open_references(Online *o) {
+// A merge of parts meets each part's `was` in its turn.
+static void open_references(Online *o, bool merges) {
   Lower *l = o->l;
   for (int i = 0; i < o->refs.v.n; i++) {
     Reference *r = o->refs.v.v[i];
     Expr *first = expr_float(l->x, r->now->dtype, r->divides ? 1 : 0, NO_SPAN);
     r->was->name = lower_var(l, "was", r->was->dtype)->name;
     r->now->name = lower_var(l, "now", r->now->dtype)->name;
-    lower_decl(l, ST_VAR, r->was, first);
+    if (!merges) lower_decl(l, ST_VAR, r->was, first);
     lower_decl(l, ST_VAR, r->now, first);
   }
 }
@@ -369,6 +371,7 @@ static void tile_loop(Online *o, Targets *all) {
   }
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
+  s->align = o->align;
   ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
   for (int i = 0; i < n; i++) {
     inside[i] = all->v.v[i].it;
@@ -545,7 +548,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
   o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
   o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
-  open_references(&o);
+  open_references(&o, false);
   tiles(&o);
   bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
   for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
@@ -596,11 +599,12 @@ static void start_part(Online *o, Lower *l, int n, Item *items, const bool *in, 
   o->lo = p->from;
   o->hi = p->to;
   o->team = p->team != NULL;
+  o->align = p->align > 0 && expr_is_int(o->all_lo, 0) ? p->align < LOWER_TILE_UNIT ? p->align : LOWER_TILE_UNIT : 0;
   o->whole = expr_is_int(o->all_lo, 0) ? lower_expr(l, o->all_hi) : lower_named(l, lower_expr(l, expr_op2(l->x, OP_SUB, o->all_hi, o->all_lo, NO_SPAN)), "steps");
   o->step = LOWER_PART_WHOLE;
   for (int i = 0; i < o->n; i++) if (o->run[i].follows) o->step = steps;
   for (int i = 0; i < o->n; i++) open_runner(o, &o->run[i]);
-  open_references(o);
+  open_references(o, false);
 }
 
 static void leave_states(Online *o, Parts *p) {
@@ -655,15 +659,26 @@ static void combine(Lower *l, Reducer red, Var *acc, Var *at, Expr *v, Expr *v_a
   lower_emit(l, s);
 }
 
+typedef struct Swapped { int n; Var *from[RESCALE_ATOMS], *to[RESCALE_ATOMS]; } Swapped;
+static Expr *swap_var(void *cx, ExprTable *x, Expr *e) {
+  const Swapped *s = cx;
+  for (int k = 0; k < s->n && e->op == OP_VAR; k++) if (s->from[k] == e->u.var) return expr_var(x, s->to[k]);
+  return e;
+}
+
 // One part of a reduction that follows others, brought to the final references.
 static void add_following_part(Online *o, Runner *r, Parts *p, Expr *usable) {
   Lower *l = o->l;
   Var *state[MAX_STATES];
+  Swapped swapped = { .n = r->r.natoms };
   for (int k = 0; k < r->nstates; k++) state[k] = found_as(p, l, "state", r->run[k]->dtype);
   if (r->any) combine(l, RED_ANY, r->any, NULL, found(p, l), NULL);
-  for (int k = 0; k < r->r.natoms; k++) set(l, r->r.atom[k]->was, found(p, l));
+  for (int k = 0; k < r->r.natoms; k++) {
+    swapped.from[k] = r->r.atom[k]->was;
+    swapped.to[k] = found_as(p, l, "was", r->r.atom[k]->was->dtype);
+  }
   Expr *v = expr_select(l->x, usable, rescale_state(l->x, &r->r, 0, state, false), rescale_state(l->x, &r->r, 0, state, true), NO_SPAN);
-  combine(l, RED_SUM, r->run[0], NULL, v, NULL);
+  combine(l, RED_SUM, r->run[0], NULL, expr_map(l->x, v, swap_var, &swapped), NULL);
 }
 
 static void add_part(Online *o, Runner *r, Parts *p) {
@@ -691,10 +706,11 @@ static void merge_runner(Online *o, Runner *r, Parts *p) {
   if (r->follows) add_following_part(o, r, p, usable);
   else add_part(o, r, p);
   loop_close(l, loop);
-  if (!r->follows || p->team) lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
-  if (r->any && p->team) lower_fold_lanes(l, RED_ANY, r->any, NULL);
-  if (r->follows && r->any) set(l, r->run[0], expr_select(x, expr_var(x, r->any), expr_var(x, r->run[0]), expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN));
-  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(x, r->run[0]));
+  lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
+  if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
+  Expr *v = expr_var(x, r->run[0]);
+  if (r->any) v = expr_select(x, expr_var(x, r->any), v, expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN);
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : v);
 }
 
 // The grid's indices stand in p->at[1 …].
@@ -702,6 +718,6 @@ void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p) {
   Online o;
   start_online(&o, l, n, items, in);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
-  open_references(&o);
+  open_references(&o, true);
   for (int i = 0; i < o.n; i++) merge_runner(&o, &o.run[i], p);
 }
