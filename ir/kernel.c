@@ -36,7 +36,7 @@ Place tensor_place(const Plan *p, const Tensor *t) {
 }
 
 static const char *how_words[] = {
-  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll", [HOW_ONE] = "at", [HOW_BLOCKS] = "blocks", [HOW_THREADS] = "threads",
+  [HOW_SEQ] = "for", [HOW_PAR] = "par", [HOW_VEC] = "vec", [HOW_PAR_VEC] = "par vec", [HOW_LANES] = "lanes", [HOW_SCAN] = "scan", [HOW_UNROLL] = "unroll", [HOW_ONE] = "at", [HOW_BLOCKS] = "blocks", [HOW_THREADS] = "threads", [HOW_TEAM] = "team",
 };
 
 static void indent(Buf *out, int depth) {

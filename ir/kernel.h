@@ -38,7 +38,8 @@ typedef enum LoopHow {
   HOW_UNROLL,   // constant trip count, to be unrolled
   HOW_ONE,      // a single step, with the index at lo
   HOW_BLOCKS,   // GPU: the index is the number of the thread block
-  HOW_THREADS   // GPU: the index is the number of the thread in its block
+  HOW_THREADS,  // GPU: the index is the number of the thread in its block
+  HOW_TEAM      // GPU: each thread of a team runs one step; the team's FOLDs combine them, and its first thread stores
 } LoopHow;
 
 // Where a local array lives. PACKED: a thread's, elements of less than 32 bits side by side in words. SHARED: one for a thread block, at byte `a` of
@@ -55,6 +56,7 @@ struct Stmt {
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
+  int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
   Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers
@@ -103,7 +105,7 @@ typedef struct Cost { VEC(Traffic) traffic; Expr *flops; } Cost;
 typedef struct Grid {
   Expr *blocks;         // i64; may be 0
   int threads;          // of a block
-  int team, stride;     // team: 1, a power of two up to 32, or all threads of the block or cluster
+  int team, stride;     // team: 1, a power of two up to 32, all threads of the block or cluster, or, some apart, those of a block with one remainder
   int cluster;          // blocks of a cluster; 1: none
   int resident;         // blocks that a multiprocessor shall have room for; 0: as many as it happens to
   Expr *shared_bytes;   // dynamic shared memory; NULL: none

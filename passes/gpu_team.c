@@ -28,15 +28,15 @@ static int64_t values_of(const Tensor *t) {
 
 static bool is_nibble(const Stmt *s) { return s->field < 0 && dtypes[s->t->dtype].bits == 4 && s->t->role != ROLE_LOCAL; }
 
-static bool allocates(const Stmt *s, const Tensor *a) {
-  for (; s; s = s->next) if ((s->kind == ST_ALLOC && s->t == a) || allocates(s->body, a) || allocates(s->els, a)) return true;
+static bool allocates(const Stmt *s, const Tensor *t) {
+  for (; s; s = s->next) if ((s->kind == ST_ALLOC && s->t == t) || allocates(s->body, t) || allocates(s->els, t)) return true;
   return false;
 }
 
-// Does each step of the loop store somewhere else? Not where all add to one place.
-static bool moves_along(const Stmt *loop, const Stmt *s) {
-  for (int k = 0; k < s->nsub; k++) if (expr_uses_index(s->sub[k], loop->ix) || expr_has(s->sub[k], OP_VAR)) return true;
-  return allocates(loop->body, s->t);
+// Every step stores there, and maybe adds to what the others left.
+static bool stores_one_place(const Stmt *loop, const Stmt *s) {
+  for (int k = 0; k < s->nsub; k++) if (expr_uses_index(s->sub[k], loop->ix) || expr_has(s->sub[k], OP_VAR) || expr_has(s->sub[k], OP_READ)) return false;
+  return !allocates(loop->body, s->t);
 }
 
 // May threads take different steps of the loop? What it changes outside of itself must be sums that are folded later.
@@ -47,7 +47,7 @@ static bool independent(Team *t, const Stmt *loop, const Stmt *s) {
     case ST_FOLD: if (!gpu_declares(loop->body, s->var)) return false; break;
     case ST_ACC: if (!gpu_declares(loop->body, s->var) && (!may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
     case ST_ALLOC: if (values_of(s->t) > GPU_STACK_VALUES) return false; break;
-    case ST_STORE: if (is_nibble(s) || !moves_along(loop, s)) return false; break;
+    case ST_STORE: if (is_nibble(s) || stores_one_place(loop, s)) return false; break;
     default: break;
     }
     if (!independent(t, loop, s->body) || !independent(t, loop, s->els)) return false;
@@ -232,6 +232,7 @@ static Stmt *shared_loop(Team *t, Stmt *s) {
   s->body = alone(t, s->body);
   Row *r = gpu_row_of(t, s);
   if (r) return gpu_row_loop(t, r, s, map_getp(&r->direct, s) != NULL);
+  if (s->align) return gpu_stream(t, s);
   s->lo = gpu_plus(t->g, s->lo, t->member);
   s->step = t->size;
   return s;
@@ -367,7 +368,9 @@ static int64_t most_steps(const Team *t) {
 static void plain_size(Team *t) {
   int64_t steps = most_steps(t);
   bool warp = steps && steps <= 1024 && !has_big_array(t->n->body);
-  t->threads = GPU_THREADS / 2;
+  bool streams = false;
+  for (int i = 0; i < t->loops.n; i++) streams |= t->loops.v[i]->align > 0;
+  t->threads = streams ? GPU_THREADS : GPU_THREADS / 2;
   t->size = warp ? GPU_LANES : t->threads;
 }
 

@@ -38,6 +38,8 @@ Tensor *gpu_row_array(const Team *t, const Tensor *local); // what of a local ar
 Stmt *gpu_load_row(Team *t, Row *r);                       // before the first loop that keeps it
 Stmt *gpu_row_loop(Team *t, Row *r, Stmt *loop, bool keeps);
 
+Stmt *gpu_stream(Team *t, Stmt *loop);                     // gpu_stream.c: a loop that begins at a multiple of a vector
+
 Stmt *team_block(Team *t, Stmt *s, bool again);            // what each thread of the team runs
 void gpu_owned(Team *t);                                   // gpu_barrier.c: before the team's statements are made
 void gpu_barriers(Team *t, Stmt *body);

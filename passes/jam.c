@@ -19,18 +19,17 @@ enum {
   MOST = 2048, LEAST = 64       // steps of a tile: a row of it is at least some lines of memory, at most what pays
 };
 
-typedef struct Expanded { Var *var; Tensor *array; } Expanded;
-
 typedef struct Jam {
   Pipe *p;
   Plan *plan;
   Stmt *loop;           // over the grid's last index
   Index *ix;            // its index
   bool changed, failed;
+  bool gpu;             // lanes of a thread: FOLDs combine threads
   Map varying;          // Var → itself: differs between grid points
   Map home;             // Var → the segment (its first statement) in which it is declared
   Map crosses;          // Var → itself: is used outside its segment
-  VEC(Expanded) arrays;
+  JamArrays arrays;
   Index *tile;
   int64_t steps;
 } Jam;
@@ -99,7 +98,8 @@ static bool packed(const Tensor *t) { return dtypes[t->dtype].bits < 8; }
 
 static bool can_move(Jam *j, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_LOOP && ((s->how != HOW_SEQ && s->how != HOW_SCAN) || varies(j, s->lo) || varies(j, s->hi))) return false;
+    bool runs = s->how == HOW_SEQ || s->how == HOW_SCAN || (j->gpu && (s->how == HOW_UNROLL || s->how == HOW_ONE));
+    if (s->kind == ST_LOOP && (!runs || varies(j, s->lo) || varies(j, s->hi))) return false;
     if (s->kind == ST_IF && varies(j, s->a) && (has_loop(s->body) || has_loop(s->els))) return false;
     if (s->kind == ST_ALLOC || s->field >= 0 || (s->kind == ST_STORE && packed(s->t))) return false;
     if (!can_move(j, s->body) || !can_move(j, s->els)) return false;
@@ -117,7 +117,7 @@ static bool pays(Jam *j) {
 
 // Stays as it is, once for the whole tile: a loop, or what all grid points have in common.
 static bool stands_alone(Jam *j, const Stmt *s) {
-  if (s->kind == ST_LOOP || (s->kind == ST_IF && (has_loop(s->body) || has_loop(s->els)))) return true;
+  if (s->kind == ST_LOOP || (s->kind == ST_IF && (has_loop(s->body) || has_loop(s->els))) || (j->gpu && s->kind == ST_FOLD)) return true;
   return s->var && !map_getp(&j->varying, s->var) && s->kind != ST_FAULT;
 }
 
@@ -156,7 +156,7 @@ static void note_uses(Jam *j, const Stmt *s, const Stmt *segment) {
     Expr *part[] = { s->lo, s->hi, s->a, s->b };
     for (int k = 0; k < 4; k++) if (part[k]) expr_visit(j->p->scratch, part[k], see_var, &u);
     for (int k = 0; k < s->nsub; k++) expr_visit(j->p->scratch, s->sub[k], see_var, &u);
-    if (s->kind != ST_FOLD) see_target(&u, s->var), see_target(&u, s->var2);
+    if (s->kind != ST_FOLD || j->gpu) see_target(&u, s->var), see_target(&u, s->var2);
     note_uses(j, s->body, alone ? NULL : segment);
     note_uses(j, s->els, alone ? NULL : segment);
   }
@@ -165,7 +165,7 @@ static void note_uses(Jam *j, const Stmt *s, const Stmt *segment) {
 // ---- arrays in the place of variables ------------------------------------------------------------
 
 static Tensor *array_of(const Jam *j, const Var *v) {
-  for (int i = 0; i < j->arrays.n; i++) if (j->arrays.v[i].var == v) return j->arrays.v[i].array;
+  for (int i = 0; i < j->arrays.v.n; i++) if (j->arrays.v.v[i].var == v) return j->arrays.v.v[i].array;
   return NULL;
 }
 
@@ -252,6 +252,37 @@ static Stmt *tile_loop(Jam *j, Expr *to) {
   return l;
 }
 
+static Stmt *new_var(Jam *j, const Var *like, Expr *first) {
+  Stmt *s = stmt_new(j->p->a, ST_VAR);
+  s->var = var_new(j->plan->x, like->name, like->dtype);
+  s->a = first;
+  return s;
+}
+
+static Stmt *new_set(Jam *j, Var *v, Expr *value) {
+  Stmt *s = stmt_new(j->p->a, ST_SET);
+  s->var = v;
+  s->a = value;
+  return s;
+}
+
+// A FOLD of each lane: over its variables, from the arrays and back.
+static Stmt *fold_lanes(Jam *j, Stmt *fold) {
+  Stmt *loop = tile_loop(j, expr_op2(j->plan->x, OP_ADD, expr_index(j->plan->x, j->tile), expr_int(j->plan->x, DT_I64, j->steps, NO_SPAN), NO_SPAN)), **tail = &loop->body;
+  Tensor *array[2] = { array_of(j, fold->var), fold->var2 ? array_of(j, fold->var2) : NULL };
+  Expr *where = place(j), *first[2];
+  for (int k = 0; k < 2 && array[k]; k++) first[k] = expr_make(j->plan->x, OP_READ, array[k]->dtype, 0, array[k], NO_SPAN, 1, &where);
+  Stmt *v = new_var(j, fold->var, first[0]), *v2 = array[1] ? new_var(j, fold->var2, expr_int(j->plan->x, DT_I64, -INT64_MAX, NO_SPAN)) : NULL;
+  tail = append(tail, v);
+  if (v2) tail = append(append(tail, v2), new_set(j, v2->var, first[1]));
+  fold->var = v->var;
+  fold->var2 = v2 ? v2->var : NULL;
+  fold->again = true;
+  tail = append(tail, fold);
+  for (int k = 0; k < 2 && array[k]; k++) tail = append(tail, store_into(j, fold, array[k], expr_var(j->plan->x, k ? v2->var : v->var)));
+  return loop;
+}
+
 static Stmt *distribute(Jam *j, Stmt *s, Expr *to) {
   Stmt *first = NULL, **tail = &first, *segment = NULL, **inside = NULL;
   for (Stmt *next; s; s = next) {
@@ -259,9 +290,12 @@ static Stmt *distribute(Jam *j, Stmt *s, Expr *to) {
     if (stands_alone(j, s)) {
       segment = NULL;
       s->next = NULL;
-      if (s->how == HOW_SCAN) s->how = HOW_SEQ;         // now each grid point has an accumulator
-      s->body = distribute(j, s->body, to);
-      s->els = distribute(j, s->els, to);
+      if (s->kind == ST_FOLD && array_of(j, s->var)) s = fold_lanes(j, s);
+      else if (s->how == HOW_SCAN) s->how = HOW_SEQ;         // now each grid point has an accumulator
+      if (s->ix != j->ix) {
+        s->body = distribute(j, s->body, to);
+        s->els = distribute(j, s->els, to);
+      }
       tail = append(tail, s);
       continue;
     }
@@ -281,9 +315,9 @@ static void see_declared(Jam *j, const Stmt *s, int *bytes) {
   for (; s; s = s->next) {
     bool declares = s->kind == ST_LET || s->kind == ST_VAR;
     if (declares && map_getp(&j->crosses, s->var) && !array_of(j, s->var)) {
-      vec_push(j->p->scratch, &j->arrays, (Expanded){ s->var, NULL });
+      vec_push(j->p->scratch, &j->arrays.v, (JamArray){ s->var, NULL });
       *bytes += dtypes[s->var->dtype].bits / 8;
-      j->arrays.v[j->arrays.n - 1].array = fn_tensor(j->p->fn, s->var->name, ROLE_LOCAL, s->var->dtype, NULL, 0, NULL, NO_SPAN);
+      j->arrays.v.v[j->arrays.v.n - 1].array = fn_tensor(j->p->fn, s->var->name, ROLE_LOCAL, s->var->dtype, NULL, 0, NULL, NO_SPAN);
     }
     see_declared(j, s->body, bytes);
     see_declared(j, s->els, bytes);
@@ -291,8 +325,8 @@ static void see_declared(Jam *j, const Stmt *s, int *bytes) {
 }
 
 static Stmt *alloc_arrays(Jam *j, Stmt *before) {
-  for (int i = j->arrays.n - 1; i >= 0; i--) {
-    Tensor *t = j->arrays.v[i].array;
+  for (int i = j->arrays.v.n - 1; i >= 0; i--) {
+    Tensor *t = j->arrays.v.v[i].array;
     t->rank = 1;
     t->extent[0] = expr_int(j->plan->x, DT_I64, j->steps, NO_SPAN);
     Stmt *s = stmt_new(j->p->a, ST_ALLOC);
@@ -303,12 +337,18 @@ static Stmt *alloc_arrays(Jam *j, Stmt *before) {
   return before;
 }
 
-static void rewrite(Jam *j) {
-  ExprTable *x = j->plan->x;
+// Variables that become arrays, and their bytes for one grid point.
+static int find_arrays(Jam *j) {
   int bytes = 0;
   note_homes(j, j->loop->body, NULL);
   note_uses(j, j->loop->body, NULL);
   see_declared(j, j->loop->body, &bytes);
+  return bytes;
+}
+
+static void rewrite(Jam *j) {
+  ExprTable *x = j->plan->x;
+  int bytes = find_arrays(j);
   for (j->steps = MOST; j->steps > LEAST && j->steps * bytes > TILE_BYTES; j->steps /= 2) { }
   j->tile = index_new(x, intern(j->p->fn->names, arena_printf(j->p->scratch, "%s_tile", j->ix->name)), NO_SPAN);
   Expr *end = expr_op2(x, OP_ADD, expr_index(x, j->tile), expr_int(x, DT_I64, j->steps, NO_SPAN), NO_SPAN);
@@ -322,14 +362,42 @@ static void rewrite(Jam *j) {
   j->loop->body = to;
 }
 
-static void jam_loop(Pipe *p, Stmt *loop) {
-  Jam j = { .p = p, .plan = p->plan, .loop = loop, .ix = loop->ix, .varying = map_make(p->scratch), .home = map_make(p->scratch), .crosses = map_make(p->scratch) };
-  if (!pays(&j)) return;
+static Jam jam_of(Pipe *p, Stmt *loop) {
+  return (Jam){ .p = p, .plan = p->plan, .loop = loop, .ix = loop->ix, .varying = map_make(p->scratch), .home = map_make(p->scratch), .crosses = map_make(p->scratch) };
+}
+
+// Can the loop's grid points run together, and is it worth it?
+static bool jams(Jam *j) {
+  if (!pays(j)) return false;
   do {
-    j.changed = false;
-    mark_varying(&j, loop->body, false);
-  } while (j.changed);
-  if (can_move(&j, loop->body)) rewrite(&j);
+    j->changed = false;
+    mark_varying(j, j->loop->body, false);
+  } while (j->changed);
+  return can_move(j, j->loop->body);
+}
+
+static void jam_loop(Pipe *p, Stmt *loop) {
+  Jam j = jam_of(p, loop);
+  if (jams(&j)) rewrite(&j);
+}
+
+bool jam_can(Pipe *p, Stmt *loop) {
+  Jam j = jam_of(p, loop);
+  j.gpu = true;
+  return jams(&j);
+}
+
+Stmt *jam_lanes(Pipe *p, Stmt *loop, Index *first, int lanes, JamArrays *arrays) {
+  Jam j = jam_of(p, loop);
+  ExprTable *x = p->plan->x;
+  j.gpu = true;
+  if (!jams(&j)) return NULL;
+  find_arrays(&j);
+  j.steps = lanes;
+  j.tile = first;
+  Stmt *body = distribute(&j, loop->body, expr_op2(x, OP_ADD, expr_index(x, first), expr_int(x, DT_I64, lanes, NO_SPAN), NO_SPAN));
+  *arrays = j.arrays;
+  return alloc_arrays(&j, body);
 }
 
 // The innermost of a nest of PAR loops, when it starts at 0.

@@ -402,18 +402,30 @@ static Stmt *lower_with_shares(Lower *l) {
   return for_short_rows(l, l->row, cached, direct, lower_mixed(l, lower_work(l), true));
 }
 
+enum { TEAM_STEPS = 64 };       // from which a column is worth several threads
+
+static Stmt *lower_gpu_shapes(Lower *l) {
+  Stmt *team;
+  Expr *steps;
+  Scalar known;
+  if (!lower_team_columns(l, &team, &steps)) return lower_rows(l, INT64_MAX);
+  if (!expr_fold(steps, &known)) return for_short_rows(l, steps, TEAM_STEPS - 1, lower_rows(l, TEAM_STEPS - 1), team);
+  return known.i < TEAM_STEPS ? lower_rows(l, TEAM_STEPS - 1) : team;
+}
+
 // Long columns go in parts, and few long rows.
 static Stmt *lower_shapes(Lower *l) {
   if (lower_has_shares(l->u)) return lower_with_shares(l);
   Stmt *parts;
   Expr *steps;
   Scalar known;
+  if (pipe_is_gpu(l->p)) return lower_gpu_shapes(l);
   bool columns = lower_columns(l, lower_work(l), &parts, &steps);
   if (columns && expr_fold(steps, &known)) columns = known.i >= long_column(l);
   if (columns && expr_is_const(steps)) return parts;
   Stmt *rows = lower_rows(l, columns ? long_column(l) - 1 : INT64_MAX);
   if (columns) return for_short_rows(l, steps, long_column(l) - 1, rows, parts);
-  if (pipe_is_gpu(l->p) || !lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
+  if (!lower_long_rows(l, lower_work(l), &parts, &steps)) return rows;
   return few_long_rows(l, steps, parts, rows);
 }
 

@@ -118,6 +118,10 @@ void lower_start_items(Lower *l, Item *items, Index **grid);
 void lower_open_grid(Lower *l, Index **grid, Stmt **loop);
 void lower_close_grid(Lower *l, Stmt **loop);
 bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps);      // lower_columns.c
+bool lower_is_column(Lower *l, const Member *m);
+typedef bool (*LowerFits)(Lower *l, const Member *m);
+bool lower_find_split(Lower *l, int n, Item *items, const Member *const *m, LowerFits fits, bool *in, Expr **steps);
+bool lower_team_columns(Lower *l, Stmt **body, Expr **steps);             // lower_team.c
 bool lower_long_rows(Lower *l, Expr *work, Stmt **body, Expr **steps);
 
 // Nests (lower_nest.c).
@@ -138,9 +142,18 @@ bool lower_expands(const Eqn *q);                  // a map: a cascade computes 
 bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i);
 bool lower_cascade_row(Lower *l, int n, Item *items, const bool *in, const NextLoop *next, Expr **steps, int *bytes);
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
-// The same in LOWER_CHUNKS parts of the range: what a part leaves, and where. at: the part's index and the grid's.
-typedef struct Parts { Index *at[MAX_GRID + 1]; VEC(Tensor *) t; int taken; } Parts;
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p);
+// The same in `count` parts of the range: what a part leaves, and where.
+typedef struct Parts {
+  Expr *count;
+  int64_t align;                // parts begin at multiples of it, as do their tiles; 0: that is not known
+  Index *at[MAX_GRID + 1];      // the part's index and the grid's
+  Expr *from, *to;              // of the part, or of a thread's share of it
+  Index *team; int team_size;   // GPU: the thread's number in the team that has the part; NULL: nobody shares it
+  Expr *team_from, *team_to;    // then the part
+  VEC(Tensor *) t; int taken;
+} Parts;
+void lower_parts(Lower *l, int n, Item *items, const bool *in, int64_t steps, Parts *p);
+void lower_whole(Lower *l, int n, Item *items, const bool *in, int64_t steps, Parts *p);      // count is 1: finishes the items
 int64_t lower_tile_steps(const Lower *l);
 void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p);      // and finishes the items
 
@@ -180,7 +193,10 @@ Expr *lower_needed(Lower *l);
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
 void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
-void lower_chunk(Lower *l, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
+typedef struct Chunks { Expr *count; int64_t align; } Chunks;      // align: chunks begin at multiples of it
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested);
+bool lower_flat_items(Lower *l, int n, Item **items, NextLoop *next);
+void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);
 

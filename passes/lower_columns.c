@@ -24,7 +24,7 @@ static void look_at_read(void *cx, Expr *e) {
   else a->others++;
 }
 
-static bool is_column(Lower *l, const Member *m) {
+bool lower_is_column(Lower *l, const Member *m) {
   const Eqn *q = m->q;
   const Group *u = l->u;
   if (q->body->op != OP_REDUCE || q->scc || q->base || q->def->fmt || q->body->u.bind->n != 1 || q->n != u->ngrid) return false;
@@ -33,14 +33,12 @@ static bool is_column(Lower *l, const Member *m) {
   return a.columns > 0 && a.others == 0;
 }
 
-typedef bool (*Fits)(Lower *l, const Member *m);
-
-// in[i]: member i is a reduction that fits and can run in parts, with the others in one pass. *steps: of its range.
-static bool find_split(Lower *l, int n, Item *items, Fits fits, bool *in, Expr **steps) {
+// in[i]: item i, of member m[i], is a reduction that fits and can run in parts, with the others in one pass. *steps: of its range.
+bool lower_find_split(Lower *l, int n, Item *items, const Member *const *m, LowerFits fits, bool *in, Expr **steps) {
   NextLoop *next = arena_array(l->p->scratch, NextLoop, n);
   bool *loops = arena_array(l->p->scratch, bool, n), any = false;
   int first = -1;
-  for (int i = 0; i < n; i++) loops[i] = lower_next_loop(l, &items[i], &next[i]) && fits(l, &l->u->m.v[i]);
+  for (int i = 0; i < n; i++) loops[i] = lower_next_loop(l, &items[i], &next[i]) && fits(l, m[i]);
   for (int i = 0; i < n && first < 0; i++) if (loops[i]) first = i;
   if (first < 0 || !expr_is_int(next[first].lo, 0) || !lower_dims_only(next[first].hi)) return false;
   for (int i = 0; i < n; i++) loops[i] = loops[i] && lower_same_loop(&next[first], &next[i]);
@@ -70,17 +68,19 @@ static Expr *part_steps(Lower *l, Expr *steps, Expr *count, int64_t tile) {
 
 static void leave_parts(Lower *l, Item *items, Index **grid, const bool *in, Expr *steps, int64_t tile, Parts *p, Expr *work) {
   ExprTable *x = l->x;
-  Expr *zero = expr_int(x, DT_I64, 0, NO_SPAN), *one = expr_int(x, DT_I64, 1, NO_SPAN), *count = expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN);
-  Expr *step = part_steps(l, steps, count, tile);
+  Expr *zero = expr_int(x, DT_I64, 0, NO_SPAN), *one = expr_int(x, DT_I64, 1, NO_SPAN);
+  Expr *step = part_steps(l, steps, p->count, tile);
   Index *c = index_new(x, intern(l->f->names, "part"), NO_SPAN);
-  Stmt *loop = loop_open(l, c, zero, count, HOW_PAR), *inner[MAX_GRID];
+  Stmt *loop = loop_open(l, c, zero, p->count, HOW_PAR), *inner[MAX_GRID];
   loop->parallel_if = work;
   lower_open_grid(l, grid, inner);
   lower_start_items(l, items, grid);
   p->at[0] = c;
   for (int g = 0; g < l->u->ngrid; g++) p->at[g + 1] = grid[g];
-  Expr *part = expr_index(x, c), *from = part_end(l, part, step, steps), *to = part_end(l, expr_op2(x, OP_ADD, part, one, NO_SPAN), step, steps);
-  lower_parts(l, l->u->m.n, items, in, from, to, tile, p);
+  Expr *part = expr_index(x, c);
+  p->from = part_end(l, part, step, steps);
+  p->to = part_end(l, expr_op2(x, OP_ADD, part, one, NO_SPAN), step, steps);
+  lower_parts(l, l->u->m.n, items, in, tile, p);
   lower_close_grid(l, inner);
   loop_close(l, loop);
 }
@@ -124,19 +124,21 @@ static void few_points(Lower *l) {
   }
 }
 
-static bool lower_in_parts(Lower *l, Fits fits, int64_t tile, bool spread, Expr *work, Stmt **body, Expr **steps) {
+static bool lower_in_parts(Lower *l, LowerFits fits, int64_t tile, bool spread, Expr *work, Stmt **body, Expr **steps) {
   int n = l->u->m.n;
   Index *grid[MAX_GRID];
   bool *in = arena_array(l->p->scratch, bool, n + 1);
   Item *items = arena_array(l->p->scratch, Item, n + 1);
+  const Member **m = arena_array(l->p->scratch, const Member *, n + 1);
   lower_forget(l);
   scope_open(l, NULL, false);
   for (int g = 0; g < l->u->ngrid; g++) grid[g] = index_new(l->x, l->u->grid[g]->name, l->u->grid[g]->at);
   lower_start_items(l, items, grid);
-  bool found = l->u->ngrid && find_split(l, n, items, fits, in, steps);
+  for (int i = 0; i < n; i++) m[i] = &l->u->m.v[i];
+  bool found = l->u->ngrid && lower_find_split(l, n, items, m, fits, in, steps);
   for (int i = 0; i < n && spread; i++) found &= in[i] || lower_expands(items[i].q);
   if (found) {
-    Parts p = { .taken = 0 };
+    Parts p = { .count = expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN) };
     if (spread) few_points(l);
     l->online = true;
     l->grid_depth = l->u->ngrid + 1;
@@ -150,12 +152,12 @@ static bool lower_in_parts(Lower *l, Fits fits, int64_t tile, bool spread, Expr 
 
 // The kernel with its columns in parts; false when it has none.
 bool lower_columns(Lower *l, Expr *work, Stmt **body, Expr **steps) {
-  return lower_in_parts(l, is_column, LOWER_TILE_COLUMN, false, work, body, steps);
+  return lower_in_parts(l, lower_is_column, LOWER_TILE_COLUMN, false, work, body, steps);
 }
 
 static bool is_row(Lower *l, const Member *m) {
   const Eqn *q = m->q;
-  return q->body->op == OP_REDUCE && !q->scc && !q->base && !q->def->fmt && q->body->u.bind->n == 1 && q->n == l->u->ngrid && !is_column(l, m);
+  return q->body->op == OP_REDUCE && !q->scc && !q->base && !q->def->fmt && q->body->u.bind->n == 1 && q->n == l->u->ngrid && !lower_is_column(l, m);
 }
 
 // The kernel with its rows in parts, and its maps spread; false when more than these is in it.

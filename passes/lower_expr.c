@@ -395,7 +395,8 @@ static Expr *element(Lower *l, Expr *e, Expr *const *sub) {
   Expr *at;
   Tensor *local = lower_local(l, e->u.t, sub, &at);
   if (local) return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, local, e->at, 1, &at);
-  return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, e->u.t->root, e->at, e->u.t->rank, sub);
+  Tensor *t = e->u.t->rank == e->u.t->root->rank ? e->u.t->root : e->u.t;        // a flat view stays one
+  return expr_make(l->x, OP_READ, (Dtype)e->dtype, READ_PLAIN, t, e->at, t->rank, sub);
 }
 
 // A read that may fail: v = 0; if in range then v = element else fault.

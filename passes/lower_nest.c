@@ -302,16 +302,20 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
 
 // Full reductions: nothing runs in parallel yet, so the range is cut into CHUNKS parts, whose results are combined in order. The cut
 // does not depend on the number of threads, so neither do the bits.
-static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
+static void lower_split_loop(Lower *l, int n, Item **given, NextLoop *next) {
+  Item **items = arena_array(l->p->scratch, Item *, n);
+  memcpy(items, given, (size_t)n * sizeof *items);
+  if (pipe_is_gpu(l->p)) lower_flat_items(l, n, items, next);
   Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
-  Expr *count = expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), *zero = expr_int(l->x, DT_I64, 0, NO_SPAN);
+  Chunks chunks = lower_chunks(l, lo, hi, items[0]->q->body->u.bind->n > 1);
+  Expr *count = chunks.count, *zero = expr_int(l->x, DT_I64, 0, NO_SPAN);
   Tensor **part = arena_array(l->p->scratch, Tensor *, 2 * n);
   for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);
   Index *c = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, zero, count, HOW_PAR);
   par->parallel_if = lower_work(l);
   Expr *from, *to;
-  lower_chunk(l, expr_index(l->x, c), lo, hi, &from, &to);
+  lower_chunk(l, &chunks, expr_index(l->x, c), lo, hi, &from, &to);
   Item *inside = arena_array(l->p->scratch, Item, n);
   for (int i = 0; i < n; i++) {
     inside[i] = *items[i];
@@ -319,12 +323,13 @@ static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
   }
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, from, to, HOW_SEQ);
+  s->align = expr_is_int(lo, 0) ? chunks.align : 1;
   ranges_index(l->facts, ix, lo, hi);       // a chunk lies inside the range
   Item *leaf = arena_array(l->p->scratch, Item, n);
   for (int i = 0; i < n; i++) {
     leaf[i] = inside[i];
     lower_bind(l, &leaf[i], &next[i], ix);
-    lower_note(l, s, items[i]->q);
+    lower_note(l, s, given[i]->q);
   }
   lower_block(l, n, leaf);
   loop_close(l, s);
@@ -332,7 +337,7 @@ static void lower_split_loop(Lower *l, int n, Item **items, NextLoop *next) {
   loop_close(l, par);
   for (int i = 0; i < n; i++) {
     Expr *v = lower_combine_partials(l, items[i]->q, &part[2 * i], count);
-    lower_finish(l, items[i], v);
+    lower_finish(l, given[i], v);
   }
 }
 

@@ -110,23 +110,33 @@ bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
   return o.found;
 }
 
-// in[i]: item i runs in the first one-pass cascade that these items hold. False when they hold none.
-bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in) {
+// in[i]: item i runs in one pass with item `first`. e: the items, expanded, once somebody asks. True when some item follows another.
+static bool run_with(Cascade *c, int first, const NextLoop *next, const bool *loops, Expr **e, bool *in) {
   bool any = false;
-  Expr **e = arena_array(l->p->scratch, Expr *, n);
-  for (int first = 0; first < n && !any; first++) {
-    if (!can_start(&items[first], &next[first], loops[first])) continue;
-    for (int i = 0; i < n; i++) in[i] = false;
-    Cascade c = cascade_of(l, n, items, in);
-    for (int i = first; i < n; i++) {
-      bool follows;
-      if (!can_start(&items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
-      if (!e[i]) e[i] = expanded(&c, &items[i]);
-      in[i] = joins(&c, e[i], &follows);
-      any |= in[i] && follows;
-    }
+  for (int i = 0; i < c->n; i++) in[i] = false;
+  for (int i = first; i < c->n; i++) {
+    bool follows;
+    if (!can_start(&c->items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
+    if (!e[i]) e[i] = expanded(c, &c->items[i]);
+    in[i] = joins(c, e[i], &follows);
+    any |= in[i] && follows;
   }
   return any;
+}
+
+// in[i]: item i runs in the first one-pass cascade that these items hold. False when they hold none: then in[] has those that start
+// together with the first that can.
+bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in) {
+  int first = -1;
+  Expr **e = arena_array(l->p->scratch, Expr *, n);
+  Cascade c = cascade_of(l, n, items, in);
+  for (int i = 0; i < n; i++) {
+    if (!can_start(&items[i], &next[i], loops[i])) continue;
+    if (run_with(&c, i, next, loops, e, in)) return true;
+    if (first < 0) first = i;
+  }
+  if (first >= 0) run_with(&c, first, next, loops, e, in);
+  return false;
 }
 
 static int first_of(const bool *in) {
@@ -192,7 +202,10 @@ typedef struct Online {
   References refs;
   Expr *lo, *hi, *from, *to;    // the range, or a part of it, and the tile
   Expr *all_lo, *all_hi;        // the range as written
+  Expr *whole;                  // steps of the whole range, where this is a part of it; else NULL
   int64_t step;                 // of the tiles
+  int64_t align;                // tiles begin at multiples of it
+  bool team;                    // threads of a team run a share each: they fold once, at the end
   Cascade c;
 } Online;
 
@@ -235,14 +248,15 @@ static void set(Lower *l, Var *v, Expr *value) {
 }
 
 // The references begin where nothing overflows: 0, or 1 where something is divided by them.
-static void open_references(Online *o) {
+// A merge of parts meets each part's `was` in its turn.
+static void open_references(Online *o, bool merges) {
   Lower *l = o->l;
   for (int i = 0; i < o->refs.v.n; i++) {
     Reference *r = o->refs.v.v[i];
     Expr *first = expr_float(l->x, r->now->dtype, r->divides ? 1 : 0, NO_SPAN);
     r->was->name = lower_var(l, "was", r->was->dtype)->name;
     r->now->name = lower_var(l, "now", r->now->dtype)->name;
-    lower_decl(l, ST_VAR, r->was, first);
+    if (!merges) lower_decl(l, ST_VAR, r->was, first);
     lower_decl(l, ST_VAR, r->now, first);
   }
 }
@@ -268,10 +282,10 @@ static bool is_moment(const Online *o, const Reference *ref) {
   return false;
 }
 
-// All steps over the steps done, as f32: exactly 1 in the last tile.
+// All steps over the steps done, as f32: exactly 1 in the last tile of the whole range.
 static Expr *share_of(Online *o) {
   ExprTable *x = o->l->x;
-  Expr *all = expr_op2(x, OP_SUB, o->hi, o->lo, NO_SPAN), *done = expr_op2(x, OP_SUB, o->to, o->lo, NO_SPAN);
+  Expr *all = o->whole ? o->whole : expr_op2(x, OP_SUB, o->hi, o->lo, NO_SPAN), *done = expr_op2(x, OP_SUB, o->to, o->lo, NO_SPAN);
   return expr_op2(x, OP_DIV, expr_cast(x, DT_F32, all, NO_SPAN), expr_cast(x, DT_F32, done, NO_SPAN), NO_SPAN);
 }
 
@@ -333,8 +347,9 @@ static void add_targets(Online *o, const Runner *r, Targets *all) {
   if (r->any) vec_push(l->p->scratch, &all->v, (Target){ tile_item(o, r, RED_ANY, expr_bool(l->x, true, NO_SPAN), cond), r->any, NULL, RED_ANY });
 }
 
-static void fold_into(Lower *l, const Target *t) {
-  lower_fold_lanes(l, t->red, t->it.acc, t->it.acc2);
+static void fold_into(Online *o, const Target *t) {
+  Lower *l = o->l;
+  if (!o->team) lower_fold_lanes(l, t->red, t->it.acc, t->it.acc2);
   Stmt *s = stmt_new(l->p->a, ST_ACC);
   s->reducer = t->red;
   s->var = t->run;
@@ -356,6 +371,7 @@ static void tile_loop(Online *o, Targets *all) {
   }
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
+  s->align = o->align;
   ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
   for (int i = 0; i < n; i++) {
     inside[i] = all->v.v[i].it;
@@ -368,7 +384,18 @@ static void tile_loop(Online *o, Targets *all) {
   }
   lower_block(l, n, inside);
   loop_close(l, s);
-  for (int i = 0; i < n; i++) fold_into(l, &all->v.v[i]);
+  for (int i = 0; i < n; i++) fold_into(o, &all->v.v[i]);
+}
+
+// Brings the runner's states to what its references are now.
+static void follow(Online *o, Runner *r, bool *moved) {
+  for (int k = 0; k < r->r.natoms; k++)
+    for (int j = 0; j < o->refs.v.n; j++) {
+      if (o->refs.v.v[j] != r->r.atom[k] || moved[j]) continue;
+      move_reference(o, r->r.atom[k]);
+      moved[j] = true;
+    }
+  rescale_runner(o, r);
 }
 
 static void tile_phase(Online *o, int phase, bool *moved) {
@@ -376,13 +403,7 @@ static void tile_phase(Online *o, int phase, bool *moved) {
   for (int i = 0; i < o->n; i++) {
     Runner *r = &o->run[i];
     if (r->phase != phase) continue;
-    for (int k = 0; r->follows && k < r->r.natoms; k++)
-      for (int j = 0; j < o->refs.v.n; j++) {
-        if (o->refs.v.v[j] != r->r.atom[k] || moved[j]) continue;
-        move_reference(o, r->r.atom[k]);
-        moved[j] = true;
-      }
-    if (r->follows) rescale_runner(o, r);
+    if (r->follows) follow(o, r, moved);
     add_targets(o, r, &all);
   }
   if (all.v.n) tile_loop(o, &all);
@@ -406,11 +427,20 @@ int64_t lower_tile_steps(const Lower *l) {
   return steps > LOWER_TILE_UNIT ? steps : LOWER_TILE_UNIT;
 }
 
+static int last_phase(const Online *o) {
+  int last = 0;
+  for (int i = 0; i < o->n; i++) if (o->run[i].phase > last) last = o->run[i].phase;
+  return last;
+}
+
+static void end_tile(Online *o) {
+  for (int i = 0; i < o->refs.v.n; i++) set(o->l, o->refs.v.v[i]->was, expr_var(o->l->x, o->refs.v.v[i]->now));
+}
+
 static void tiles(Online *o) {
   Lower *l = o->l;
   ExprTable *x = l->x;
-  int last = 0;
-  for (int i = 0; i < o->n; i++) if (o->run[i].phase > last) last = o->run[i].phase;
+  int last = last_phase(o);
   Index *t = index_new(x, intern(l->f->names, "tile"), NO_SPAN);
   Stmt *loop = loop_open(l, t, o->lo, o->hi, HOW_SEQ);
   set_scopes(o, l->scope);
@@ -419,9 +449,35 @@ static void tiles(Online *o) {
   o->to = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_ADD, o->from, expr_int(x, DT_I64, o->step, NO_SPAN), NO_SPAN), o->hi, NO_SPAN), "to");
   bool *moved = arena_array(l->p->scratch, bool, o->refs.v.n + 1);
   for (int phase = 0; phase <= last; phase++) tile_phase(o, phase, moved);
-  for (int i = 0; i < o->refs.v.n; i++) set(l, o->refs.v.v[i]->was, expr_var(x, o->refs.v.v[i]->now));
+  end_tile(o);
   loop_close(l, loop);
   set_scopes(o, l->scope);
+}
+
+// Without references, and in a part that is looked at once, there are no tiles.
+static void one_tile(Online *o) {
+  bool none = false;
+  o->from = o->lo;
+  o->to = o->hi;
+  tile_phase(o, 0, &none);
+}
+
+// The threads of a team, each of which has run a part, agree on references and sum up their states. team_lo … team_hi: all their parts.
+static void settle(Online *o, Expr *team_lo, Expr *team_hi) {
+  Lower *l = o->l;
+  int last = last_phase(o);
+  bool *moved = arena_array(l->p->scratch, bool, o->refs.v.n + 1);
+  o->lo = team_lo;
+  o->to = team_hi;
+  for (int phase = 0; phase <= last; phase++)
+    for (int i = 0; i < o->n; i++) {
+      Runner *r = &o->run[i];
+      if (r->phase != phase) continue;
+      if (r->follows) follow(o, r, moved);
+      for (int k = 0; k < r->nstates; k++) lower_fold_lanes(l, reducer_of(r), r->run[k], k ? NULL : r->at);
+      if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
+    }
+  end_tile(o);
 }
 
 // ---- the end -----------------------------------------------------------------------------------
@@ -492,7 +548,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
   o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
   o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
-  open_references(&o);
+  open_references(&o, false);
   tiles(&o);
   bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
   for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
@@ -505,7 +561,7 @@ void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop 
 
 // Where part c of a grid point leaves variable v.
 static Tensor *part_tensor(Parts *p, Lower *l, const char *what, Dtype d) {
-  Expr *extent[MAX_GRID + 1] = { expr_int(l->x, DT_I64, LOWER_CHUNKS, NO_SPAN), expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN) };
+  Expr *extent[MAX_GRID + 1] = { p->count, expr_int(l->x, DT_I64, LOWER_FEW_ROWS, NO_SPAN) };
   for (int g = 0; g < l->u->ngrid && !l->few; g++) extent[g + 1] = l->u->extent[g];
   int rank = l->few ? 2 : l->u->ngrid + 1;
   Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_part", what)), ROLE_LOCAL, d, NULL, rank, extent, NO_SPAN);
@@ -538,25 +594,52 @@ static Expr *found(Parts *p, Lower *l) {
   return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
 }
 
-// steps: of a tile, where something follows.
-void lower_parts(Lower *l, int n, Item *items, const bool *in, Expr *from, Expr *to, int64_t steps, Parts *p) {
-  Online o;
-  start_online(&o, l, n, items, in);
-  o.lo = from;
-  o.hi = to;
-  o.step = LOWER_PART_WHOLE;
-  for (int i = 0; i < o.n; i++) if (o.run[i].follows) o.step = steps;
-  for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
-  open_references(&o);
-  tiles(&o);
-  for (int i = 0; i < o.n; i++) {
-    Runner *r = &o.run[i];
+static void start_part(Online *o, Lower *l, int n, Item *items, const bool *in, int64_t steps, const Parts *p) {
+  start_online(o, l, n, items, in);
+  o->lo = p->from;
+  o->hi = p->to;
+  o->team = p->team != NULL;
+  o->align = p->align > 0 && expr_is_int(o->all_lo, 0) ? p->align < LOWER_TILE_UNIT ? p->align : LOWER_TILE_UNIT : 0;
+  o->whole = expr_is_int(o->all_lo, 0) ? lower_expr(l, o->all_hi) : lower_named(l, lower_expr(l, expr_op2(l->x, OP_SUB, o->all_hi, o->all_lo, NO_SPAN)), "steps");
+  o->step = LOWER_PART_WHOLE;
+  for (int i = 0; i < o->n; i++) if (o->run[i].follows) o->step = steps;
+  for (int i = 0; i < o->n; i++) open_runner(o, &o->run[i]);
+  open_references(o, false);
+}
+
+static void leave_states(Online *o, Parts *p) {
+  Lower *l = o->l;
+  for (int i = 0; i < o->n; i++) {
+    Runner *r = &o->run[i];
     const char *name = r->it->q->def->root->name;
     for (int k = 0; k < r->nstates; k++) leave(p, l, r->run[k], name);
     if (r->at) leave(p, l, r->at, name);
     if (r->any) leave(p, l, r->any, "any");
     for (int k = 0; r->follows && k < r->r.natoms; k++) leave(p, l, r->r.atom[k]->was, "was");
   }
+}
+
+// steps: of a tile, where something follows.
+void lower_parts(Lower *l, int n, Item *items, const bool *in, int64_t steps, Parts *p) {
+  Online o;
+  start_part(&o, l, n, items, in, steps, p);
+  if (o.team && o.step == LOWER_PART_WHOLE) one_tile(&o);
+  else tiles(&o);
+  if (o.team) settle(&o, p->team_from, p->team_to);
+  leave_states(&o, p);
+}
+
+// The only part: its team has the range to itself.
+void lower_whole(Lower *l, int n, Item *items, const bool *in, int64_t steps, Parts *p) {
+  Online o;
+  start_part(&o, l, n, items, in, steps, p);
+  if (o.step == LOWER_PART_WHOLE) one_tile(&o);
+  else tiles(&o);
+  settle(&o, p->team_from, p->team_to);
+  o.lo = p->team_from;
+  o.hi = p->team_to;
+  bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
+  for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
 }
 
 static Var *found_as(Parts *p, Lower *l, const char *hint, Dtype d) {
@@ -576,15 +659,26 @@ static void combine(Lower *l, Reducer red, Var *acc, Var *at, Expr *v, Expr *v_a
   lower_emit(l, s);
 }
 
+typedef struct Swapped { int n; Var *from[RESCALE_ATOMS], *to[RESCALE_ATOMS]; } Swapped;
+static Expr *swap_var(void *cx, ExprTable *x, Expr *e) {
+  const Swapped *s = cx;
+  for (int k = 0; k < s->n && e->op == OP_VAR; k++) if (s->from[k] == e->u.var) return expr_var(x, s->to[k]);
+  return e;
+}
+
 // One part of a reduction that follows others, brought to the final references.
 static void add_following_part(Online *o, Runner *r, Parts *p, Expr *usable) {
   Lower *l = o->l;
   Var *state[MAX_STATES];
+  Swapped swapped = { .n = r->r.natoms };
   for (int k = 0; k < r->nstates; k++) state[k] = found_as(p, l, "state", r->run[k]->dtype);
   if (r->any) combine(l, RED_ANY, r->any, NULL, found(p, l), NULL);
-  for (int k = 0; k < r->r.natoms; k++) set(l, r->r.atom[k]->was, found(p, l));
+  for (int k = 0; k < r->r.natoms; k++) {
+    swapped.from[k] = r->r.atom[k]->was;
+    swapped.to[k] = found_as(p, l, "was", r->r.atom[k]->was->dtype);
+  }
   Expr *v = expr_select(l->x, usable, rescale_state(l->x, &r->r, 0, state, false), rescale_state(l->x, &r->r, 0, state, true), NO_SPAN);
-  combine(l, RED_SUM, r->run[0], NULL, v, NULL);
+  combine(l, RED_SUM, r->run[0], NULL, expr_map(l->x, v, swap_var, &swapped), NULL);
 }
 
 static void add_part(Online *o, Runner *r, Parts *p) {
@@ -606,14 +700,17 @@ static void merge_runner(Online *o, Runner *r, Parts *p) {
   }
   if (r->follows) usable = all_usable(o, r);
   Index *c = index_new(x, intern(l->f->names, "part"), NO_SPAN);
-  Stmt *loop = loop_open(l, c, expr_int(x, DT_I64, 0, NO_SPAN), expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), HOW_SEQ);
+  Stmt *loop = loop_open(l, c, p->team ? expr_index(x, p->team) : expr_int(x, DT_I64, 0, NO_SPAN), p->count, HOW_SEQ);
+  if (p->team) loop->step = p->team_size;
   p->at[0] = c;
   if (r->follows) add_following_part(o, r, p, usable);
   else add_part(o, r, p);
   loop_close(l, loop);
-  if (!r->follows) lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
-  if (r->follows && r->any) set(l, r->run[0], expr_select(x, expr_var(x, r->any), expr_var(x, r->run[0]), expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN));
-  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(x, r->run[0]));
+  lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
+  if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
+  Expr *v = expr_var(x, r->run[0]);
+  if (r->any) v = expr_select(x, expr_var(x, r->any), v, expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN);
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : v);
 }
 
 // The grid's indices stand in p->at[1 …].
@@ -621,6 +718,6 @@ void lower_merge(Lower *l, int n, Item *items, const bool *in, Parts *p) {
   Online o;
   start_online(&o, l, n, items, in);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
-  open_references(&o);
+  open_references(&o, true);
   for (int i = 0; i < o.n; i++) merge_runner(&o, &o.run[i], p);
 }

@@ -74,4 +74,14 @@ bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: lau
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
 static inline bool pipe_is_gpu(const Pipe *p) { return p->machine->arch != 0; }
 static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | LOWER_TAKES) & what; }
+
+// Grid points side by side run their loops together (jam.c), for a thread of a GPU.
+typedef struct JamArray { Var *var; Tensor *array; } JamArray;
+typedef struct JamArrays { VEC(JamArray) v; } JamArrays;       // local arrays in the place of variables: an element for each grid point
+
+// `loop` is over a grid's last index. Its body for the grid points first … first + lanes, which is used up: what they do not have in common is loops over
+// the loop's index from first to first + lanes, in which the arrays' subscript is the index less `first`. NULL when
+// that cannot be done, or there is nothing to gain.
+Stmt *jam_lanes(Pipe *p, Stmt *loop, Index *first, int lanes, JamArrays *arrays);
+bool jam_can(Pipe *p, Stmt *loop);
 #endif

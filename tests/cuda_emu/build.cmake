@@ -94,3 +94,14 @@ if(EMU_HAS_ASAN)
   target_link_options(cuda_emu_asan PRIVATE -fsanitize=address)
   target_link_libraries(cuda_emu_asan PRIVATE plait_core)
 endif()
+
+# Programs' kernels: run by the emulator against the interpreter, and through NVIDIA's compiler.
+function(emu_diff name)
+  add_test(NAME diff_gpu_${name} COMMAND plait-diff files --target cuda ${ARGN})
+  set_tests_properties(diff_gpu_${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000
+    ENVIRONMENT "PLAIT_CUDA_DRIVER=${EMU_LIBRARIES}/libcuda.so.1;PLAIT_NVRTC=${EMU_LIBRARIES}/libnvrtc.so.13")
+endfunction()
+emu_diff(columns --count 6 --limit 5000 tests/diff/programs/column_teams.plait tests/diff/programs/columns.plait tests/diff/programs/batch_norm.plait tests/diff/programs/mixed.plait)
+emu_diff(whole --count 6 --limit 40000 tests/diff/programs/whole_tensors.plait tests/diff/programs/whole.plait tests/diff/programs/argmax.plait)
+add_test(NAME cuda_emu_texts COMMAND sh -c "sh tests/cuda_emu/texts.sh '$<TARGET_FILE:plait>' '$<TARGET_FILE:cuda_emu_nvrtc_check>' '${PROJECT_BINARY_DIR}/texts' < tests/cuda_emu/texts.list")
+set_tests_properties(cuda_emu_texts PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000 SKIP_REGULAR_EXPRESSION "left out: there is no NVRTC")
