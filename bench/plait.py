@@ -6,6 +6,10 @@
     call = run.bind([x], [y])           # NumPy arrays, kept and reused; scratch memory is allocated once
     call()                              # one plait_launch
 
+    device = Device(cx)                 # a GPU; memory is Buffer(address, shape, bytes), from device.alloc or anyone
+    run = entry.prepare("cuda", dims={"D": 4096})
+    call = run.launcher([(x, "f32")], [(y, "f32")], scratch, stream=lambda: stream)
+
 Preparing and launching are apart, and a call builds no Python object. Failures raise PlaitError with the messages.
 """
 import ctypes as c
@@ -46,16 +50,31 @@ class CompileOptions(c.Structure):
 class BuildOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("dims", c.POINTER(Dim)), ("ndims", c.c_size_t), ("disable", c.c_char_p),
                 ("stop_after", c.c_char_p), ("dump_after", c.c_char_p), ("verify", c.c_int), ("check", c.c_int),
-                ("no_fuse", c.c_int), ("dump", c.c_void_p), ("timing", TIMING), ("user", c.c_void_p)]
+                ("no_fuse", c.c_int), ("dump", c.c_void_p), ("timing", TIMING), ("user", c.c_void_p), ("device", c.c_int),
+                ("arch", c.c_char_p)]
 
 
 class ExecInfo(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("target", c.c_char_p), ("compiler", c.c_char_p), ("nkernels", c.c_size_t),
-                ("build_ms", c.c_double), ("text", c.c_char_p)]
+                ("build_ms", c.c_double), ("text", c.c_char_p), ("device", c.c_char_p), ("arch", c.c_char_p),
+                ("nvariants", c.c_size_t), ("nfunctions", c.c_size_t)]
+
+
+class Function(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("name", c.c_char_p), ("dims", c.c_char_p), ("registers", c.c_int),
+                ("shared_bytes", c.c_int), ("stack_bytes", c.c_int), ("spill_store_bytes", c.c_int),
+                ("spill_load_bytes", c.c_int)]
+
+
+class DeviceInfo(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("number", c.c_int), ("name", c.c_char_p), ("arch", c.c_char_p),
+                ("multiprocessors", c.c_int), ("shared_bytes", c.c_int), ("driver", c.c_int), ("memory_bytes", c.c_size_t),
+                ("free_bytes", c.c_size_t)]
 
 
 class LaunchOptions(c.Structure):
-    _fields_ = [("struct_size", c.c_size_t), ("scratch", c.c_void_p), ("scratch_bytes", c.c_size_t)]
+    _fields_ = [("struct_size", c.c_size_t), ("scratch", c.c_void_p), ("scratch_bytes", c.c_size_t), ("stream", c.c_void_p),
+                ("wait", c.c_int), ("ms", c.c_void_p), ("trust_pointers", c.c_int), ("replay", c.c_int)]
 
 
 class Cost(c.Structure):
@@ -94,7 +113,7 @@ class Library:
         for name in ("plait_version", "plait_status_text"):
             getattr(self.c, name).restype = c.c_char_p
         for name in ("plait_messages_free", "plait_free", "plait_exec_free", "plait_program_free", "plait_context_free",
-                     "plait_report_free"):
+                     "plait_report_free", "plait_device_close"):
             getattr(self.c, name).argtypes, getattr(self.c, name).restype = [c.c_void_p], None
         if self.c.plait_abi() != 1:
             raise PlaitError(f"{self.path}: another version of the interface")
@@ -189,6 +208,18 @@ class Exec:
         self.nkernels, self.build_ms = info.nkernels, info.build_ms
         self.text = (info.text or b"").decode()
 
+    def functions(self):
+        """What each kernel on the GPU takes: registers, shared memory, spills. Those compiled so far."""
+        info, found = sized(ExecInfo), []
+        self.lib.c.plait_exec_get(self.handle, c.byref(info))
+        self.compiler, self.nkernels, self.build_ms = (info.compiler or b"none").decode(), info.nkernels, info.build_ms
+        for i in range(info.nfunctions):
+            f = sized(Function)
+            self.lib.c.plait_exec_function(self.handle, c.c_size_t(i), c.byref(f))
+            found.append({"name": f.name.decode(), "registers": f.registers, "shared": f.shared_bytes, "stack": f.stack_bytes,
+                          "spills": f.spill_store_bytes + f.spill_load_bytes})
+        return found
+
     def scratch(self, tensors, n):
         size, align = c.c_size_t(), c.c_size_t()
         self.lib.call("plait_exec_scratch", self.handle, tensors, c.c_size_t(n), c.byref(size), c.byref(align))
@@ -211,14 +242,70 @@ class Exec:
         call.keep, call.scratch_bytes = keep, size
         return call
 
+    def launcher(self, params, results, scratch, stream):
+        """The same on a GPU, without waiting: on the stream that stream() says, with `scratch` as scratch memory (None: of
+        the library's). Tensors are Buffers, scalars NumPy arrays of rank 0."""
+        ins, outs, options = tensors(params), tensors(results), sized(LaunchOptions)
+        options.trust_pointers = 1
+        if scratch is not None:
+            options.scratch, options.scratch_bytes = scratch.address, scratch.nbytes
+        launch, lib = self.lib.c.plait_launch, self.lib
+        args = (self.handle, ins, c.c_size_t(len(params)), outs, c.c_size_t(len(results)), c.byref(options))
+        keep = (params, results, scratch, options, self)
+
+        def call():
+            options.stream = stream()
+            if launch(*args, None):
+                lib.call("plait_launch", *args)           # once more, for the message
+        call.keep = keep
+        return call
+
+    def wait(self, stream=None):
+        self.lib.call("plait_exec_wait", self.handle, c.c_void_p(stream))
+
     def __del__(self):
         if getattr(self, "handle", None):
             self.lib.c.plait_exec_free(self.handle)
 
 
+class Buffer:
+    """Memory with a shape, wherever it is."""
+
+    def __init__(self, address, shape, nbytes):
+        self.address, self.shape, self.ndim, self.nbytes = address, tuple(shape), len(shape), nbytes
+
+
+class Device:
+    """A GPU, through the library alone."""
+
+    def __init__(self, cx, number=0):
+        self.lib, self.handle = cx.lib, c.c_void_p()
+        self.lib.call("plait_device_open", cx.handle, number, c.byref(self.handle))
+        info = sized(DeviceInfo)
+        self.lib.c.plait_device_get(self.handle, c.byref(info))
+        self.name, self.arch, self.driver, self.multiprocessors = info.name.decode(), info.arch.decode(), info.driver, info.multiprocessors
+
+    def alloc(self, shape, nbytes):
+        address = c.c_void_p()
+        self.lib.call("plait_device_alloc", self.handle, c.c_size_t(max(1, nbytes)), c.byref(address))
+        return Buffer(address.value, shape, nbytes)
+
+    def free(self, buffer):
+        self.lib.c.plait_device_free(self.handle, c.c_void_p(buffer.address))
+
+    def upload(self, buffer, array):
+        self.lib.call("plait_device_upload", self.handle, c.c_void_p(buffer.address), c.c_void_p(array.ctypes.data),
+                      c.c_size_t(array.nbytes), None)
+
+    def download(self, array, buffer):
+        self.lib.call("plait_device_download", self.handle, c.c_void_p(array.ctypes.data), c.c_void_p(buffer.address),
+                      c.c_size_t(array.nbytes), None)
+
+
 def tensors(pairs):
     made = (Tensor * max(1, len(pairs)))()
     for t, (array, dtype) in zip(made, pairs):
-        t.data, t.dtype, t.rank, t.bytes = array.ctypes.data, DTYPE[dtype], array.ndim, array.nbytes
+        address = array.address if isinstance(array, Buffer) else array.ctypes.data
+        t.data, t.dtype, t.rank, t.bytes = address, DTYPE[dtype], array.ndim, array.nbytes
         t.extent[:array.ndim] = array.shape
     return made

@@ -317,20 +317,20 @@ static bool uses_twice(const char *text) {
   return false;
 }
 
-// The row of math.def for `name`: the coarsest that is allowed.
-static Math own_function(Emit *e, const char *name, int exactness) {
+// The row of math.def for `name`, the coarsest that is allowed, of those with `prefix`.
+static Math own_function(Emit *e, const char *prefix, const char *name, int exactness) {
   Math m = MATH_COUNT;
-  if (exactness == COARSE_BF16) m = math_by_name(arena_printf(e->a, "%s_bf16", name));
-  if (exactness != EXACT && m == MATH_COUNT) m = math_by_name(arena_printf(e->a, "%s_f16", name));
-  return m != MATH_COUNT ? m : math_by_name(name);
+  if (exactness == COARSE_BF16) m = math_by_name(arena_printf(e->a, "%s%s_bf16", prefix, name));
+  if (exactness != EXACT && m == MATH_COUNT) m = math_by_name(arena_printf(e->a, "%s%s_f16", prefix, name));
+  return m != MATH_COUNT ? m : math_by_name(arena_printf(e->a, "%s%s", prefix, name));
 }
 
 // What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
 static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **call) {
   *call = NULL;
   const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
-  Math m = e->t->own_functions ? own_function(e, name, exactness) : MATH_COUNT;
-  if (m == MATH_COUNT && e->t->variants) m = math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name));
+  Math m = e->t->own_functions ? own_function(e, "", name, exactness) : MATH_COUNT;
+  if (m == MATH_COUNT && e->t->variants) m = own_function(e, e->t->variants, name, exactness);
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");
@@ -491,6 +491,32 @@ static Text index_text(Emit *e, const Expr *x) {
   return primary(name);
 }
 
+// 4 * quad + n % 4, in either order.
+static bool in_quads(const Expr *c, const Expr **quad, const Expr **word) {
+  for (int k = 0; c->op == OP_ADD && k < 2; k++) {
+    const Expr *a = c->arg[k], *b = c->arg[1 - k];
+    if (a->op != OP_MUL || b->op != OP_MOD || !expr_is_int(b->arg[1], 4)) continue;
+    bool first = expr_is_int(a->arg[0], 4);
+    if (!first && !expr_is_int(a->arg[1], 4)) continue;
+    *quad = a->arg[first];
+    *word = b;
+    return true;
+  }
+  return false;
+}
+
+// The row of the target's own for it, where there is one.
+static Math variant(Emit *e, const char *name) { return e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name)) : MATH_COUNT; }
+
+static Text uniform(Emit *e, const Expr *x) {
+  const Expr *quad, *word;
+  Math parts = variant(e, "uniform_word_f32"), whole = variant(e, "uniform_at_f32");
+  if (parts == MATH_COUNT || !in_quads(x->arg[1], &quad, &word))
+    return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, whole == MATH_COUNT ? MATH_uniform_f32 : whole), list(e, x));
+  const char *seed = emit_expr(e, x->arg[0], LEVEL_COND);
+  return TEXT(LEVEL_PRIMARY, "%s(%s, %s, (int)%s)", emit_math(e, parts), seed, emit_expr(e, quad, LEVEL_COND), emit_expr(e, word, LEVEL_PREFIX));
+}
+
 static Text text_of(Emit *e, const Expr *x) {
   switch ((Op)x->op) {
   case OP_CONST: return literal(e, x);
@@ -502,7 +528,7 @@ static Text text_of(Emit *e, const Expr *x) {
   case OP_CAST: return cast(e, x);
   case OP_BITCAST: return bitcast(e, x);
   case OP_SELECT: return select(e, x);
-  case OP_UNIFORM: return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_uniform_f32), list(e, x));
+  case OP_UNIFORM: return uniform(e, x);
   case OP_AND: case OP_OR: return logic(e, x);
   case OP_FLOORDIV: case OP_MOD: return division(e, x);
   case OP_SHL: case OP_SHR: return shift(e, x);

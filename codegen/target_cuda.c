@@ -35,7 +35,8 @@ static void prologue(Emit *e) {
 static void kernel_head(Emit *e, const Kernel *k) {
   const Params *p = map_getp(&e->params, k);
   Buf b = buf_make(e->a);
-  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d) %s(", k->grid->threads, (const char *)names_of(&e->names, k));
+  const char *resident = k->grid->resident > 1 ? arena_printf(e->a, ", %d", k->grid->resident) : "";
+  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s(", k->grid->threads, resident, (const char *)names_of(&e->names, k));
   for (int i = 0; i < p->list.n; i++) {
     const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
     c_append(&b, i > 0, text);

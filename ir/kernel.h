@@ -105,6 +105,7 @@ typedef struct Grid {
   int threads;          // of a block
   int team, stride;     // team: 1, a power of two up to 32, or all threads of the block or cluster
   int cluster;          // blocks of a cluster; 1: none
+  int resident;         // blocks that a multiprocessor shall have room for; 0: as many as it happens to
   Expr *shared_bytes;   // dynamic shared memory; NULL: none
   Expr *when;           // bool: else the kernel is left out; NULL: always made
   VEC(const Dim *) wants;   // dimensions with whose values it would be faster

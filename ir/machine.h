@@ -17,6 +17,7 @@ typedef struct Machine {
   int registers;                // values (vectors of them) that stay in registers in a loop
   int vector_bytes;             // 64: AVX-512
   int arch;                     // "cuda": 90 for sm_90; else 0
+  int threads;                  // "cuda": of a multiprocessor at a time; else 0
 } Machine;
 
 const Machine *machine_by_name(const char *name);    // NULL when unknown

@@ -122,7 +122,7 @@ typedef struct Owner { Team *t; const Stmt *loop; Map way, bad; } Owner;     // 
 
 static void touch(Owner *o, const Tensor *view, Expr *const *sub, int n) {
   Tensor *t = gpu_root((Tensor *)(uintptr_t)view);
-  Way now = { -1, n, o->loop ? o->loop->lo : NULL, map_getp(&o->t->vector, o->loop) != NULL }, *before = map_getp(&o->way, t);
+  Way now = { -1, n, o->loop ? o->loop->lo : NULL, o->loop && gpu_row_of(o->t, o->loop) != NULL }, *before = map_getp(&o->way, t);
   for (int k = 0; k < n && o->loop; k++)
     if (sub[k]->op == OP_INDEX && sub[k]->u.ix == o->loop->ix) now.pos = k;
   bool same = !before || (before->pos == now.pos && before->rank == now.rank && before->lo == now.lo && before->vector == now.vector);

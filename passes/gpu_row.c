@@ -5,15 +5,23 @@
 //   …                                              …
 //
 // Vector n of the row belongs to thread n % team, in all loops. How many threads a row gets follows from its length: enough that
-// their registers hold what is used again. See Note [How many threads a row gets].
+// their registers hold what is used again. See Note [How many threads a row gets]. A row that is read in tiles, one
+// pass over memory, is such a row in each tile:
+//
+//   for tile in 0 .. D by 4096            for tile in 0 .. D by 8192
+//     let to = min(tile + 4096, D)          let to = min(tile + 8192, D);  let steps = to - tile
+//     for j in tile .. to:  …      ──▶      x_r[…] = …;  for j in 0 .. steps:  … at tile + j
 #include "passes/gpu_team.h"
 
 enum {
   MOST_ITEMS = 16,              // vectors of a thread
-  MOST_WORDS = 96,              // of what a thread keeps
+  MOST_WORDS = 128,              // of what a thread keeps
   FILE_WORDS = 65536,           // registers of a multiprocessor (CUDA C++ Guide, Compute Capabilities)
-  OTHER_WORDS = 28,             // of a thread beside what it keeps
-  MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8
+  OTHER_WORDS = 12,             // of a thread beside what it keeps
+  MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8,
+  IN_FLIGHT = 32 << 10,         // bytes that loads of one multiprocessor must wait for at a time, to fill the time that memory takes
+  TILE_REGISTERS = 64,
+  EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
 
 // ---- what loops walk ---------------------------------------------------------------------------
@@ -78,36 +86,120 @@ static int64_t longest(Team *t) {
   return most;
 }
 
-// A loop over a part of the row that begins where it begins.
-static bool within_row(Team *t, const Stmt *s) {
-  if (s->hi->op == OP_CONST) return s->hi->u.v.i == t->row;
-  return range_prove_ge0(t->n->facts, t->g->x, expr_op2(t->g->x, OP_SUB, gpu_int(t->g, t->row), s->hi, NO_SPAN));
+static bool in_body(const Stmt *body, const Stmt *loop) {
+  for (const Stmt *s = body; s; s = s->next) if (s == loop) return true;
+  return false;
 }
 
-static void find_vectors(Team *t) {
+static const Stmt *body_of(const Team *t, const Row *r) { return r->host ? r->host->body : t->n->body; }
+
+// A loop over a part of the row that begins where it begins.
+static bool within_row(Team *t, const Row *r, const Stmt *s) {
+  if (r->host) return in_body(body_of(t, r), s);
+  if (s->hi->op == OP_CONST) return s->hi->u.v.i == r->length;
+  return range_prove_ge0(t->n->facts, t->g->x, expr_op2(t->g->x, OP_SUB, gpu_int(t->g, r->length), s->hi, NO_SPAN));
+}
+
+// Where the row ends; tiles are parts of it.
+static int64_t end_of_row(const Row *r) { return r->host ? r->host->hi->u.v.i : r->length; }
+
+static void find_vectors(Team *t, Row *r) {
   Walked w = { .t = t };
   for (int i = 0; i < t->loops.n; i++) {
     Stmt *s = t->loops.v[i];
-    if (!from_zero(s) || !within_row(t, s)) continue;
-    map_putp(&t->vector, s, s);
+    if (!from_zero(s) || gpu_row_of(t, s) || !within_row(t, r, s)) continue;
+    map_putp(&r->vector, s, s);
+    if (in_body(body_of(t, r), s)) map_putp(&r->direct, s, s);
     walk(&w, s);
   }
   int bits = w.main ? w.main : w.any;
-  t->lanes = bits ? 128 / bits : 1;
-  if (t->lanes > 16) t->lanes = 16;
-  while (t->lanes > 1 && (t->row % t->lanes || t->lanes * bits > 8 * t->g->m->vector_bytes)) t->lanes /= 2;
+  r->lanes = bits ? 128 / bits : 1;
+  if (r->lanes > 16) r->lanes = 16;
+  while (r->lanes > 1 && (end_of_row(r) % r->lanes || r->lanes * bits > 8 * t->g->m->vector_bytes)) r->lanes /= 2;
 }
 
-static bool on_own_level(const Team *t, const Stmt *loop) {
-  for (const Stmt *s = t->n->body; s; s = s->next) if (s == loop) return true;
-  return false;
+Row *gpu_row_of(Team *t, const Stmt *loop) {
+  for (int i = 0; i < t->nrows; i++) if (map_getp(&t->row[i].vector, loop)) return &t->row[i];
+  return NULL;
+}
+
+Tensor *gpu_row_array(const Team *t, const Tensor *local) {
+  for (int i = 0; i < t->nrows; i++) {
+    Tensor *a = map_getp(&t->row[i].kept.arrays, local);
+    if (a) return a;
+  }
+  return NULL;
+}
+
+// ---- tiles -------------------------------------------------------------------------------------
+
+// The LET of min(tile + step, end) in the body of a loop over tiles.
+static Stmt *end_of_tile(const Stmt *host) {
+  for (Stmt *s = host->body; s; s = s->next)
+    if (s->kind == ST_LET && s->a->op == OP_MIN && (s->a->arg[0] == host->hi || s->a->arg[1] == host->hi)) return s;
+  return NULL;
+}
+
+static bool is_over_tile(Team *t, const Stmt *host, const Stmt *to, const Stmt *s) {
+  return s->kind == ST_LOOP && map_getp(&t->shared, s) && is_leaf(s) && s->lo->op == OP_INDEX && s->lo->u.ix == host->ix
+         && s->hi->op == OP_VAR && s->hi->u.var == to->var && gpu_walks_memory(t, s);
+}
+
+// Its loops from 0, over what is left of the tile.
+static Expr *loops_from_zero(Team *t, Stmt *host, Stmt *to) {
+  Gpu *g = t->g;
+  Expr *tile = expr_index(g->x, host->ix), *steps = NULL;
+  for (Stmt *s = to->next; s; s = s->next) {
+    if (!is_over_tile(t, host, to, s)) continue;
+    if (!steps) {
+      Block b = gpu_block();
+      gpu_let(g, &b, "steps", expr_op2(g->x, OP_SUB, expr_var(g->x, to->var), tile, NO_SPAN), &steps);
+      b.first->next = to->next;
+      to->next = b.first;
+    }
+    Expr *at = expr_op2(g->x, OP_ADD, tile, expr_index(g->x, s->ix), NO_SPAN);
+    gpu_subst(g, s->body, 1, &s->ix, &at);
+    s->lo = gpu_int(g, 0);
+    s->hi = steps;
+  }
+  return steps;
+}
+
+static Row *add_row(Team *t, Stmt *host, int64_t length) {
+  Row *r = &t->row[t->nrows];
+  *r = (Row){ .host = host, .length = length, .vector = map_make(t->g->scratch), .direct = map_make(t->g->scratch),
+              .kept = { .row = gpu_index(t->g, "row"), .arrays = map_make(t->g->scratch) } };
+  return r;
+}
+
+static bool is_tiles(const Stmt *s) { return s->kind == ST_LOOP && s->how == HOW_SEQ && s->step > 0 && expr_is_int(s->lo, 0); }
+
+static void find_tiles(Team *t) {
+  for (Stmt *s = t->n->body; s && t->nrows < GPU_MOST_ROWS - 1; s = s->next) {
+    Stmt *to = is_tiles(s) ? end_of_tile(s) : NULL;
+    if (!to) continue;
+    if (s->hi->op != OP_CONST) { if (gpu_dims_only(t->g, s->hi)) gpu_want(t->g, t->n->k, s->hi); continue; }
+    Expr *steps = loops_from_zero(t, s, to);
+    if (!steps) continue;
+    Row *r = add_row(t, s, 0);
+    r->steps = steps;
+    find_vectors(t, r);
+    t->nrows += r->lanes > 1;
+  }
+}
+
+static void set_tile(Team *t, Row *r) {
+  Gpu *g = t->g;
+  r->length = (int64_t)t->size * r->items * r->lanes;
+  r->host->step = r->length;
+  end_of_tile(r->host)->a = expr_op2(g->x, OP_MIN, gpu_plus(g, expr_index(g->x, r->host->ix), gpu_int(g, r->length)), r->host->hi, NO_SPAN);
 }
 
 // ---- what is kept ------------------------------------------------------------------------------
 
 // A read of the row: in how many loops, and up to where elements are wanted (NULL: the whole row).
 typedef struct Seen { Expr *read; int loops; const Stmt *last; Expr *to; bool whole; } Seen;
-typedef struct Reads { Team *t; const Stmt *loop; VEC(Seen) v; } Reads;
+typedef struct Reads { Team *t; const Row *r; const Stmt *loop; VEC(Seen) v; } Reads;
 
 static void see_var(void *cx, Expr *e) {
   void **p = cx;
@@ -128,15 +220,21 @@ static bool is_grid_index(const Nest *n, const Expr *sub, const Expr *extent) {
   return sub->op == OP_CONST && extent->op == OP_CONST && sub->u.v.i >= 0 && sub->u.v.i < extent->u.v.i;
 }
 
+// The subscript of the row's element at `ix`.
+static bool is_place(Team *t, const Row *r, Expr *e, Index *ix) {
+  Expr *coef, *rest;
+  if (!r->host) return e->op == OP_INDEX && e->u.ix == ix;
+  return affine_split(t->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1) && rest->op == OP_INDEX && rest->u.ix == r->host->ix;
+}
+
 // Which reads of a loop can be kept: t[…, j] of a tensor that is not written, in range over the whole row.
-static bool can_keep(Team *t, const Stmt *loop, Expr *e) {
+static bool can_keep(Team *t, const Row *r, const Stmt *loop, Expr *e) {
   Tensor *a = e->u.t;
   int last = a->rank - 1;
-  if (e->op != OP_READ || !in_memory(t, a) || map_getp(&t->written, gpu_root(a))) return false;
-  if (e->arg[last]->op != OP_INDEX || e->arg[last]->u.ix != loop->ix) return false;
-  if (a->extent[last]->op != OP_CONST || a->extent[last]->u.v.i < t->row || (a->rank > 1 && a->extent[last]->u.v.i % t->lanes)) return false;
+  if (e->op != OP_READ || !in_memory(t, a) || map_getp(&t->written, gpu_root(a)) || !is_place(t, r, e->arg[last], loop->ix)) return false;
+  if (a->extent[last]->op != OP_CONST || a->extent[last]->u.v.i < end_of_row(r) || (a->rank > 1 && a->extent[last]->u.v.i % r->lanes)) return false;
   int bits = dtypes[a->dtype].bits;
-  if (bits * t->lanes % 32) return false;
+  if (bits * r->lanes % 32) return false;
   for (int k = 0; k < last; k++) if (!is_grid_index(t->n, e->arg[k], a->extent[k])) return false;
   return true;
 }
@@ -144,11 +242,11 @@ static bool can_keep(Team *t, const Stmt *loop, Expr *e) {
 static void see_kept(void *cx, Expr *e) {
   Reads *r = cx;
   Team *t = r->t;
-  if (e->op != OP_READ || !e->u.t->rank || !can_keep(t, r->loop, e)) return;
-  Expr *row = expr_index(t->g->x, t->rows.row);
+  if (e->op != OP_READ || !e->u.t->rank || !can_keep(t, r->r, r->loop, e)) return;
+  Expr *row = expr_index(t->g->x, r->r->kept.row);
   Index *ix = r->loop->ix;
   Expr *as_row = expr_subst(t->g->x, e, 1, &ix, &row);
-  bool whole = r->loop->hi->op == OP_CONST;
+  bool whole = r->r->host || r->loop->hi->op == OP_CONST;
   for (int i = 0; i < r->v.n; i++) {
     Seen *s = &r->v.v[i];
     if (s->read != as_row) continue;
@@ -195,12 +293,12 @@ static void look_at(Guards *c, const Stmt *s) {
 }
 
 // Do the loops over the whole row, too, read it only up to s->to?
-static bool covered(Team *t, const Seen *s) {
+static bool covered(Team *t, Row *r, const Seen *s) {
   for (int i = 0; i < t->loops.n; i++) {
     const Stmt *loop = t->loops.v[i];
     Expr *ix = expr_index(t->g->x, loop->ix);
-    if (!map_getp(&t->vector, loop) || loop->hi->op != OP_CONST) continue;
-    Guards c = { t, loop, expr_subst(t->g->x, s->read, 1, &t->rows.row, &ix), s->to, true };
+    if (!map_getp(&r->vector, loop) || loop->hi->op != OP_CONST) continue;
+    Guards c = { t, loop, expr_subst(t->g->x, s->read, 1, &r->kept.row, &ix), s->to, true };
     ranges_push(t->n->facts);
     ranges_index(t->n->facts, loop->ix, loop->lo, loop->hi);
     look_at(&c, loop->body);
@@ -212,62 +310,113 @@ static bool covered(Team *t, const Seen *s) {
 
 // ---- how many threads --------------------------------------------------------------------------
 
-static int words_of(const Team *t, Dtype d) { return (t->lanes * dtypes[d].bits + 31) / 32; }
+static int words_of(const Row *r, Dtype d) { return (r->lanes * dtypes[d].bits + 31) / 32; }
 
-static bool fits(int64_t items, int threads, int words) {
-  int64_t kept = items * words;
-  return items <= MOST_ITEMS && kept <= MOST_WORDS && (kept + OTHER_WORDS) * threads <= FILE_WORDS;
+// Registers of a thread that has so many vectors.
+static int registers(int64_t items, int words) { return (int)(items * words) + OTHER_WORDS; }
+
+// Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
+static int room_for(const Team *t, int threads, int regs) {
+  int blocks = 0;
+  while ((blocks + 1) * threads <= t->g->m->threads && FILE_WORDS / ((blocks + 1) * threads) / 8 * 8 >= regs * 7 / 8) blocks++;
+  return blocks;
+}
+
+static bool fits(const Team *t, int64_t items, int threads, int words) {
+  return items <= MOST_ITEMS && registers(items, words) <= MOST_WORDS && room_for(t, threads, registers(items, words)) > 0;
 }
 
 static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
 
-// A warp, or a block of `items` vectors a thread, or a cluster of blocks.
-static bool try_block(Team *t, int64_t vectors, int words) {
-  static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
-  int64_t clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
-  for (int cluster = 1; cluster <= clusters; cluster *= 2) {
-    int64_t mine = (vectors + cluster - 1) / cluster;
-    for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
-      int threads = round_up((mine + items[i] - 1) / items[i], GPU_LANES);
-      if (threads < LEAST_THREADS && items[i] > 1) continue;
-      if (threads > MOST_THREADS || !fits(items[i], threads, words)) continue;
-      t->items = items[i];
-      t->threads = threads;
-      t->cluster = cluster;
-      t->size = threads * cluster;
-      return true;
-    }
-  }
-  return false;
+typedef struct Size { int items, threads, cluster; double worth; } Size;
+
+// Blocks of one multiprocessor at a time, where there are enough.
+static double resident(const Team *t, const Size *z, int words) {
+  double most = room_for(t, z->threads, registers(z->items, words)), points = 0;
+  if (t->n->points->op == OP_CONST) points = (double)t->n->points->u.v.i * z->cluster / t->g->m->cores;
+  return points > 0 && points < most ? points : most;
 }
 
-static void choose_size(Team *t, int words, bool again) {
-  int64_t vectors = t->row / t->lanes;
+// See Note [How many threads a row gets].
+static double worth(const Team *t, const Size *z, int words) {
+  double blocks = resident(t, z, words), loading = blocks * z->threads * z->items * 16;
+  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 12 : z->cluster == 4 ? 24 : 36;
+  return 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4) - barriers - (z->items > 8 ? 3 : 0);
+}
+
+// A block of `items` vectors a thread, or a cluster of blocks.
+static bool best_block(Team *t, Row *r, int words) {
+  static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
+  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
+  Size best = { .worth = -1 };
+  for (int cluster = 1; cluster <= clusters; cluster *= 2)
+    for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
+      int64_t mine = (vectors + cluster - 1) / cluster;
+      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
+      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, words)) continue;
+      z.worth = worth(t, &z, words);
+      if (z.worth > best.worth) best = z;
+    }
+  if (best.worth < 0) return false;
+  r->items = best.items;
+  t->threads = best.threads;
+  t->cluster = best.cluster;
+  t->size = t->threads * t->cluster;
+  t->resident = room_for(t, t->threads, registers(r->items, words));
+  return true;
+}
+
+// Few long rows get a cluster each, so that all multiprocessors load.
+static void spread(Team *t, int64_t vectors) {
+  const Expr *points = t->n->points;
+  if (t->g->m->arch < 90 || points->op != OP_CONST) return;
+  while (t->cluster < MOST_CLUSTER && points->u.v.i * t->cluster * 2 <= 4LL * t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
+  t->size = t->threads * t->cluster;
+}
+
+// A row that nothing is kept of.
+static void size_for_stream(Team *t, Row *r, int64_t vectors) {
+  t->threads = t->size = vectors <= 1024 ? 128 : vectors <= 8192 ? 256 : 512;
+  spread(t, vectors);
+  r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
+}
+
+static void choose_size(Team *t, Row *r, int words, bool again) {
+  int64_t vectors = r->length / r->lanes;
   int64_t warp_items = (vectors + GPU_LANES - 1) / GPU_LANES;
-  t->items = 0;
+  r->items = 0;
   if (vectors <= GPU_LANES / 2) {
     for (t->size = 1; t->size < vectors; t->size *= 2) {}
-    t->items = 1;
+    r->items = 1;
     t->threads = LEAST_THREADS;
-  } else if (warp_items <= (again ? 4 : 8) && fits(warp_items, LEAST_THREADS, words)) {
+  } else if (warp_items <= (again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, words)) {
     t->size = GPU_LANES;
-    t->items = (int)warp_items;
+    r->items = (int)warp_items;
     t->threads = LEAST_THREADS;
-  } else if (!again || !try_block(t, vectors, words)) {
-    t->threads = t->size = vectors <= 1024 ? 128 : vectors <= 8192 ? 256 : 512;
-    t->items = !again && vectors <= 4LL * t->threads ? (int)((vectors + t->threads - 1) / t->threads) : 0;
+  } else if (!again) {
+    size_for_stream(t, r, vectors);
+  } else if (!best_block(t, r, words)) {
+    t->threads = t->size = vectors <= 8192 ? 256 : 512;
   }
+}
+
+static void choose_tiles(Team *t, Row *r, int words) {
+  if (!t->size) {
+    t->threads = t->size = GPU_THREADS;
+    spread(t, r->host->hi->u.v.i / r->lanes);
+  }
+  for (r->items = 4; r->items > 1 && registers(r->items, words) > TILE_REGISTERS; r->items--) {}
 }
 
 // ---- finding it --------------------------------------------------------------------------------
 
-static Tensor *thread_array(Team *t, const char *name, Dtype d) {
+static Tensor *thread_array(Team *t, const Row *r, const char *name, Dtype d) {
   Gpu *g = t->g;
-  Expr *n = gpu_int(g, (int64_t)t->items * t->lanes);
+  Expr *n = gpu_int(g, (int64_t)r->items * r->lanes);
   return fn_tensor(g->f, intern(g->f->names, arena_printf(g->scratch, "%s_r", name)), ROLE_LOCAL, d, NULL, 1, &n, NO_SPAN);
 }
 
-typedef struct Uses { Team *t; const Stmt *loop; Map bad; } Uses;      // loop: of the row, on the team's own level; NULL: another place
+typedef struct Uses { Team *t; const Row *r; const Stmt *loop; Map bad; } Uses;      // loop: right in the row's body; NULL: another place
 
 static void use(Uses *u, const Tensor *a, Expr *const *sub, int n) {
   bool here = u->loop && n == 1 && sub[0]->op == OP_INDEX && sub[0]->u.ix == u->loop->ix;
@@ -278,7 +427,7 @@ static void use_read(void *cx, Expr *e) { if (e->op == OP_READ && e->u.t->role =
 static void find_uses(Uses *u, const Stmt *s) {
   for (; s; s = s->next) {
     const Stmt *outer = u->loop;
-    if (map_getp(&u->t->vector, s) && on_own_level(u->t, s)) u->loop = s;
+    if (map_getp(&u->r->direct, s)) u->loop = s;
     Stmt one = *s;
     one.next = one.body = one.els = NULL;
     gpu_visit(u->t->g, &one, use_read, u);
@@ -292,115 +441,159 @@ static void find_uses(Uses *u, const Stmt *s) {
 typedef struct Arrays { VEC(Stmt *) v; int words; } Arrays;
 
 // Local arrays of the row, each element of which only one thread touches.
-static void find_private(Team *t, Arrays *out) {
-  Uses u = { .t = t, .bad = map_make(t->g->scratch) };
+static void find_private(Team *t, const Row *r, Arrays *out) {
+  Uses u = { .t = t, .r = r, .bad = map_make(t->g->scratch) };
+  if (r->host) return;
   find_uses(&u, t->n->body);
   for (Stmt *s = t->n->body; s; s = s->next) {
     if (s->kind != ST_ALLOC || s->t->fmt || s->t->rank != 1 || dtypes[s->t->dtype].bits < 32 || map_getp(&u.bad, s->t)) continue;
     vec_push(t->g->scratch, &out->v, s);
-    out->words += words_of(t, s->t->dtype);
+    out->words += words_of(r, s->t->dtype);
   }
 }
 
-void gpu_find_row(Team *t) {
-  Gpu *g = t->g;
-  Reads r = { .t = t };
-  Arrays arrays = { .words = 0 };
-  t->rows.row = gpu_index(g, "row");
-  t->rows.arrays = map_make(g->scratch);
-  t->row = longest(t);
-  if (t->row < 2) { t->row = 0; return; }
-  find_vectors(t);
-  if (t->lanes < 2) { t->row = 0; return; }
+// What reads and arrays may be kept, and its words a vector.
+typedef struct Keeping { Reads reads; Arrays arrays; int words, loops; bool again; } Keeping;
+
+static Keeping find_keeping(Team *t, Row *r) {
+  Keeping k = { .reads = { .t = t, .r = r } };
   for (int i = 0; i < t->loops.n; i++) {
-    r.loop = t->loops.v[i];
-    if (map_getp(&t->vector, r.loop) && on_own_level(t, r.loop)) gpu_visit(g, r.loop->body, see_kept, &r);
+    k.reads.loop = t->loops.v[i];
+    k.loops += map_getp(&r->vector, k.reads.loop) != NULL;
+    if (map_getp(&r->direct, k.reads.loop)) gpu_visit(t->g, k.reads.loop->body, see_kept, &k.reads);
   }
-  find_private(t, &arrays);
-  int words = arrays.words, loops = 0;
-  bool again = arrays.v.n > 0;
-  for (int i = 0; i < t->loops.n; i++) loops += map_getp(&t->vector, t->loops.v[i]) != NULL;
-  for (int i = 0; i < r.v.n; i++) {
-    if (r.v.v[i].loops > 1) words += words_of(t, r.v.v[i].read->u.t->dtype);
-    again |= r.v.v[i].loops > 1;
+  find_private(t, r, &k.arrays);
+  k.words = k.arrays.words;
+  k.again = k.arrays.v.n > 0;
+  bool narrow = false;
+  for (int i = 0; i < k.reads.v.n; i++) {
+    if (k.reads.v.v[i].loops > 1) k.words += words_of(r, k.reads.v.v[i].read->u.t->dtype);
+    k.again |= k.reads.v.v[i].loops > 1;
+    narrow |= dtypes[k.reads.v.v[i].read->u.t->dtype].bits < 32;
   }
-  choose_size(t, words, again);
-  for (int i = 0; i < r.v.n && t->items; i++) {
-    Seen *s = &r.v.v[i];
-    int more = s->loops > 1 ? 0 : words_of(t, s->read->u.t->dtype);
-    bool early = more && loops > 1 && known_before(t, s->read) && fits(t->items, t->threads, words + more);
+  if (narrow) k.words += r->lanes;              // compilers keep them widened, too
+  return k;
+}
+
+static void keep(Team *t, Row *r, Keeping *k) {
+  int words = k->words;
+  for (int i = 0; i < k->reads.v.n && r->items; i++) {
+    Seen *s = &k->reads.v.v[i];
+    const Tensor *a = s->read->u.t;
+    int more = s->loops > 1 ? 0 : words_of(r, a->dtype);
+    bool early = more && k->loops > 1 && registers(r->items, words + more) <= EARLY_REGISTERS && fits(t, r->items, t->threads, words + more);
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
     words += more;
-    Expr *to = s->to && !s->whole && covered(t, s) ? s->to : NULL;
-    vec_push(g->scratch, &t->rows.kept, (Kept){ s->read, thread_array(t, s->read->u.t->name, s->read->u.t->dtype), to });
+    Expr *to = s->to && !s->whole && covered(t, r, s) ? s->to : NULL;
+    vec_push(t->g->scratch, &r->kept.kept, (Kept){ s->read, thread_array(t, r, a->name, a->dtype), to });
   }
-  for (int i = 0; i < arrays.v.n && t->items; i++) map_putp(&t->rows.arrays, arrays.v.v[i]->t, thread_array(t, arrays.v.v[i]->t->name, arrays.v.v[i]->t->dtype));
+  for (int i = 0; i < k->arrays.v.n && r->items; i++) {
+    const Tensor *a = k->arrays.v.v[i]->t;
+    map_putp(&r->kept.arrays, a, thread_array(t, r, a->name, a->dtype));
+  }
+}
+
+static void find_whole_row(Team *t) {
+  int64_t length = longest(t);
+  if (length < 2) return;
+  Row *r = add_row(t, NULL, length);
+  find_vectors(t, r);
+  if (r->lanes < 2) return;
+  t->nrows++;
+  if (t->nrows > 1) return;                     // beside tiles: one vector after the other
+  Keeping k = find_keeping(t, r);
+  choose_size(t, r, k.words, k.again);
+  keep(t, r, &k);
+}
+
+void gpu_find_rows(Team *t) {
+  find_tiles(t);
+  for (int i = 0; i < t->nrows; i++) {
+    Row *r = &t->row[i];
+    Keeping k = find_keeping(t, r);
+    choose_tiles(t, r, k.words);
+    set_tile(t, r);
+    keep(t, r, &k);
+  }
+  find_whole_row(t);
 }
 
 // ---- the loops ---------------------------------------------------------------------------------
 
 static Expr *less(const Team *t, Expr *a, Expr *b) { return expr_op2(t->g->x, OP_LT, a, b, NO_SPAN); }
 
-static bool is_even(const Team *t) { return (int64_t)t->items * t->size * t->lanes == t->row; }
+static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
+
+// The end of a loop whose vectors may lie beyond; NULL: none does.
+static Expr *end_for(Team *t, const Row *r, const Stmt *loop) {
+  if (is_even(t, r) && (r->host || loop->hi->op == OP_CONST)) return NULL;
+  return loop->hi;
+}
 
 // unroll k in 0 .. items:  let first = (k * team + member) * lanes:  inside
-static Stmt *over_items(Team *t, const char *name, Index **k, Expr **first, Block *in) {
+static Stmt *over_items(Team *t, const Row *r, const char *name, Index **k, Expr **first, Block *in) {
   Gpu *g = t->g;
   *k = gpu_index(g, "k");
   Expr *at = gpu_plus(g, gpu_mul(g, expr_index(g->x, *k), gpu_int(g, t->size)), t->member);
-  gpu_let(g, in, name, gpu_mul(g, at, gpu_int(g, t->lanes)), first);
-  return gpu_loop(g, HOW_UNROLL, *k, gpu_int(g, 0), gpu_int(g, t->items), NULL);
+  gpu_let(g, in, name, gpu_mul(g, at, gpu_int(g, r->lanes)), first);
+  return gpu_loop(g, HOW_UNROLL, *k, gpu_int(g, 0), gpu_int(g, r->items), NULL);
 }
 
-static Expr *slot_of(const Team *t, Index *k) { return gpu_mul(t->g, expr_index(t->g->x, k), gpu_int(t->g, t->lanes)); }
+static Expr *slot_of(const Team *t, const Row *r, Index *k) { return gpu_mul(t->g, expr_index(t->g->x, k), gpu_int(t->g, r->lanes)); }
 
-Stmt *gpu_load_rows(Team *t) {
+// The end of what is loaded; NULL: all vectors are there.
+static Expr *end_of_load(Team *t, const Row *r, const Kept *kept) {
+  if (kept->to) return kept->to;
+  if (is_even(t, r)) return NULL;
+  return r->host ? r->steps : gpu_int(t->g, r->length);
+}
+
+Stmt *gpu_load_row(Team *t, Row *r) {
   Gpu *g = t->g;
   Block b = gpu_block();
-  for (int i = 0; i < t->rows.kept.n; i++) {
-    Kept *kept = &t->rows.kept.v[i];
+  for (int i = 0; i < r->kept.kept.n; i++) {
+    Kept *kept = &r->kept.kept.v[i];
     Tensor *a = kept->read->u.t;
     Index *k;
     Expr *first, *sub[8];
     Block in = gpu_block();
-    Stmt *alloc = stmt_new(g->a, ST_ALLOC), *loop = over_items(t, "first", &k, &first, &in);
+    Stmt *alloc = stmt_new(g->a, ST_ALLOC), *loop = over_items(t, r, "first", &k, &first, &in);
     alloc->t = kept->local;
     alloc->space = dtypes[a->dtype].bits < 32 ? SPACE_PACKED : SPACE_STACK;
     gpu_add(&b, alloc);
-    for (int d = 0; d < a->rank; d++) sub[d] = expr_subst(g->x, kept->read->arg[d], 1, &t->rows.row, &first);
-    Stmt *move = gpu_move(g, a, a->rank, sub, kept->local, slot_of(t, k), t->lanes, false);
-    Expr *end = kept->to ? kept->to : is_even(t) ? NULL : gpu_int(g, t->row);
+    for (int d = 0; d < a->rank; d++) sub[d] = expr_subst(g->x, kept->read->arg[d], 1, &r->kept.row, &first);
+    Stmt *move = gpu_move(g, a, a->rank, sub, kept->local, slot_of(t, r, k), r->lanes, false);
+    Expr *end = end_of_load(t, r, kept);
     gpu_add(&in, end ? gpu_if(g, less(t, first, end), move, NULL) : move);
     loop->body = in.first;
     gpu_add(&b, loop);
   }
-  t->loaded = true;
+  r->loaded = true;
   return b.first;
 }
 
-// The loop's body for the vector that begins at `first`.
-static Stmt *one_vector(Team *t, Stmt *s, Expr *first, Expr *slot, bool keeps) {
+// The loop's body for the vector that begins at `first`. Tiles end where vectors end.
+static Stmt *one_vector(Team *t, Row *r, Stmt *s, Expr *first, Expr *slot, bool keeps) {
   Gpu *g = t->g;
-  bool part = s->hi->op != OP_CONST;
+  bool part = !r->host && s->hi->op != OP_CONST;
   if (part) s->body = gpu_if(g, less(t, expr_index(g->x, s->ix), s->hi), s->body, NULL);
-  Vector v = { .g = g, .n = t->n, .written = &t->written, .ix = s->ix, .hi = s->hi, .bound = gpu_int(g, t->row), .first = first, .lanes = t->lanes,
-               .rows = keeps ? &t->rows : NULL, .slot = slot };
+  Vector v = { .g = g, .n = t->n, .written = &t->written, .ix = s->ix, .hi = s->hi, .bound = r->host ? NULL : gpu_int(g, r->length), .first = first,
+               .base = r->host ? r->host->ix : NULL, .lanes = r->lanes, .rows = keeps ? &r->kept : NULL, .slot = slot };
   return gpu_vector(&v, s->body);
 }
 
 // One vector after the other.
-static Stmt *stream(Team *t, Stmt *s) {
+static Stmt *stream(Team *t, Row *r, Stmt *s) {
   Gpu *g = t->g;
   Index *at = gpu_index(g, arena_printf(g->scratch, "%s0", s->ix->name));
-  Expr *lanes = gpu_int(g, t->lanes);
-  Stmt *body = one_vector(t, s, expr_index(g->x, at), NULL, false);
-  Stmt *loop = gpu_loop(g, HOW_SEQ, at, gpu_mul(g, t->member, lanes), s->hi, body);
-  loop->step = (int64_t)t->size * t->lanes;
-  loop->unroll = t->row / loop->step >= 8 ? 8 : 4;
+  Stmt *body = one_vector(t, r, s, expr_index(g->x, at), NULL, false);
+  Stmt *loop = gpu_loop(g, HOW_SEQ, at, gpu_mul(g, t->member, gpu_int(g, r->lanes)), s->hi, body);
+  loop->step = (int64_t)t->size * r->lanes;
+  loop->unroll = r->length / loop->step >= 8 ? 8 : 4;
   return loop;
 }
 
-Stmt *gpu_row_loop(Team *t, Stmt *s, bool keeps) {
+Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   Gpu *g = t->g;
   Index *k;
   Expr *first;
@@ -408,12 +601,12 @@ Stmt *gpu_row_loop(Team *t, Stmt *s, bool keeps) {
   const char *note = s->note;
   s->note = NULL;
   Stmt *loop;
-  if (!t->items) {
-    loop = stream(t, s);
+  if (!r->items) {
+    loop = stream(t, r, s);
   } else {
-    loop = over_items(t, arena_printf(g->scratch, "%s0", s->ix->name), &k, &first, &in);
-    Expr *end = s->hi->op != OP_CONST ? s->hi : is_even(t) ? NULL : gpu_int(g, t->row);
-    Stmt *body = one_vector(t, s, first, slot_of(t, k), keeps);
+    loop = over_items(t, r, arena_printf(g->scratch, "%s0", s->ix->name), &k, &first, &in);
+    Expr *end = end_for(t, r, s);
+    Stmt *body = one_vector(t, r, s, first, slot_of(t, r, k), keeps);
     gpu_add(&in, end ? gpu_if(g, less(t, first, end), body, NULL) : body);
     loop->body = in.first;
   }
@@ -423,7 +616,8 @@ Stmt *gpu_row_loop(Team *t, Stmt *s, bool keeps) {
 
 // Note [How many threads a row gets]
 //
-// A row that is used again stays in registers: `items` vectors of 16 bytes a thread, two where a block of 128 to 1024 threads can have
-// them, since blocks then alternate between loading and computing; more only where rows are longer. What a thread keeps must fit its share
-// of the register file, with some for the rest. Short rows get a warp, or a part of one: folds then need no
-// barrier. Rows too long for a block get a cluster of blocks, where there are clusters; else they are read again.
+// A row that is used again stays in registers: `items` vectors of 16 bytes a thread. Of the sizes of block that can have it, and of
+// clusters of blocks where there are such, the one is taken with the most worth: enough bytes in flight on each multiprocessor (latency times
+// bandwidth, some 25 KB on an H100), several blocks on it, so that one loads while another computes, and few barriers of a cluster. What a thread
+// keeps must fit its share of the register file, with some for the rest. Short rows get a warp, or a part of one: folds then need no
+// barrier. Rows that nothing is kept of, and tiles, take blocks of one size; few long ones get a cluster each.

@@ -230,7 +230,8 @@ static Stmt *shared_loop(Team *t, Stmt *s) {
   mark_sums(t, s, s->body);
   s->how = HOW_SEQ;
   s->body = alone(t, s->body);
-  if (map_getp(&t->vector, s)) return gpu_row_loop(t, s, t->level == 1);
+  Row *r = gpu_row_of(t, s);
+  if (r) return gpu_row_loop(t, r, s, map_getp(&r->direct, s) != NULL);
   s->lo = gpu_plus(t->g, s->lo, t->member);
   s->step = t->size;
   return s;
@@ -257,7 +258,7 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
     s->again = again;
     return s;
   case ST_ALLOC:
-    if (map_getp(&t->rows.arrays, s->t)) s->t = map_getp(&t->rows.arrays, s->t);
+    if (gpu_row_array(t, s->t)) s->t = gpu_row_array(t, s->t);
     else if (t->size > 1) add_shared_array(t, s);
     return s;
   case ST_IF:
@@ -278,14 +279,13 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
 // again: stands in a loop that the whole team runs.
 Stmt *team_block(Team *t, Stmt *s, bool again) {
   Block b = gpu_block();
-  t->level++;
   for (Stmt *next; s; s = next) {
     next = s->next;
     s->next = NULL;
-    if (t->level == 1 && !t->loaded && map_getp(&t->vector, s)) gpu_add(&b, gpu_load_rows(t));
+    Row *r = gpu_row_of(t, s);
+    if (r && !r->loaded && map_getp(&r->direct, s)) gpu_add(&b, gpu_load_row(t, r));
     gpu_add(&b, team_statement(t, s, again));
   }
-  t->level--;
   return b.first;
 }
 
@@ -294,10 +294,9 @@ Stmt *team_block(Team *t, Stmt *s, bool again) {
 static Team team_make(Nest *n) {
   Gpu *g = n->g;
   Team t = { .n = n, .g = g, .shared_bytes = gpu_int(g, 0), .cluster = 1 };
-  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.vector, &t.owned };
-  for (int k = 0; k < 6; k++) *maps[k] = map_make(g->scratch);
+  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.owned };
+  for (int k = 0; k < 5; k++) *maps[k] = map_make(g->scratch);
   t.written = gpu_written(g, n->body);
-  t.rows.arrays = map_make(g->scratch);
   find_loops(&t, n->body);
   find_arrays(&t, n->body);
   return t;
@@ -305,7 +304,8 @@ static Team team_make(Nest *n) {
 
 static void finish(Team *t, const Frame *f, Stmt *body, Expr *blocks) {
   bool shared = !expr_is_int(t->shared_bytes, 0);
-  gpu_close(t->n, f, body, (Grid){ .blocks = blocks, .threads = t->threads, .team = t->size, .cluster = t->cluster, .shared_bytes = shared ? t->shared_bytes : NULL });
+  gpu_close(t->n, f, body, (Grid){ .blocks = blocks, .threads = t->threads, .team = t->size, .cluster = t->cluster, .resident = t->resident,
+                             .shared_bytes = shared ? t->shared_bytes : NULL });
 }
 
 // A block or a cluster a grid point.
@@ -348,7 +348,7 @@ static void parts_of_blocks(Team *t) {
 
 // Arrays that are no thread's own are one for a block.
 static bool has_shared_array(const Team *t) {
-  for (const Stmt *s = t->n->body; s; s = s->next) if (s->kind == ST_ALLOC && !map_getp(&t->rows.arrays, s->t)) return true;
+  for (const Stmt *s = t->n->body; s; s = s->next) if (s->kind == ST_ALLOC && !gpu_row_array(t, s->t)) return true;
   return false;
 }
 
@@ -374,8 +374,8 @@ static void plain_size(Team *t) {
 bool gpu_teams(Nest *n) {
   Team t = team_make(n);
   if (!t.loops.n || !worth_it(&t)) return false;
-  gpu_find_row(&t);
-  if (!t.row) plain_size(&t);
+  gpu_find_rows(&t);
+  if (!t.nrows) plain_size(&t);
   if (t.size <= GPU_LANES && has_shared_array(&t)) t.size = t.threads = LEAST_BLOCK;
   if (t.size > GPU_LANES) whole_blocks(&t);
   else parts_of_blocks(&t);

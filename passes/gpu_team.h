@@ -3,11 +3,24 @@
 #define PLAIT_PASSES_GPU_TEAM_H
 #include "passes/gpu_vector.h"
 
+enum { GPU_MOST_ROWS = 8 };
+
+// What loops over one row walk in vectors (gpu_row.c): a whole row, or the part of it that a tile is.
+typedef struct Row {
+  Stmt *host;                   // the loop over tiles that has these loops in its body; NULL: they stand on the team's own level
+  int64_t length;
+  int lanes;                    // of a vector
+  int items;                    // vectors that each thread has, all at once; 0: one after the other
+  Expr *steps;                  // of a tile
+  Map vector, direct;           // its loops → themselves; those right in the body: they keep elements
+  Rows kept; bool loaded;
+} Row;
+
 typedef struct Team {
   Nest *n; Gpu *g;
   int size, threads, cluster;   // of a team and of a block; blocks of a cluster
+  int resident;                 // blocks of a multiprocessor; 0: not asked for
   Expr *member;                 // the thread's number in its team
-  int level;                    // of the block being made: 1 is the team's own
   Map shared;                   // loops whose steps the team shares out -> themselves
   VEC(Stmt *) loops;            // the same in order
   Map whole;                    // IF and LOOP that the whole team runs -> themselves
@@ -15,18 +28,15 @@ typedef struct Team {
   Map folded;                   // Var -> itself: each thread has its part of the sum until FOLD
   Expr *shared_bytes;           // of the arrays so far
   Map written, owned;           // Tensor → itself: what the team writes; of that, what each thread reads only where it wrote
-  // The row that loops walk in vectors (gpu_row.c); row 0: there is none.
-  int64_t row;
-  int lanes;                    // of a vector
-  int items;                    // vectors of a row that each thread has, all at once; 0: one after the other
-  Map vector;                   // its loops → themselves; those on the team's own level keep rows
-  Rows rows; bool loaded;
+  Row row[GPU_MOST_ROWS]; int nrows;
 } Team;
 
 bool gpu_walks_memory(Team *t, const Stmt *loop);          // its steps read or write side by side
-void gpu_find_row(Team *t);                                // the row, its loops, and the size of the team for it
-Stmt *gpu_load_rows(Team *t);                              // before the first of them
-Stmt *gpu_row_loop(Team *t, Stmt *loop, bool keeps);
+void gpu_find_rows(Team *t);                               // the rows, their loops, and the size of the team for them; none: nrows is 0
+Row *gpu_row_of(Team *t, const Stmt *loop);                // NULL: it is no loop over a row
+Tensor *gpu_row_array(const Team *t, const Tensor *local); // what of a local array is the thread's own; NULL: it is not in parts
+Stmt *gpu_load_row(Team *t, Row *r);                       // before the first loop that keeps it
+Stmt *gpu_row_loop(Team *t, Row *r, Stmt *loop, bool keeps);
 
 Stmt *team_block(Team *t, Stmt *s, bool again);            // what each thread of the team runs
 void gpu_owned(Team *t);                                   // gpu_barrier.c: before the team's statements are made

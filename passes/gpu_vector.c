@@ -51,11 +51,18 @@ static Expr *spelled_out(void *cx, ExprTable *x, Expr *e) {
   return let && let->kind == ST_LET ? expr_map(x, let->a, spelled_out, cx) : e;
 }
 
+static bool divides(const Work *w, const Expr *e, int64_t n) {
+  if (e->op == OP_CONST) return e->u.v.i % n == 0;
+  if (e->op == OP_INDEX) return e->u.ix == w->c->base && w->c->lanes % n == 0;
+  if (e->op == OP_MUL) return divides(w, e->arg[0], n) || divides(w, e->arg[1], n);
+  return (e->op == OP_ADD || e->op == OP_SUB) && divides(w, e->arg[0], n) && divides(w, e->arg[1], n);
+}
+
 // e = ix + rest, and rest and the first step are multiples of the steps.
 static bool is_aligned(Work *w, Expr *e) {
   Expr *coef, *rest;
   Index *ix = w->c->ix;
-  return dtype_is_int((Dtype)e->dtype) && affine_split(w->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1) && rest->op == OP_CONST && rest->u.v.i % w->c->lanes == 0;
+  return dtype_is_int((Dtype)e->dtype) && affine_split(w->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1) && divides(w, rest, w->c->lanes);
 }
 
 static bool is_multiple(const Work *w, const Expr *e, int64_t more) { return e->op == OP_CONST && (e->u.v.i + more) % w->c->lanes == 0; }
@@ -250,6 +257,19 @@ static void store(Work *w, Block *before, Block *after, Stmt *s) {
   s->sub[0] = expr_index(g->x, w->v);
 }
 
+// ---- random numbers ----------------------------------------------------------------------------
+
+// Four neighbours share an evaluation: uniform(seed, c) with c as 4 * quad + word, where quads are those of the steps.
+static Expr *in_quads(void *cx, ExprTable *x, Expr *e) {
+  Work *w = cx;
+  Expr *coef, *rest, *four = gpu_int(w->g, 4), *v = expr_index(x, w->v);
+  Index *ix = w->c->ix;
+  if (e->op != OP_UNIFORM || e->arg[1]->dtype != DT_I64 || w->c->lanes % 4) return e;
+  if (!affine_split(x, e->arg[1], 1, &ix, &coef, &rest) || !expr_is_int(coef, 1) || !divides(w, rest, 4)) return e;
+  Expr *quad = gpu_plus(w->g, gpu_div(w->g, at_first(w, e->arg[1]), four), gpu_div(w->g, v, four));
+  return expr_op2(x, OP_UNIFORM, e->arg[0], gpu_plus(w->g, gpu_mul(w->g, quad, four), gpu_mod(w->g, v, four)), e->at);
+}
+
 static void rows_to_arrays(Work *w, Stmt *s) {
   for (; s; s = s->next) {
     Tensor *row = s->kind == ST_STORE && w->c->rows ? map_getp(&w->c->rows->arrays, s->t) : NULL;
@@ -288,6 +308,7 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
     gpu_map(g, s, from_array, &w);
     if (s->kind == ST_STORE) store(&w, &b, &after, s);
   }
+  gpu_map(g, body, in_quads, &w);
   rows_to_arrays(&w, body);
   bool named = gpu_uses_index(g, body, c->ix);
   if (named) body = gpu_loop(g, HOW_ONE, c->ix, gpu_plus(g, c->first, expr_index(g->x, w.v)), c->hi, body);

@@ -18,6 +18,7 @@ typedef struct Vector {
   Expr *hi;                     // its end
   Expr *bound;                  // hi is no more than this
   Expr *first;                  // the step of lane 0, a multiple of lanes
+  const Index *base;            // of a loop around, a multiple of lanes too; NULL: there is none
   int lanes;
   const Rows *rows; Expr *slot; // where in them lane 0 is; NULL: none are kept
 } Vector;

@@ -22,31 +22,58 @@
 
 // ---- what is known of each definition ----------------------------------------------------------
 
+// Along all of its indices: where one stands still, few elements are read, and computing them there costs little.
+static bool reads_many(const Expr *read) {
+  for (int d = 0; d < read->u.t->rank; d++) if (!read->arg[d]->free->n) return false;
+  return true;
+}
+
 static void see_use(void *cx, const SafeUse *u) {
   Inline *in = cx;
-  if (!u->proven) in->info[in->q->def->id].fails = true;
+  Info *me = &in->info[in->q->def->id];
+  if (!u->proven) me->fails = true;
   if (u->e->op != OP_READ) return;
   map_put(u->proven ? &in->proven : &in->unproven, u->e->id, u->e);
   Info *t = &in->info[u->e->u.t->id];
+  t->touched |= me->touched && !u->guarded && reads_many(u->e);
   if (!u->whole || t->whole) return;
   t->whole = true;
   vec_push(in->p->scratch, &in->marked, t);
 }
 
 // Whether q wants elements itself is known: its readers have been seen.
-static void survey_equation(Inline *in, Ranges *facts, Eqn *q) {
+static void find_wanted(Inline *in, Ranges *facts, Eqn *q) {
   Info *me = &in->info[q->def->id];
   in->q = q;
   in->marked.n = 0;
   if (fn_is_output(q->def)) me->whole = true;
+  me->touched |= me->whole || q->base;
   bool wanted = me->whole;
   me->scanned = safe_scan(in->f, facts, q, in->p->scratch, see_use, in);
   if (!me->scanned) me->fails = true;
   for (int k = 0; k < in->marked.n && !wanted; k++) in->marked.v[k]->whole = false;
-  me->forced = me->fails && !me->whole && q->def->role == ROLE_LOCAL && !q->recurrent && !q->def->fmt;
 }
 
-// Fills info for all equations, readers before definitions so that `whole` is known of a reader first.
+static void inherit_failure(void *cx, Expr *e) {
+  Inline *in = cx;
+  Info *me = &in->info[in->q->def->id];
+  const Info *t = e->op == OP_READ ? &in->info[e->u.t->id] : NULL;
+  if (!t || !t->q || t->q == in->q || !inline_may_move(t)) return;
+  me->inherits |= t->fails || t->inherits;
+  me->heavy |= t->heavy;
+}
+
+// What may move into q fails there: of what q reads, that is known. See Note [Elements that nothing reads].
+static void find_forced(Inline *in, Eqn *q) {
+  Info *me = &in->info[q->def->id];
+  in->q = q;
+  me->heavy = me->reduces;
+  eqn_visit(in->p->scratch, q, inherit_failure, in);
+  bool must = me->fails || (me->inherits && !me->touched && !me->heavy);
+  me->forced = must && !me->whole && q->def->role == ROLE_LOCAL && !q->recurrent && !q->def->fmt;
+}
+
+// Fills info for all equations: `whole` from readers to definitions, `forced` from definitions to readers.
 static void survey(Inline *in) {
   Fn *f = in->f;
   Ranges *facts = safe_ranges(f, in->p->scratch);
@@ -58,7 +85,8 @@ static void survey(Inline *in) {
     in->info[q->def->id].reduces = expr_has(q->body, OP_REDUCE);
     if (q->base) in->info[q->base->id].updated_at = i;
   }
-  for (int i = f->eqns.n - 1; i >= 0; i--) survey_equation(in, facts, f->eqns.v[i]);
+  for (int i = f->eqns.n - 1; i >= 0; i--) find_wanted(in, facts, f->eqns.v[i]);
+  for (int i = 0; i < f->eqns.n; i++) find_forced(in, f->eqns.v[i]);
 }
 
 // ---- which reads go ------------------------------------------------------------------------------
@@ -278,3 +306,7 @@ bool pass_inline(Pipe *p) {
 //
 // `page` may hold anything beyond len[b], so `a` moves. A subscript that is then not known to be inside a's own extent
 // keeps its check: `if 0 <= t and t < M * 16 then … else a[b, t]`, where the second read is marked as one that fails.
+//
+// What such a one moves into fails there. A map that is read behind guards alone, or at few places, then moves too. Not so a reduction, nor a map in which one stands: a whole product would be computed at each of its readers' steps, for
+// the sake of an error that it may report too early. Where the source has the reduction itself behind the guard, it stays there
+// (split.c).

@@ -17,7 +17,9 @@ struct Info {
   int order;            // its place among the equations
   int updated_at;       // place of the update that ends this version's life; NEVER when none
   bool whole;           // some reader that is wanted itself reads every element
-  bool fails;           // evaluating an element may fail
+  bool touched;         // some reader that is touched itself, or stored, reads a good part of it whatever the data
+  bool fails, inherits; // evaluating an element may fail by itself, because of what may move into it
+  bool heavy;           // there is a reduction in it, or in what may move into it
   bool scanned;         // all its reads were looked at
   bool forced;          // moves whatever it costs
   bool stays;           // the choice: stored, or kept in a variable by a reader in its loop

@@ -330,8 +330,18 @@ static Stmt *for_short_rows(Lower *l, Expr *steps, int64_t most, Stmt *body, Stm
   return s;
 }
 
-// Of a row that a core's cache keeps.
-static int64_t cached_steps(const Lower *l) { return l->p->machine->cache_bytes / 2 / (l->row_bytes > 0 ? l->row_bytes : 4); }
+// Does a member have a value for each of its row's elements?
+static bool maps_row(const Lower *l) {
+  for (int i = 0; i < l->u->m.n; i++) if (l->u->m.v[i].q->n > l->u->ngrid) return true;
+  return false;
+}
+
+// Of a row that a core's cache keeps. On a GPU a row that is only reduced is rather read once, by blocks of few registers.
+static int64_t cached_steps(const Lower *l) {
+  int64_t bytes = l->p->machine->cache_bytes / 2;
+  if (pipe_is_gpu(l->p) && bytes > LOWER_GPU_REDUCED && !maps_row(l)) bytes = LOWER_GPU_REDUCED;
+  return bytes / (l->row_bytes > 0 ? l->row_bytes : 4);
+}
 
 // Where rows fit a core's cache, each loop over a row finds it there, and what loops share is kept; longer rows are read once, by tiles. None
 // has more steps than `longest`.

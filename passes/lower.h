@@ -13,6 +13,7 @@ enum {
   LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
   LOWER_PART_WHOLE = 1 << 20,   // more than a part has: nothing is looked at twice
   LOWER_FEW_ROWS = 8,           // fewer rows than this do not occupy a machine's cores,
+  LOWER_GPU_REDUCED = 32 << 10, // bytes of a row that a GPU keeps to reduce it twice
   LOWER_LONG_ROW = 16384,       // and then rows from this length on are shared out
   LOWER_SPLIT_STEPS = 16,       // of a part at least, for a reduction over a column to be worth parts
   LOWER_MAX_STMTS = 50000,      // of one kernel

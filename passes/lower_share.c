@@ -10,6 +10,7 @@
 
 enum {
   HEAVY = 6,            // operations (ops.def, flops) that cost more than a store to the first cache and a load
+  HEAVY_GPU = 12,       // that cost more than a register which others could have
   MAX_ROWS = 2          // buffers
 };
 
@@ -131,7 +132,7 @@ static int first_of_two(Shared *s, Expr *e) {
 }
 
 static bool worth_a_buffer(Shared *s, Expr *e) {
-  return expr_uses_index(e, s->row) && e->op != OP_READ && dtype_is_float((Dtype)e->dtype) && flops_of(s, e) >= HEAVY && first_of_two(s, e) >= 0;
+  return expr_uses_index(e, s->row) && e->op != OP_READ && dtype_is_float((Dtype)e->dtype) && flops_of(s, e) >= (pipe_is_gpu(s->l->p) ? HEAVY_GPU : HEAVY) && first_of_two(s, e) >= 0;
 }
 
 // The outermost parts of e that are.

@@ -46,7 +46,7 @@ static bool drops_failure(Simplify *s, const Compiled *c, const Binding *b) {
   for (int k = 0; k < 26 && !fails; k++)
     fails = b->by[k] && !mentions(c->to, (char)('a' + k)) && may_fail(s, b->by[k]);
   // Branches that are never taken are no loss.
-  bool decided = c->from->op == OP_SELECT && c->from->arg[0]->op == OP_NONE && !c->from->arg[0]->letter;
+  bool decided = (ops[c->from->op].props & OP_LAZY) && c->from->arg[0]->op == OP_NONE && !c->from->arg[0]->letter;
   return fails && !decided;
 }
 
@@ -61,8 +61,10 @@ static Expr *apply_rules(Simplify *s, ExprTable *x, Expr *e) {
   return e;
 }
 
+// `and` and `or` keep their order: the right side is evaluated only where the left one asks for it.
 static Expr *constant_right(ExprTable *x, Expr *e) {
-  bool swap = (ops[e->op].props & OP_COMMUTES) && e->nargs == 2 && expr_is_const(e->arg[0]) && !expr_is_const(e->arg[1]);
+  bool commutes = (ops[e->op].props & OP_COMMUTES) && !(ops[e->op].props & OP_LAZY);
+  bool swap = commutes && e->nargs == 2 && expr_is_const(e->arg[0]) && !expr_is_const(e->arg[1]);
   return swap ? expr_rebuild(x, e, (Expr *[]){ e->arg[1], e->arg[0] }) : e;
 }
 

@@ -50,13 +50,43 @@ typedef struct Split {
   Eqn *q;               // whose body is searched
   int nouter; Index *outer[64];   // indices of the enclosing reductions
   Map done;             // visited, in this context of enclosing reductions
+  Map *failing;         // Tensor → itself where its definition may fail, or what that reads
   VEC(Expr *) found;
 } Split;
+
+typedef struct Reads { Split *s; bool fails; } Reads;
+static bool may_fail(Split *s, const Tensor *t);
+static void see_read(void *cx, Expr *e) {
+  Reads *r = cx;
+  if (e->op == OP_READ && !r->fails) r->fails = may_fail(r->s, e->u.t);
+}
+
+static void see_use(void *cx, const SafeUse *u) { if (!u->proven) *(bool *)cx = true; }
+
+// May an element of t fail? What is read in it moves into it, perhaps.
+static bool may_fail(Split *s, const Tensor *t) {
+  Eqn *q = t->role == ROLE_LOCAL ? fn_def(s->p->fn, t) : NULL;
+  if (!q || q->scc) return false;
+  void *known = map_getp(s->failing, t);
+  if (known) return known == t;
+  map_putp(s->failing, t, q);
+  Reads r = { s, false };
+  if (!safe_scan(s->p->fn, s->facts, q, s->p->scratch, see_use, &r.fails)) r.fails = true;
+  eqn_visit(s->p->scratch, q, see_read, &r);
+  if (r.fails) map_putp(s->failing, t, (void *)t);
+  return r.fails;
+}
+
+static bool reads_failing(Split *s, Expr *e) {
+  Reads r = { s, false };
+  expr_visit(s->p->scratch, e, see_read, &r);
+  return r.fails;
+}
 
 static bool movable(Split *s, Expr *e, bool guarded) {
   for (int k = 0; k < s->nouter; k++)
     if (expr_uses_index(e, s->outer[k])) return false;
-  return !guarded || !safe_may_fail(s->p->fn, s->facts, s->q, e);
+  return !guarded || !(safe_may_fail(s->p->fn, s->facts, s->q, e) || reads_failing(s, e));
 }
 
 static void find(Split *s, Expr *e, bool guarded);
@@ -142,8 +172,8 @@ static void swap_equation(ExprTable *x, Eqn *q, Map *by) {
 typedef struct Eqns { VEC(Eqn *) v; } Eqns;
 
 // Moves reductions of q into new equations, which are appended to `made`.
-static void split_equation(Pipe *p, Ranges *facts, Eqn *q, Eqns *made) {
-  Split s = { .p = p, .facts = facts, .q = q, .done = map_make(p->scratch) };
+static void split_equation(Pipe *p, Ranges *facts, Map *failing, Eqn *q, Eqns *made) {
+  Split s = { .p = p, .facts = facts, .failing = failing, .q = q, .done = map_make(p->scratch) };
   if (q->body->op == OP_REDUCE) find_in_reduction(&s, q->body, false);
   else find(&s, q->body, q->cond != NULL);
   if (q->cond) find(&s, q->cond, false);
@@ -162,14 +192,14 @@ static void split_equation(Pipe *p, Ranges *facts, Eqn *q, Eqns *made) {
 
 // Splits q and all that comes of it; `out` gets them in order, new ones before their reader. `todo`: the one to look at
 // next is last.
-static void split_all(Pipe *p, Ranges *facts, Eqn *first, Eqns *out) {
+static void split_all(Pipe *p, Ranges *facts, Map *failing, Eqn *first, Eqns *out) {
   Eqns todo = {0};
   vec_push(p->scratch, &todo.v, first);
   while (todo.v.n) {
     Eqn *q = todo.v.v[todo.v.n - 1];
     Eqns made = {0};
     eqn_map(p->fn->x, q, lower_mean, NULL);
-    split_equation(p, facts, q, &made);
+    split_equation(p, facts, failing, q, &made);
     if (!made.v.n) vec_push(p->scratch, &out->v, todo.v.v[--todo.v.n]);
     for (int k = made.v.n - 1; k >= 0; k--) vec_push(p->scratch, &todo.v, made.v.v[k]);
   }
@@ -179,8 +209,9 @@ bool pass_split(Pipe *p) {
   Fn *f = p->fn;
   Ranges *facts = safe_ranges(f, p->scratch);
   Eqns out = {0};
+  Map failing = map_make(p->scratch);
   int n = f->eqns.n;
-  for (int i = 0; i < n; i++) split_all(p, facts, f->eqns.v[i], &out);
+  for (int i = 0; i < n; i++) split_all(p, facts, &failing, f->eqns.v[i], &out);
   f->eqns.n = 0;
   for (int i = 0; i < out.v.n; i++) vec_push(f->a, &f->eqns, out.v.v[i]);
   fn_renumber(f);

@@ -258,7 +258,7 @@ def philox(seed, count):
 
 # Rounding where a value is stored: relative, absolute, largest finite value.
 STORE = {"f32": (U, 2.0**-126, np.inf), "bf16": (2.0**-8, 2.0**-126, np.inf), "f8e4m3": (2.0**-4, 2.0**-10, 448.0),
-         "i8": (0.0, 0.5, np.inf), "i32": (0.0, 0.0, np.inf)}
+         "i8": (0.0, 0.5, np.inf), "i32": (0.0, 0.0, np.inf), "i64": (0.0, 0.0, np.inf)}
 
 
 def stored(a, dtype):

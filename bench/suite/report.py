@@ -197,10 +197,10 @@ def markdown(lines, table):
 BEGIN, END = "<!-- figures of bench/run.py: begin -->\n", "<!-- figures of bench/run.py: end -->\n"
 
 
-def insert(page, text):
+def insert(page, text, begin=BEGIN, end=END):
     """Puts the tables between the marks of a page."""
     with open(page, encoding="utf-8") as f:
-        before, rest = f.read().split(BEGIN)
-    after = rest.split(END)[1]
+        before, rest = f.read().split(begin)
+    after = rest.split(end)[1]
     with open(page, "w", encoding="utf-8") as f:
-        f.write(before + BEGIN + "\n" + text + "\n" + END + after)
+        f.write(before + begin + "\n" + text + "\n" + end + after)
