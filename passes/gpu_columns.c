@@ -16,6 +16,7 @@
 enum {
   MOST_LANES = 16,
   MOST_WORDS = 92,              // of a thread's arrays, and one more column's: what is computed beside
+  RESIDENT = 2,                 // blocks of a multiprocessor that registers leave room for: compilers want to be told, or spill for more
   MOST_ROWS = 8,                // of a loop at a time
   MOST_TILE = 16                // rows of a tile that is unrolled
 };
@@ -276,7 +277,8 @@ static void schedule(Columns *c) {
   if (c->team > 1) body = gpu_loop(g, HOW_ONE, c->member, gpu_div(g, f.t, side), gpu_int(g, c->team), body);
   else if (ok) body = gpu_if(g, ok, body, NULL);
   gpu_add(&b, body);
-  gpu_close(n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, all, c->side), .threads = c->threads, .team = c->team, .stride = c->team > 1 ? c->side : 1 });
+  gpu_close(n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, all, c->side), .threads = c->threads, .team = c->team, .stride = c->team > 1 ? c->side : 1,
+    .resident = RESIDENT });
 }
 
 // The team's statements in the place of its loop.
