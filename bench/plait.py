@@ -105,10 +105,15 @@ def build_options(dims, timing=None):
     return options, array
 
 
+def built():
+    """The library in the build folder; also where only the file was carried along, without the links to it."""
+    found = sorted((ROOT / "build").glob("libplait.so*"), key=lambda p: len(p.name))
+    return found[0] if found else ROOT / "build" / "libplait.so"
+
+
 class Library:
     def __init__(self, path=None):
-        path = path or os.environ.get("PLAIT_LIBRARY") or ROOT / "build" / "libplait.so"
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path or os.environ.get("PLAIT_LIBRARY") or built())
         self.c = c.CDLL(str(self.path))
         for name in ("plait_version", "plait_status_text"):
             getattr(self.c, name).restype = c.c_char_p

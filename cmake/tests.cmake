@@ -6,7 +6,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(UNIT_TESTS
   affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_faults cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
   interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
-  parse passes pool proc rules search sema std str vec)
+  parse passes pool proc rescale rules search sema std str vec)
 set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
@@ -67,7 +67,10 @@ plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
 plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
 if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot load
   plait_script(bench_check bench/run.py $<TARGET_FILE:libplait>)
-  set_tests_properties(bench_check PROPERTIES SKIP_RETURN_CODE 77)
+  plait_script(bench_gpu_check bench/gpu.py $<TARGET_FILE:libplait> ${EMU_LIBRARIES})
+  plait_script(gpu gpu/run.py $<TARGET_FILE:plait>)      # left out without a GPU
+  set_tests_properties(bench_check bench_gpu_check gpu PROPERTIES SKIP_RETURN_CODE 77)
+  set_tests_properties(gpu PROPERTIES RUN_SERIAL ON)
 endif()
 
 # Compiled kernels against the interpreter.
@@ -97,3 +100,21 @@ add_test(NAME diff_fuzz_tiny COMMAND plait-diff fuzz --machine tiny --count 30 -
 foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_shapes diff_shapes_specials diff_fuzz_tiny)
   set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000)
 endforeach()
+
+# The same programs as CUDA C in the emulator, which reports races, barriers that not all threads reach and reads of what
+# nobody wrote; and through NVRTC, where it is.
+file(GLOB golden CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/golden/*/*.plait)
+set(examples ${programs})
+list(FILTER examples INCLUDE REGEX "^examples/")
+function(emu_diff name)
+  add_test(NAME emu_${name} COMMAND plait-diff ${ARGN} --target cuda)
+  set_tests_properties(emu_${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000
+    ENVIRONMENT "PLAIT_CUDA_DRIVER=$<TARGET_FILE:cuda_emu_driver>;PLAIT_NVRTC=$<TARGET_FILE:cuda_emu_nvrtc>")
+endfunction()
+add_dependencies(plait-diff cuda_emu_driver cuda_emu_nvrtc)
+emu_diff(examples files ${examples} --count 3)
+emu_diff(golden files ${golden} --count 3)
+emu_diff(shapes files ${shapes} --count 6 --limit 1500)
+emu_diff(fuzz fuzz --count 100)
+plait_script(nvrtc_budgets cuda_emu/budgets.py $<TARGET_FILE:plait> $<TARGET_FILE:cuda_emu_nvrtc_check>)
+set_tests_properties(nvrtc_budgets PROPERTIES SKIP_REGULAR_EXPRESSION "left out: there is no NVRTC")

@@ -236,6 +236,7 @@ static bool want_int(Env *v, Op op, const Val *a, Span at, Span op_at) {
   diag_label(s->d, at, "this is %s", dtypes[a->e->dtype].name);
   if (op == OP_POPCOUNT) diag_help(s->d, "use `bitcast(u32, …)` for the bits of a stored float");
   else if (op == OP_UNIFORM) diag_help(s->d, "cast it: `i64(%s)`", source_text(s, at));
+  else if (op == OP_BITXOR) diag_help(s->d, "a power is written `%s ** 2`", source_text(s, at));
   else diag_help(s->d, "cast it, `i32(%s)`, or use `bitcast` for its bits", source_text(s, at));
   return false;
 }

@@ -325,11 +325,19 @@ static bool double_equals(const Found *f) {
   return true;
 }
 
-// y[i] += x   y := x
+// format g[16] { … }   encode { … }
+static bool format_head(const Found *f) {
+  if (f->t.kind == T_LBRACKET && expects(f, "of")) return unexpected(f, "a format says how many values a block has: `format name of 32 { … }`");
+  if (f->t.kind != T_LBRACE || !expects(f, "(") || !token_is(f, &f->prev, "encode")) return false;
+  return unexpected(f, "the values to store have a name: `encode(v) { … }`");
+}
+
+// y[i] += x   y := x   y[i] := x
 static bool assignment_operator(const Found *f) {
   int k = f->t.kind;
   if (k == T_ASSIGN && f->prev.kind == T_COLON && touches(&f->prev, &f->t))
     return unexpected(f, "an equation is written with `=`");
+  if (k == T_COLON && f->next.kind == T_ASSIGN && touches(&f->t, &f->next) && expects(f, "=")) return unexpected(f, "an equation is written with `=`");
   bool arithmetic = k == T_PLUS || k == T_MINUS || k == T_STAR || k == T_SLASH;
   if (!arithmetic || f->next.kind != T_ASSIGN || !touches(&f->t, &f->next) || !expects(f, "=")) return false;
   return unexpected(f, "each element is defined once, by one equation; adding up is a reduction: `y[i] = sum[j](…)`");
@@ -383,7 +391,7 @@ static bool foreign_comment(const Found *f) {
   int line = f->prev.kind ? f->prev.line : f->i;
   Token begin = *token_at(f->p, f->t.kind == T_FLOORDIV ? f->i : line);
   bool slashes = begin.kind == T_FLOORDIV &&
-                 (f->t.kind != T_FLOORDIV || f->first || f->wants || expects(f, "FILE_END"));
+                 (f->t.kind != T_FLOORDIV || f->first || f->wants || f->prev.kind == T_LBRACE || expects(f, "FILE_END"));
   bool star = (f->t.kind == T_STAR && f->prev.kind == T_SLASH && touches(&f->prev, &f->t)) ||
               (f->t.kind == T_SLASH && f->next.kind == T_STAR && touches(&f->t, &f->next));
   if (star) return unexpected(f, "a comment starts with `#`");
@@ -447,7 +455,7 @@ static bool plain(const Found *f) { return unexpected(f, NULL); }
 
 static bool (*const slips[])(const Found *) = {
   unfinished_line, foreign_comment, foreign_keyword, misspelt_word, store_arrow, reserved_word, single_equals, double_equals,
-  assignment_operator,
+  assignment_operator, format_head,
   split_brackets, trailing_comma, word_operator, missing_brace, bad_range, list_value, call_statement,
   untyped_parameter, unnamed_result, not_an_item, open_bracket, plain,
 };

@@ -263,13 +263,13 @@ static bool try_moment(Find *f, int k) {
   Rescale *r = f->r;
   memset(f->divides, 0, sizeof f->divides);
   f->moment = r->moment = k;
-  for (r->nstates = 1; r->nstates <= RESCALE_DEGREE; r->nstates++) {
+  for (r->nstates = 1;; r->nstates++) {
     Expr *d = derivative(f, r->term[r->nstates - 1], r->atom[k]->atom);
     if (!d) return false;
     if (is_number(d, 0)) break;
+    if (r->nstates > RESCALE_DEGREE) return false;
     r->term[r->nstates] = times(f, number(f, d, 1.0 / r->nstates), d);
   }
-  if (r->nstates > RESCALE_DEGREE) return false;
   for (int i = 0; i < r->nstates; i++) if (!set_scale(f, i)) return false;
   return true;
 }

@@ -21,6 +21,7 @@ enum {
   MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8,
   IN_FLIGHT = 32 << 10,         // bytes that loads of one multiprocessor must wait for at a time, to fill the time that memory takes
   TILE_REGISTERS = 64,
+  SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
   EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
 
@@ -308,107 +309,9 @@ static bool covered(Team *t, Row *r, const Seen *s) {
   return true;
 }
 
-// ---- how many threads --------------------------------------------------------------------------
+// ---- finding it --------------------------------------------------------------------------------
 
 static int words_of(const Row *r, Dtype d) { return (r->lanes * dtypes[d].bits + 31) / 32; }
-
-// Registers of a thread that has so many vectors.
-static int registers(int64_t items, int words) { return (int)(items * words) + OTHER_WORDS; }
-
-// Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
-static int room_for(const Team *t, int threads, int regs) {
-  int blocks = 0;
-  while ((blocks + 1) * threads <= t->g->m->threads && FILE_WORDS / ((blocks + 1) * threads) / 8 * 8 >= regs * 7 / 8) blocks++;
-  return blocks;
-}
-
-static bool fits(const Team *t, int64_t items, int threads, int words) {
-  return items <= MOST_ITEMS && registers(items, words) <= MOST_WORDS && room_for(t, threads, registers(items, words)) > 0;
-}
-
-static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
-
-typedef struct Size { int items, threads, cluster; double worth; } Size;
-
-// Blocks of one multiprocessor at a time, where there are enough.
-static double resident(const Team *t, const Size *z, int words) {
-  double most = room_for(t, z->threads, registers(z->items, words)), points = 0;
-  if (t->n->points->op == OP_CONST) points = (double)t->n->points->u.v.i * z->cluster / t->g->m->cores;
-  return points > 0 && points < most ? points : most;
-}
-
-// See Note [How many threads a row gets].
-static double worth(const Team *t, const Size *z, int words) {
-  double blocks = resident(t, z, words), loading = blocks * z->threads * z->items * 16;
-  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 12 : z->cluster == 4 ? 24 : 36;
-  return 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4) - barriers - (z->items > 8 ? 3 : 0);
-}
-
-// A block of `items` vectors a thread, or a cluster of blocks.
-static bool best_block(Team *t, Row *r, int words) {
-  static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
-  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
-  Size best = { .worth = -1 };
-  for (int cluster = 1; cluster <= clusters; cluster *= 2)
-    for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
-      int64_t mine = (vectors + cluster - 1) / cluster;
-      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
-      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, words)) continue;
-      z.worth = worth(t, &z, words);
-      if (z.worth > best.worth) best = z;
-    }
-  if (best.worth < 0) return false;
-  r->items = best.items;
-  t->threads = best.threads;
-  t->cluster = best.cluster;
-  t->size = t->threads * t->cluster;
-  t->resident = room_for(t, t->threads, registers(r->items, words));
-  return true;
-}
-
-// Few long rows get a cluster each, so that all multiprocessors load.
-static void spread(Team *t, int64_t vectors) {
-  const Expr *points = t->n->points;
-  if (t->g->m->arch < 90 || points->op != OP_CONST) return;
-  while (t->cluster < MOST_CLUSTER && points->u.v.i * t->cluster * 2 <= 4LL * t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
-  t->size = t->threads * t->cluster;
-}
-
-// A row that nothing is kept of.
-static void size_for_stream(Team *t, Row *r, int64_t vectors) {
-  t->threads = t->size = vectors <= 1024 ? 128 : vectors <= 8192 ? 256 : 512;
-  spread(t, vectors);
-  r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
-}
-
-static void choose_size(Team *t, Row *r, int words, bool again) {
-  int64_t vectors = r->length / r->lanes;
-  int64_t warp_items = (vectors + GPU_LANES - 1) / GPU_LANES;
-  r->items = 0;
-  if (vectors <= GPU_LANES / 2) {
-    for (t->size = 1; t->size < vectors; t->size *= 2) {}
-    r->items = 1;
-    t->threads = LEAST_THREADS;
-  } else if (warp_items <= (again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, words)) {
-    t->size = GPU_LANES;
-    r->items = (int)warp_items;
-    t->threads = LEAST_THREADS;
-  } else if (!again) {
-    size_for_stream(t, r, vectors);
-  } else if (!best_block(t, r, words)) {
-    t->threads = t->size = vectors <= 8192 ? 256 : 512;
-  }
-}
-
-static void choose_tiles(Team *t, Row *r, int words) {
-  if (!t->size) {
-    t->threads = t->size = GPU_THREADS;
-    spread(t, r->host->hi->u.v.i / r->lanes);
-  }
-  for (r->items = 4; r->items > 1 && registers(r->items, words) > TILE_REGISTERS; r->items--) {}
-}
-
-// ---- finding it --------------------------------------------------------------------------------
 
 static Tensor *thread_array(Team *t, const Row *r, const char *name, Dtype d) {
   Gpu *g = t->g;
@@ -453,13 +356,16 @@ static void find_private(Team *t, const Row *r, Arrays *out) {
 }
 
 // What reads and arrays may be kept, and its words a vector.
-typedef struct Keeping { Reads reads; Arrays arrays; int words, loops; bool again; } Keeping;
+typedef struct Keeping { Reads reads; Arrays arrays; int words, loops, nodes; bool again; } Keeping;      // nodes: of the loops' expressions
+
+static void count_node(void *cx, Expr *e) { *(int *)cx += e->nargs > 0; }
 
 static Keeping find_keeping(Team *t, Row *r) {
   Keeping k = { .reads = { .t = t, .r = r } };
   for (int i = 0; i < t->loops.n; i++) {
     k.reads.loop = t->loops.v[i];
     k.loops += map_getp(&r->vector, k.reads.loop) != NULL;
+    gpu_visit(t->g, k.reads.loop->body, count_node, &k.nodes);
     if (map_getp(&r->direct, k.reads.loop)) gpu_visit(t->g, k.reads.loop->body, see_kept, &k.reads);
   }
   find_private(t, r, &k.arrays);
@@ -473,6 +379,105 @@ static Keeping find_keeping(Team *t, Row *r) {
   }
   if (narrow) k.words += r->lanes;              // compilers keep them widened, too
   return k;
+}
+
+// ---- how many threads --------------------------------------------------------------------------
+
+// Registers of a thread that has so many vectors.
+static int registers(int64_t items, int words) { return (int)(items * words) + OTHER_WORDS; }
+
+// Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
+static int room_for(const Team *t, int threads, int regs) {
+  int blocks = 0;
+  while ((blocks + 1) * threads <= t->g->m->threads && FILE_WORDS / ((blocks + 1) * threads) / 8 * 8 >= regs * 7 / 8) blocks++;
+  return blocks;
+}
+
+static bool fits(const Team *t, int64_t items, int threads, int words) {
+  return items <= MOST_ITEMS && registers(items, words) <= MOST_WORDS && room_for(t, threads, registers(items, words)) > 0;
+}
+
+static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
+
+typedef struct Size { int items, threads, cluster; double worth; } Size;
+
+// Blocks of one multiprocessor at a time, where there are enough.
+static double resident(const Team *t, const Size *z, int words) {
+  double most = room_for(t, z->threads, registers(z->items, words)), points = 0;
+  if (t->n->points->op == OP_CONST) points = (double)t->n->points->u.v.i * z->cluster / t->g->m->cores;
+  return points > 0 && points < most ? points : most;
+}
+
+// See Note [How many threads a row gets].
+static double worth(const Team *t, const Size *z, int words) {
+  double blocks = resident(t, z, words), loading = blocks * z->threads * z->items * 16;
+  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 12 : z->cluster == 4 ? 24 : 36;
+  return 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4) - barriers - (z->items > 8 ? 3 : 0);
+}
+
+// A block of `items` vectors a thread, or a cluster of blocks.
+static bool best_block(Team *t, Row *r, int words, bool simple) {
+  static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
+  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
+  Size best = { .worth = -1 };
+  for (int cluster = 1; cluster <= clusters; cluster *= 2)
+    for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
+      int64_t mine = (vectors + cluster - 1) / cluster;
+      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
+      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, words)) continue;
+      z.worth = worth(t, &z, words);
+      if (z.worth > best.worth) best = z;
+    }
+  if (best.worth < 0) return false;
+  r->items = best.items;
+  t->threads = best.threads;
+  t->cluster = best.cluster;
+  t->size = t->threads * t->cluster;
+  t->resident = simple ? room_for(t, t->threads, registers(r->items, words)) : 0;
+  return true;
+}
+
+// Few long rows get a cluster each, so that all multiprocessors load.
+static void spread(Team *t, int64_t vectors) {
+  const Expr *points = t->n->points;
+  if (t->g->m->arch < 90 || points->op != OP_CONST) return;
+  while (t->cluster < MOST_CLUSTER && points->u.v.i * t->cluster * 2 <= 4LL * t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
+  t->size = t->threads * t->cluster;
+}
+
+// A row that nothing is kept of.
+static void size_for_stream(Team *t, Row *r, int64_t vectors) {
+  t->threads = t->size = vectors <= 1024 ? 128 : vectors <= 8192 ? 256 : 512;
+  spread(t, vectors);
+  r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
+}
+
+static void choose_size(Team *t, Row *r, const Keeping *k) {
+  int words = k->words;
+  int64_t vectors = r->length / r->lanes;
+  int64_t warp_items = (vectors + GPU_LANES - 1) / GPU_LANES;
+  r->items = 0;
+  if (vectors <= GPU_LANES / 2) {
+    for (t->size = 1; t->size < vectors; t->size *= 2) {}
+    r->items = 1;
+    t->threads = LEAST_THREADS;
+  } else if (warp_items <= (k->again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, words)) {
+    t->size = GPU_LANES;
+    r->items = (int)warp_items;
+    t->threads = LEAST_THREADS;
+  } else if (!k->again) {
+    size_for_stream(t, r, vectors);
+  } else if (!best_block(t, r, words, k->nodes <= SIMPLE)) {
+    t->threads = t->size = vectors <= 8192 ? 256 : 512;
+  }
+}
+
+static void choose_tiles(Team *t, Row *r, int words) {
+  if (!t->size) {
+    t->threads = t->size = GPU_THREADS;
+    spread(t, r->host->hi->u.v.i / r->lanes);
+  }
+  for (r->items = 4; r->items > 1 && registers(r->items, words) > TILE_REGISTERS; r->items--) {}
 }
 
 static void keep(Team *t, Row *r, Keeping *k) {
@@ -502,7 +507,7 @@ static void find_whole_row(Team *t) {
   t->nrows++;
   if (t->nrows > 1) return;                     // beside tiles: one vector after the other
   Keeping k = find_keeping(t, r);
-  choose_size(t, r, k.words, k.again);
+  choose_size(t, r, &k);
   keep(t, r, &k);
 }
 

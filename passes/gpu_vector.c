@@ -228,16 +228,30 @@ static Expr *wide_value(const Tensor *t, Expr *a) {
   return plain ? a->arg[0] : a;
 }
 
+// Later statements read what is stored: an update's new values.
+static bool is_read_later(Work *w, const Tensor *t, Tensor *now) {
+  bool yes = false;
+  for (int i = 0; i < w->found.n; i++) {
+    if (gpu_root(w->found.v[i].read->u.t) != t) continue;
+    w->found.v[i].local = now;
+    yes = true;
+  }
+  return yes;
+}
+
 // Stores of the steps that become one move.
 static void store(Work *w, Block *before, Block *after, Stmt *s) {
   Gpu *g = w->g;
   Expr *sub[8];
   bool memory = s->t->role != ROLE_LOCAL || tensor_place(g->plan, s->t) != PLACE_STACK;
-  if (!memory || s->field >= 0 || !is_side_by_side(w, s->t, s->sub, s->nsub) || !fits(w, s->t, dtypes[s->t->dtype].bits)) return;
+  if (!memory || s->field >= 0 || !is_side_by_side(w, s->t, s->sub, s->nsub) || !fits(w, s->t, dtypes[s->t->dtype].bits)) {
+    is_read_later(w, gpu_root(s->t), NULL);
+    return;
+  }
   for (int k = 0; k < s->nsub; k++) sub[k] = at_first(w, s->sub[k]);
   Tensor *local = lane_array(w, before, s->t, dtype_wide(s->t->dtype), false);
   gpu_add(after, gpu_move(g, s->t, s->nsub, sub, local, gpu_int(g, 0), w->c->lanes, true));
-  s->a = wide_value(s->t, s->a);
+  if (!is_read_later(w, gpu_root(s->t), local)) s->a = wide_value(s->t, s->a);
   s->t = local;
   s->nsub = 1;
   s->sub[0] = expr_index(g->x, w->v);
@@ -288,8 +302,12 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   body = lift(&w, &b, body);
   look_at(&w, body, NULL);
   for (int i = 0; i < w.found.n; i++) load(&w, &b, &w.found.v[i]);
-  for (Stmt *s = body; s; s = s->next) if (s->kind == ST_STORE) store(&w, &b, &after, s);
-  gpu_map(g, body, from_array, &w);
+  for (Stmt *s = body, *next; s; s->next = next, s = next) {
+    next = s->next;
+    s->next = NULL;
+    gpu_map(g, s, from_array, &w);
+    if (s->kind == ST_STORE) store(&w, &b, &after, s);
+  }
   gpu_map(g, body, in_quads, &w);
   rows_to_arrays(&w, body);
   bool named = gpu_uses_index(g, body, c->ix);

@@ -52,6 +52,7 @@ def function(program):
 
 
 def filled(tensor, kind, dims, seed):
+    """Random contents; compiled with the seed as its argument."""
     key, shape = jax.random.key(seed, impl="rbg"), tensor.shape
     one, two = jax.random.split(key)
     if kind == "target":
@@ -72,18 +73,28 @@ def filled(tensor, kind, dims, seed):
 
 
 class Memory:
-    """What the checker needs of it."""
+    """What the checker needs of it. Taking a sample is compiled beforehand, as all else."""
+
+    def __init__(self):
+        self.takers = {}
+
+    def prepare(self, shape, dtype, axis, count):
+        key = (shape, str(jnp.dtype(dtype)), axis, count)
+        if key not in self.takers:
+            at = jax.ShapeDtypeStruct((count,), jnp.int32)
+            self.takers[key] = jax.jit(lambda x, at: jnp.take(x, at, axis=axis)).lower(jax.ShapeDtypeStruct(shape, dtype), at).compile()
+        return self.takers[key]
 
     def part(self, handle, axis, at):
         if at is not None and axis is not None:
-            handle = jnp.take(handle, jnp.asarray(at), axis=axis)
+            handle = self.prepare(handle.shape, handle.dtype, axis, len(at))(handle, jnp.asarray(at, jnp.int32))
         array, dtype = np.asarray(handle), NAMES[str(handle.dtype)]
         return array.view(data.NUMPY[dtype]) if array.dtype.itemsize < 4 else array, dtype
 
 
 class Server:
     def __init__(self):
-        self.made, self.key = {}, jax.random.key(7)
+        self.made, self.key, self.memory = {}, jax.random.key(7), Memory()
 
     def compiled(self, id):
         """The compiled case and the seconds that it took."""
@@ -92,8 +103,27 @@ class Server:
             shapes = [jax.ShapeDtypeStruct(t.shape, TYPES[t.dtype]) for t in program.tensor_params]
             start = time.perf_counter()
             made = function(program).lower(jax.ShapeDtypeStruct(self.key.shape, self.key.dtype), *shapes).compile()
-            self.made[id] = program, made, time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            self.made[id] = program, made, seconds, self.fillers(program)
+            self.prepare_samples(program)
         return self.made[id]
+
+    def fillers(self, program):
+        """Functions of a seed that make the inputs, compiled."""
+        found, kinds = [], program.case.data
+        for t in program.tensor_params:
+            kind = kinds.get(t.name, "normal")
+            made = jax.jit(lambda seed, t=t, kind=kind: filled(t, kind, program.dims, seed))
+            found.append(made.lower(jax.ShapeDtypeStruct((), jnp.int32)).compile())
+        return found
+
+    def prepare_samples(self, program):
+        checker = check.Checker.__new__(check.Checker)
+        checker.program, checker.case = program, program.case
+        at, dim = checker.sampled_values(), program.case.sampled
+        for t in program.tensor_params + program.results:
+            if at is not None and dim in t.extents:
+                self.memory.prepare(t.shape, TYPES[t.dtype], t.extents.index(dim), len(at))
 
     def compile(self, ids):
         def one(id):
@@ -106,12 +136,11 @@ class Server:
 
     def ready(self, case, sets):
         self.finish()
-        self.program, self.call, seconds = self.compiled(case)
+        self.program, self.call, seconds, fill = self.compiled(case)
         c = self.program.case
-        self.inputs = [[filled(t, c.data.get(t.name, "normal"), self.program.dims, 1000 * s + i + 1)
-                        for i, t in enumerate(self.program.tensor_params)] for s in range(sets)]
+        self.inputs = [[f(jnp.int32(1000 * s + i + 1)) for i, f in enumerate(fill)] for s in range(sets)]
         self.results = [None] * sets
-        checker = check.Checker(self.program, Memory(), self.inputs[0])
+        checker = check.Checker(self.program, self.memory, self.inputs[0])
         found = self.call(self.key, *self.inputs[0])
         error = checker.compare_dropout(found) if c.program == "dropout_residual" else checker.compare(found, False)
         self.rough()

@@ -76,7 +76,7 @@ def eager(torch):
         "dropout_residual": lambda x, r, p, seed: F.dropout(x, p, True) + r,
         "softmax": lambda x: torch.softmax(x, -1),
         "log_softmax": lambda x: torch.log_softmax(x, -1),
-        "softcap_softmax": lambda x, t: torch.softmax(torch.tanh(x / 30) * (30 / t), -1),
+        "softcap_softmax": lambda x, t: torch.softmax(torch.tanh(x.float() / 30) * (30 / t), -1).to(x.dtype),
         "causal_softmax": causal,
         "rms_norm": rms_norm,
         "layer_norm_residual": layer_norm,
@@ -111,7 +111,6 @@ def widened(torch):
     return {
         "logsumexp": lambda x: torch.logsumexp(x.float(), -1),
         "cross_entropy": lambda x, target: F.cross_entropy(x.float(), target, reduction="none"),
-        "softcap_softmax": lambda x, t: torch.softmax(torch.tanh(x.float() / 30) * (30 / t), -1).to(x.dtype),
     }
 
 

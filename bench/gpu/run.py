@@ -31,6 +31,9 @@ def options():
     p.add_argument("--into", metavar="PAGE", help="with --table: put them into this page, between its marks")
     p.add_argument("--json", action="store_true", help="with --table: the bars as JSON lines instead")
     p.add_argument("--library", metavar="PATH", help="libplait.so (build/libplait.so)")
+    p.add_argument("--revision", help="of the sources, where there is no git")
+    p.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    p.add_argument("--after", metavar="CASE", help=argparse.SUPPRESS)
     opt = p.parse_args()
     opt.peers = (opt.peer or {"full": "all", "small": "none"}[opt.size]).split(",")
     return opt
@@ -46,6 +49,9 @@ def main():
     if opt.table:
         from gpu import report
         return report.show(opt)
+    if opt.size == "full" and not opt.inside:
+        from gpu import supervise
+        return supervise.run(str(HERE / "run.py"), opt.total, opt.out)
     from gpu.suite import Suite
     return Suite(opt).run()
 

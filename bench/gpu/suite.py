@@ -1,4 +1,5 @@
 """suite.py: a run over the cases: check each contestant, let all take their turns, say what was found."""
+import gc
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import traceback
 
 from suite import machine
 
-from . import cases, memory, peers_jax, timing
+from . import cases, memory, peers_jax, supervise, timing
 from .caches import Caches, first_call
 from .contestant import Run, Unsupported, Work
 from .peers_jax import Jax
@@ -25,8 +26,10 @@ BITS = ("1", "4a", "7", "8a", "8c", "9a", "13", "16a")
 class Suite:
     def __init__(self, opt):
         self.opt, self.started, self.lines, self.wrong = opt, time.monotonic(), [], 0
-        self.out = open(opt.out, "a", encoding="utf-8") if opt.out else sys.stdout
+        self.out = open(opt.out, "a" if opt.inside else "w", encoding="utf-8") if opt.out else sys.stdout
         self.chosen, self.jax, self.caches, self.torch = cases.chosen(opt.case), None, None, None
+        if opt.after:
+            self.chosen = self.chosen[[c.id for c in self.chosen].index(opt.after) + 1:]
         if opt.size == "small":
             os.environ[SMALL] = "1"
         if opt.peers != ["none"]:
@@ -38,7 +41,8 @@ class Suite:
         """What compiles for a while begins before all else, beside what this process does."""
         ids, names = [c.id for c in self.chosen], [n for n in ("torch.compile", "torch.max-autotune", "triton") if self.wanted(n)]
         self.caches = Caches()
-        self.caches.fill(names, ids)
+        if not self.opt.after:
+            self.caches.fill(names, ids)
         if self.wanted("jax"):
             self.jax = Jax()
             self.jax.start_compiling(ids)
@@ -52,6 +56,7 @@ class Suite:
             print(f"bench/gpu/run.py: no GPU that PyTorch can use ({short(e)}); --check-only --size small needs none", file=sys.stderr)
             raise SystemExit(77) from None
         torch.set_grad_enabled(False)
+        gc.freeze()                                       # captures collect garbage: not among what was imported
         return torch
 
     # ---- lines
@@ -66,6 +71,7 @@ class Suite:
 
     def machine(self):
         facts = machine.facts()
+        facts["revision"] = self.opt.revision or facts["revision"]
         self.emit("machine", **{k: facts[k] for k in ("cpu", "cores", "system", "python", "date", "revision")}, device=self.plait.device.name,
                   arch=self.plait.device.arch, driver=self.plait.device.driver, multiprocessors=self.plait.device.multiprocessors, smi=smi(),
                   command=" ".join(sys.argv))
@@ -126,6 +132,8 @@ class Suite:
             self.wrong += contestant is self.plait
             self.emit("wrong" if wrong else "error", **fields, error=short(e), trace="" if wrong else traceback.format_exc()[-1500:])
             self.say(f"{work.case.id}: {contestant.name}: {short(e)[:200]}")
+            if self.torch:
+                self.lost_or_not()
             if contestant is self.jax and not isinstance(e, RuntimeError):
                 self.drop_jax(e)                          # no answer, or one too late
         else:
@@ -197,9 +205,10 @@ class Suite:
             with limit(60):
                 return contestant, timing.Graphed(contestant.name, run, work.sets, self.torch)
         except Exception as e:  # noqa: BLE001
-            self.torch.cuda.synchronize()
+            self.wrong += contestant is self.plait
             self.emit("error", case=work.case.id, contestant=contestant.name, error=f"not captured: {short(e)}", trace=traceback.format_exc()[-1500:])
             self.say(f"{work.case.id}: {contestant.name} cannot be captured: {short(e)[:200]}")
+            self.lost_or_not()
 
     def result(self, work, contestant, graph):
         found = graph.last = graph.found()
@@ -252,7 +261,7 @@ class Suite:
         self.machine()
         if self.opt.check_only:
             return
-        if not self.opt.no_compile_times:
+        if not self.opt.no_compile_times and not self.opt.after:
             self.first_calls()
         from .ceiling import Ceiling
         self.memory_speed = Ceiling(self.torch, self.plait.device.arch, self.plait.device.multiprocessors)
@@ -281,14 +290,24 @@ class Suite:
         return self.end()
 
     def guarded(self, case):
+        self.emit("begin", case=case.id)
         try:
             self.one(case)
         except Exception as e:  # noqa: BLE001
             self.emit("error", case=case.id, contestant="suite", error=short(e), trace=traceback.format_exc()[-1500:])
             self.say(f"{case.id}: {short(e)[:300]}")
             self.wrong += 1
-            if self.torch:
-                self.torch.cuda.synchronize()             # a lost device ends the run here
+        if self.torch:
+            self.lost_or_not()
+
+    def lost_or_not(self):
+        """Ends the process where a kernel has taken the device with it; supervise.py starts another."""
+        try:
+            self.torch.cuda.synchronize()
+        except RuntimeError as e:
+            self.say(f"the device is lost: {short(e)[:200]}")
+            self.stop()
+            os._exit(supervise.LOST)
 
     def heat(self):
         """Half a second of work, so that clocks are where they stay."""

@@ -1,7 +1,7 @@
 // diff.c: compares compiled kernels with the interpreter.
 //
 //   plait-diff fuzz [--seed S] [--count N] [--specials] [--unfused]    random programs; a failure shrinks and prints
-//   plait-diff ops                                                      every operation x type on special values
+//   plait-diff ops [TYPE]...                                            every operation x type on special values
 //   plait-diff files FILE[:ENTRY]... [--count N]                        programs, with random shapes and inputs
 //   … --target cuda                                                     on a GPU, or what PLAIT_CUDA_DRIVER and PLAIT_NVRTC say is one
 //
@@ -122,8 +122,14 @@ static void one_cast(const Options *o, Tally *t, Dtype from, Dtype to) {
   op_program(o, t, what, text);
 }
 
+static bool is_listed(const Options *o, Dtype d) {
+  for (int k = 0; k < o->nfiles; k++) if (!strcmp(o->files[k], dtypes[d].name)) return true;
+  return o->nfiles == 0;
+}
+
 static void all_ops(const Options *o, Tally *t) {
   for (int d = DT_NONE + 1; d < DT_COUNT; d++) {
+    if (!is_listed(o, (Dtype)d)) continue;
     for (int op = OP_NONE + 1; op < OP_COUNT_; op++) if (ops[op].callable || ops[op].symbol) one_op(o, t, &ops[op], (Dtype)d);
     for (int r = RED_NONE + 1; r < RED_COUNT_; r++) one_reduction(o, t, &reducers[r], (Dtype)d);
     for (int e = DT_NONE + 1; e < DT_COUNT; e++) one_cast(o, t, (Dtype)d, (Dtype)e);
@@ -199,7 +205,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);

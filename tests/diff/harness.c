@@ -113,6 +113,7 @@ static bool arguments(Run *r, Rng *g) {
   r->int_limit = 1 << rng_below(g, 3);
   r->negative = r->h->specials ? 30 : rng_chance(g, 30) ? 4 : 0;
   for (int attempt = 0; attempt < 20000; attempt++) {
+    if (attempt % 1000 == 999) r->int_limit = 1 << rng_below(g, 3);       // a condition may ask for more than 0
     for (int i = 0; i < f->dims.n; i++) r->dims[i] = random_dim(r, g);
     bool ok = true;
     for (int i = 0; i < f->params.n; i++) {

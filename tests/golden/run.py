@@ -5,7 +5,8 @@ A case is a file tests/golden/<pass>/<claim>.plait: a program, then one or more 
 
     #> emit --stop-after=inline          arguments for plait; the program's path is appended
     #= expected line                     the whole output, line by line, or
-    #has text                            lines that must occur somewhere,
+    #has text                            text that must occur somewhere,
+    #then text                           further text, after the place of the #has or #then above,
     #lacks text                          and text that must not
 
 Usage: run.py [--plait PATH] [--bless] [CASE...]
@@ -54,10 +55,14 @@ def compare(expected, output):
         want = [line.rstrip() for line in whole]
         if got != want:
             problems += list(difflib.unified_diff(want, got, "expected", "printed", lineterm="", n=2))
+    place = 0
     for line in expected:
         kind, _, text = line.partition(" ")
-        if kind == "#has" and text not in output:
-            problems.append(f"lacks: {text}")
+        if kind in ("#has", "#then"):
+            found = output.find(text, place if kind == "#then" else 0)
+            if found < 0:
+                problems.append(f"lacks{' there' if kind == '#then' else ''}: {text}")
+            place = max(found, 0) + len(text)
         if kind == "#lacks" and text in output:
             problems.append(f"has: {text}")
     if not expected:
@@ -70,7 +75,7 @@ def blessed(program, blocks, plait, name):
     parts = [program.rstrip()]
     for args, expected in blocks:
         parts.append("#> " + " ".join(args))
-        if any(line.startswith(("#has", "#lacks")) for line in expected):
+        if any(line.startswith(("#has", "#then", "#lacks")) for line in expected):
             parts += expected
             continue
         output = run(plait, args, program, name).rstrip("\n").split("\n")

@@ -445,6 +445,7 @@ START_TEST(a_slip_in_a_statement_is_one_error_at_its_place) {
     {"x <- 3", "PLT0104", "x", "needs subscripts", NULL},
     {"a, b = 3", "PLT0104", "3", "one call", NULL},
     {"append(cache, k)", "PLT0104", "(", "found `(`", "a statement defines a tensor"},
+    {"y[i] := x[i]", "PLT0104", ":", "found `:`", "with `=`"},
     {"y = 3 /* c */", "PLT0104", "*", "found `*`", "`#`"},
     {"// two words", "PLT0104", "//", "`//` is floor division", "`#`"},
     {"y = x[i", "PLT0104", "z", "expected `,` or `]`, found `z`", NULL},
