@@ -75,14 +75,21 @@ static bool is_leaf(const Stmt *loop) { return !gpu_has_loop(loop->body) && !gpu
 
 static bool from_zero(const Stmt *loop) { return is_leaf(loop) && expr_is_int(loop->lo, 0); }
 
+// Of a loop whose end depends on the grid point: where it is furthest, if that is known.
+static Expr *furthest(Team *t, Expr *hi) {
+  Expr *least, *most, *of = hi->op == OP_MIN && gpu_dims_only(t->g, hi->arg[0]) ? hi->arg[0] : hi;
+  return range_extremes(t->n->facts, t->g->x, of, &least, &most) ? most : hi;
+}
+
 // The most steps that a loop of known length walks memory with.
 static int64_t longest(Team *t) {
   int64_t most = 0;
   for (int i = 0; i < t->loops.n; i++) {
     const Stmt *s = t->loops.v[i];
     if (!from_zero(s) || !gpu_walks_memory(t, s)) continue;
-    if (s->hi->op == OP_CONST && s->hi->u.v.i > most) most = s->hi->u.v.i;
-    else if (gpu_dims_only(t->g, s->hi)) gpu_want(t->g, t->n->k, s->hi);
+    Expr *end = furthest(t, s->hi);
+    if (end->op == OP_CONST && end->u.v.i > most) most = end->u.v.i;
+    else if (gpu_dims_only(t->g, end)) gpu_want(t->g, t->n->k, end);
   }
   return most;
 }

@@ -39,6 +39,7 @@ const Pass passes[] = {
   { "quotient",  STAGE_PLAN, pass_quotient, 0,             "multiply coarse values by the reciprocal of what a loop divides by" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
+  { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
