@@ -53,6 +53,35 @@ static bool find_nest(Tiling *t, Stmt *s) {
   return t->n >= 2 && straight(t->nest[t->n - 1]->body);
 }
 
+static void swap_loops(Stmt *a, Stmt *b) {
+  Index *ix = a->ix;
+  Expr *hi = a->hi;
+  a->ix = b->ix, a->hi = b->hi;
+  b->ix = ix, b->hi = hi;
+}
+
+// The loop that the rows of all stores lie along, when it is not the innermost: the inputs decided the order of the loops.
+static Stmt *loop_of_stores(const Tiling *t) {
+  const Index *row = NULL;
+  for (const Stmt *s = t->nest[t->n - 1]->body; s; s = s->next) {
+    if (s->kind != ST_STORE) continue;
+    const Expr *last = s->nsub ? s->sub[s->nsub - 1] : NULL;
+    if (!last || last->op != OP_INDEX || (row && row != last->u.ix)) return NULL;
+    row = last->u.ix;
+  }
+  return row && row != innermost(t) ? loop_of(t, row) : NULL;
+}
+
+// Stores go along rows where what is read across them can be turned.
+static void find_staged(Tiling *t) {
+  Stmt *other = loop_of_stores(t), *inner = t->nest[t->n - 1];
+  if (other) swap_loops(other, inner);
+  for (int k = 0; k < t->n; k++) t->ix[k] = t->nest[k]->ix;
+  t->staged = (Turned){ .a = t->p->scratch, .n = t->n, .ix = t->ix, .most = MAX_STAGED };
+  for (const Stmt *b = inner->body; b; b = b->next) if (b->a) turned_find(&t->staged, b->a);
+  if (other && !t->staged.reads.n) swap_loops(other, inner);
+}
+
 // ---- the tiles ---------------------------------------------------------------------------------
 
 static Expr *number(Tiling *t, int64_t v) { return expr_int(t->plan->x, DT_I64, v, NO_SPAN); }
@@ -154,9 +183,7 @@ static Stmt *walk(Pipe *p, Stmt *s) {
   for (; s; link = &(*link)->next, s = *link) {
     Tiling t = { .p = p, .plan = p->plan };
     if (find_nest(&t, s)) {
-      for (int k = 0; k < t.n; k++) t.ix[k] = t.nest[k]->ix;
-      t.staged = (Turned){ .a = p->scratch, .n = t.n, .ix = t.ix, .most = MAX_STAGED };
-      for (const Stmt *b = t.nest[t.n - 1]->body; b; b = b->next) if (b->a) turned_find(&t.staged, b->a);
+      find_staged(&t);
       Stmt *next = s->next;
       if (t.staged.reads.n) {
         *link = rewritten(&t);
