@@ -204,6 +204,31 @@ void cu_barrier(Emit *e, const Stmt *s) {
   else print_sync(e, &t);
 }
 
+// ---- prefixes ----------------------------------------------------------------------------------
+
+// Through the lanes of each warp, then over the warps, in their order.
+static const char *prefix_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
+  const char *name = arena_printf(e->a, "%s_before_%s_%s", team_name(e, t), reducers[r].name, dtypes[d].name), *type = emit_type(d);
+  const char *step = emit_strip(e, emit_combine(e, reducers[r].combine, d, "w", "s")), *next = emit_strip(e, emit_combine(e, reducers[r].combine, d, "sum", "part[n]"));
+  const char *mine = emit_strip(e, emit_combine(e, reducers[r].combine, d, "before", "own"));
+  if (!wanted(e, &name)) return name;
+  helper(e, "// What the threads before have, and what all have. part: %d values.\n" FUNCTION "void %s(%s *v, %s *all, %s none, %s *part) {\n", t->threads / 32, name, type, type,
+         type, type);
+  helper(e, "  %s s = *v, sum = none, before = none;\n  for (int d = 1; d < 32; d *= 2) {\n    const %s w = __shfl_up_sync(0xffffffffu, s, d);\n    if (threadIdx.x %% 32 >= d) s = %s;\n  }\n",
+         type, type, step);
+  helper(e, "  if (threadIdx.x %% 32 == 31) part[threadIdx.x / 32] = s;\n  s = __shfl_up_sync(0xffffffffu, s, 1);\n  const %s own = threadIdx.x %% 32 > 0 ? s : none;\n  __syncthreads();\n", type);
+  helper(e, "  for (int n = 0; n < %d; n++) {\n    if (n == threadIdx.x / 32) before = sum;\n    sum = %s;\n  }\n  *v = %s;\n  *all = sum;\n}\n\n", t->threads / 32, next, mine);
+  return name;
+}
+
+void cu_prefix(Emit *e, const Stmt *s) {
+  Team t = team_of(e);
+  assert(t.size == t.threads && t.cluster == 1 && t.threads % 32 == 0 && "a block has the row");
+  const char *v = emit_var(e, s->var), *all = emit_var(e, s->var2), *name = prefix_helper(e, &t, s->reducer, s->var->dtype), *part = parts_for(e, &t, s->var);
+  print_sync(e, &t);            // what the last one left has been read
+  emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, all, emit_expr(e, s->a, LEVEL_COND), part);
+}
+
 // ---- local arrays ------------------------------------------------------------------------------
 
 static int64_t elements_of(const Tensor *t) {

@@ -24,6 +24,7 @@ typedef enum StmtKind {
   ST_ALLOC,     // a local array t, live to the end of the enclosing block, where `space` says
   ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
                 // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
+  ST_PREFIX,    // GPU: var = what `reducer` makes of the team's var before this thread's, in their order; var2 = of all; a: of none
   ST_BARRIER    // GPU: the team's threads wait for each other; what they wrote is there for all of them
 } StmtKind;
 
@@ -59,8 +60,8 @@ struct Stmt {
   int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
-  Var *var, *var2;              // LET VAR SET ACC FOLD; var2: index of arg reducers
-  Reducer reducer;              // ACC FOLD
+  Var *var, *var2;              // LET VAR SET ACC FOLD PREFIX; var2: index of arg reducers
+  Reducer reducer;              // ACC FOLD PREFIX
   Expr *a, *b;                  // operands, see above
   Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC, PREFETCH, MOVE
   Space space;                  // ALLOC

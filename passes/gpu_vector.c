@@ -34,6 +34,16 @@ static bool varies(Work *w, Expr *e) {
   return yes;
 }
 
+// What a step changes is another value for the next.
+static void mark_changed(Work *w, const Stmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == ST_ACC || s->kind == ST_SET) map_putp(&w->variant, s->var, (void *)(uintptr_t)s);
+    if (s->kind == ST_ACC && s->var2) map_putp(&w->variant, s->var2, (void *)(uintptr_t)s);
+    mark_changed(w, s->body);
+    mark_changed(w, s->els);
+  }
+}
+
 static void mark_variant(Work *w, const Stmt *s, bool guarded) {
   for (; s; s = s->next) {
     bool declares = s->kind == ST_LET || s->kind == ST_VAR;
@@ -298,6 +308,7 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   Gpu *g = c->g;
   Work w = { .c = c, .g = g, .variant = map_make(g->scratch), .seen = map_make(g->scratch), .v = gpu_index(g, "v") };
   Block b = gpu_block(), after = gpu_block();
+  mark_changed(&w, body);
   mark_variant(&w, body, false);
   body = lift(&w, &b, body);
   look_at(&w, body, NULL);
