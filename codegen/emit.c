@@ -258,6 +258,7 @@ static void print_statement(Emit *e, const Stmt *s) {
   case ST_ALLOC: print_alloc(e, s); return;
   case ST_MOVE: e->t->move(e, s); return;
   case ST_BARRIER: e->t->barrier(e, s); return;
+  case ST_FORGET: e->t->forget(e, s); return;
   case ST_PREFIX: e->t->prefix(e, s); return;
   case ST_STAGE: e->t->stage(e, s); return;
   case ST_PREFETCH: return;      // the loop around it prints it once a block

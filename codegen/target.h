@@ -30,6 +30,7 @@ typedef struct Target {
   void (*alloc)(Emit *e, const Stmt *alloc);               // a local array elsewhere than on the stack
   void (*move)(Emit *e, const Stmt *move);
   void (*barrier)(Emit *e, const Stmt *barrier);
+  void (*forget)(Emit *e, const Stmt *forget);
   void (*prefix)(Emit *e, const Stmt *prefix);             // PREFIX
   const char *(*packed)(Emit *e, Dtype d, const char *array, const char *at);    // the value of an element of a packed array
   void (*entry)(Emit *e, Buf *header);                     // behind the kernels: the documented entry points, and their

@@ -110,5 +110,5 @@ const Target target_cuda = {
   .infinity = {"__longlong_as_double(0x7ff0000000000000)", "__int_as_float(0x7f800000)"},
   .nan = {"__longlong_as_double(0x7ff8000000000000)", "__int_as_float(0x7fc00000)"},
   .op_text = op_text, .names = cu_names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = cu_fold, .fault = fault,
-  .entry = entry, .alloc = cu_alloc, .move = cu_move, .barrier = cu_barrier, .prefix = cu_prefix, .packed = cu_packed,
+  .entry = entry, .alloc = cu_alloc, .move = cu_move, .barrier = cu_barrier, .forget = cu_forget, .prefix = cu_prefix, .packed = cu_packed,
 };

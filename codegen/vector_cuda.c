@@ -204,6 +204,12 @@ void cu_barrier(Emit *e, const Stmt *s) {
   else print_sync(e, &t);
 }
 
+// Compilers keep what they unpacked for the next loop, in twice the registers, unless the words might have changed.
+void cu_forget(Emit *e, const Stmt *s) {
+  int64_t words = (s->t->extent[0]->u.v.i * dtypes[s->t->dtype].bits + 31) / 32;
+  emit_line(e, "%s(%s, %lld);", emit_math(e, MATH_cuda_forget), (const char *)names_of(&e->names, s->t), (long long)words);
+}
+
 // ---- prefixes ----------------------------------------------------------------------------------
 
 // Through the lanes of each warp, then over the warps, in their order.

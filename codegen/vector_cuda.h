@@ -9,6 +9,7 @@ void cu_fold(Emit *e, const Stmt *fold);
 void cu_alloc(Emit *e, const Stmt *alloc);
 void cu_move(Emit *e, const Stmt *move);
 void cu_barrier(Emit *e, const Stmt *barrier);
+void cu_forget(Emit *e, const Stmt *forget);
 void cu_prefix(Emit *e, const Stmt *s);
 const char *cu_packed(Emit *e, Dtype d, const char *array, const char *at);
 #endif

@@ -155,6 +155,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_ALLOC: print_alloc(s, out); return;
   case ST_MOVE: print_move(s, out); return;
   case ST_BARRIER: buf_puts(out, "barrier"); return;
+  case ST_FORGET: buf_printf(out, "forget what came of %s", s->t->name); return;
   case ST_PREFIX: buf_printf(out, "prefix %s, %s = %s of those before, of all", s->var->name, s->var2->name, reducers[s->reducer].name); return;
   case ST_STAGE: print_stage(s, out); return;
   case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;

@@ -25,6 +25,7 @@ typedef enum StmtKind {
   ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
                 // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
   ST_PREFIX,    // GPU: var = what `reducer` makes of the team's var before this thread's, in their order; var2 = of all; a: of none
+  ST_FORGET,    // GPU: what was computed from the packed local array t is not to be kept: it is unpacked again, which is cheaper than registers
   ST_BARRIER    // GPU: the team's threads wait for each other; what they wrote is there for all of them
 } StmtKind;
 

@@ -210,6 +210,7 @@ static void check_stmt(Verify *v, const Stmt *s) {
   case ST_ALLOC: check_alloc(v, s); return;
   case ST_MOVE: check_move(v, s); return;
   case ST_BARRIER: return;
+  case ST_FORGET: if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name); return;
   case ST_PREFIX: check_change(v, s, s->var); check_change(v, s, s->var2); check_expr(v, s->a, s->var->dtype, s->var->name); return;
   case ST_STAGE: check_stage(v, s); return;
   case ST_PREFETCH:

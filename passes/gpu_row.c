@@ -17,10 +17,11 @@ enum {
   MOST_ITEMS = 16,              // vectors of a thread
   MOST_WORDS = 128,              // of what a thread keeps
   FILE_WORDS = 65536,           // registers of a multiprocessor (CUDA C++ Guide, Compute Capabilities)
-  OTHER_WORDS = 12,             // of a thread beside what it keeps
+  OTHER_WORDS = 16,             // of a thread beside what it keeps
   MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8,
   IN_FLIGHT = 32 << 10,         // bytes that loads of one multiprocessor must wait for at a time, to fill the time that memory takes
   TILE_REGISTERS = 64,
+  MANY_ITEMS = 4,               // from which on widened elements are not kept
   SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
   EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
@@ -363,7 +364,7 @@ static void find_private(Team *t, const Row *r, Arrays *out) {
 }
 
 // What reads and arrays may be kept, and its words a vector.
-typedef struct Keeping { Reads reads; Arrays arrays; int words, loops, nodes; bool again; } Keeping;      // nodes: of the loops' expressions
+typedef struct Keeping { Reads reads; Arrays arrays; int words, once, widened, loops, nodes; bool again; } Keeping;      // once: of what is read once; nodes: of the loops' expressions
 
 static void count_node(void *cx, Expr *e) { *(int *)cx += e->nargs > 0; }
 
@@ -380,18 +381,20 @@ static Keeping find_keeping(Team *t, Row *r) {
   k.again = k.arrays.v.n > 0;
   bool narrow = false;
   for (int i = 0; i < k.reads.v.n; i++) {
-    if (k.reads.v.v[i].loops > 1) k.words += words_of(r, k.reads.v.v[i].read->u.t->dtype);
+    *(k.reads.v.v[i].loops > 1 ? &k.words : &k.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
     k.again |= k.reads.v.v[i].loops > 1;
     narrow |= dtypes[k.reads.v.v[i].read->u.t->dtype].bits < 32;
   }
-  if (narrow) k.words += r->lanes;              // compilers keep them widened, too
+  if (narrow) k.widened = r->lanes;
   return k;
 }
 
 // ---- how many threads --------------------------------------------------------------------------
 
-// Registers of a thread that has so many vectors.
-static int registers(int64_t items, int words) { return (int)(items * words) + OTHER_WORDS; }
+// Registers of a thread that has so many vectors. What the last loop reads is loaded while others still run. Compilers keep narrow elements widened, too, unless told to forget; then those of two vectors or so.
+static int registers(int64_t items, const Keeping *k) {
+  return (int)(items * (k->words + (k->loops > 1 ? k->once : 0))) + k->widened * (items < MANY_ITEMS ? (int)items : 2) + OTHER_WORDS;
+}
 
 // Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
 static int room_for(const Team *t, int threads, int regs) {
@@ -400,8 +403,8 @@ static int room_for(const Team *t, int threads, int regs) {
   return blocks;
 }
 
-static bool fits(const Team *t, int64_t items, int threads, int words) {
-  return items <= MOST_ITEMS && registers(items, words) <= MOST_WORDS && room_for(t, threads, registers(items, words)) > 0;
+static bool fits(const Team *t, int64_t items, int threads, const Keeping *k) {
+  return items <= MOST_ITEMS && registers(items, k) <= MOST_WORDS && room_for(t, threads, registers(items, k)) > 0;
 }
 
 static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
@@ -409,22 +412,22 @@ static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
 typedef struct Size { int items, threads, cluster; double worth; } Size;
 
 // Blocks of one multiprocessor at a time, where there are enough.
-static double resident(const Team *t, const Size *z, int words) {
-  double most = room_for(t, z->threads, registers(z->items, words)), points = 0;
+static double resident(const Team *t, const Size *z, const Keeping *k) {
+  double most = room_for(t, z->threads, registers(z->items, k)), points = 0;
   if (t->n->points->op == OP_CONST) points = (double)t->n->points->u.v.i * z->cluster / t->g->m->cores;
   return points > 0 && points < most ? points : most;
 }
 
 // See Note [How many threads a row gets]. Where rows are fewer than multiprocessors, threads with few steps end first.
-static double worth(const Team *t, const Size *z, int words) {
-  double blocks = resident(t, z, words), loading = blocks * z->threads * z->items * 16;
-  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 12 : z->cluster == 4 ? 24 : 36;
-  double many = 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4);
+static double worth(const Team *t, const Size *z, const Keeping *k) {
+  double blocks = resident(t, z, k), loading = blocks * z->threads * z->items * 16;
+  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 24 : z->cluster == 4 ? 30 : 36;
+  double many = 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 10 * (blocks < 4 ? blocks : 4);
   return (blocks < 1 ? -z->items : many - (z->items > 8 ? 3 : 0)) - barriers;
 }
 
 // A block of `items` vectors a thread, or a cluster of blocks.
-static bool best_block(Team *t, Row *r, int words, bool simple) {
+static bool best_block(Team *t, Row *r, const Keeping *k) {
   static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
   int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
   Size best = { .worth = -1e9 };
@@ -432,8 +435,8 @@ static bool best_block(Team *t, Row *r, int words, bool simple) {
     for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
       int64_t mine = (vectors + cluster - 1) / cluster;
       Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
-      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, words)) continue;
-      z.worth = worth(t, &z, words);
+      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, k)) continue;
+      z.worth = worth(t, &z, k);
       if (z.worth > best.worth) best = z;
     }
   if (best.worth == -1e9) return false;
@@ -441,27 +444,27 @@ static bool best_block(Team *t, Row *r, int words, bool simple) {
   t->threads = best.threads;
   t->cluster = best.cluster;
   t->size = t->threads * t->cluster;
-  t->resident = simple ? (int)resident(t, &best, words) : 0;
+  t->resident = k->nodes <= SIMPLE ? (int)resident(t, &best, k) : 0;
   return true;
 }
 
-// Few long rows get a cluster each, so that all multiprocessors load.
+static bool are_few(const Team *t) { return t->n->points->op == OP_CONST && t->n->points->u.v.i <= t->g->m->cores; }
+
+// Few long rows get a cluster each, so that all multiprocessors load; no more, for its barriers cost a microsecond.
 static void spread(Team *t, int64_t vectors) {
-  const Expr *points = t->n->points;
-  if (t->g->m->arch < 90 || points->op != OP_CONST) return;
-  while (t->cluster < MOST_CLUSTER && points->u.v.i * t->cluster * 2 <= 4LL * t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
+  if (t->g->m->arch < 90 || !are_few(t)) return;
+  while (t->cluster < MOST_CLUSTER && t->n->points->u.v.i * t->cluster * 2 <= t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
   t->size = t->threads * t->cluster;
 }
 
 // A row that nothing is kept of.
 static void size_for_stream(Team *t, Row *r, int64_t vectors) {
-  t->threads = t->size = vectors <= 1024 ? 128 : vectors <= 8192 ? 256 : 512;
+  t->threads = t->size = vectors <= 1024 ? 128 : vectors < 4096 ? 256 : are_few(t) ? 512 : 1024;
   spread(t, vectors);
   r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
 }
 
 static void choose_size(Team *t, Row *r, const Keeping *k) {
-  int words = k->words;
   int64_t vectors = r->length / r->lanes;
   int64_t warp_items = (vectors + GPU_LANES - 1) / GPU_LANES;
   r->items = 0;
@@ -469,36 +472,39 @@ static void choose_size(Team *t, Row *r, const Keeping *k) {
     for (t->size = 1; t->size < vectors; t->size *= 2) {}
     r->items = 1;
     t->threads = LEAST_THREADS;
-  } else if (warp_items <= (k->again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, words)) {
+  } else if (warp_items <= (k->again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, k)) {
     t->size = GPU_LANES;
     r->items = (int)warp_items;
     t->threads = LEAST_THREADS;
   } else if (!k->again) {
     size_for_stream(t, r, vectors);
-  } else if (!best_block(t, r, words, k->nodes <= SIMPLE)) {
+  } else if (!best_block(t, r, k)) {
     t->threads = t->size = vectors <= 8192 ? 256 : 512;
   }
 }
 
-static void choose_tiles(Team *t, Row *r, int words) {
+static void choose_tiles(Team *t, Row *r, const Keeping *k) {
   if (!t->size) {
-    t->threads = t->size = GPU_THREADS;
-    spread(t, r->host->hi->u.v.i / r->lanes);
+    int64_t vectors = r->host->hi->u.v.i / r->lanes;
+    t->threads = t->size = vectors <= 8192 ? GPU_THREADS : 2 * GPU_THREADS;
+    spread(t, vectors);
   }
-  for (r->items = 4; r->items > 1 && registers(r->items, words) > TILE_REGISTERS; r->items--) {}
+  for (r->items = 4; r->items > 1 && registers(r->items, k) > TILE_REGISTERS; r->items--) {}
 }
 
 static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
 
 static void keep(Team *t, Row *r, Keeping *k) {
-  int words = k->words;
+  Keeping with = *k;
   for (int i = 0; i < k->reads.v.n && r->items; i++) {
     Seen *s = &k->reads.v.v[i];
     const Tensor *a = s->read->u.t;
     int more = s->loops > 1 ? 0 : words_of(r, a->dtype);
-    bool early = more && (k->loops > 1 || !is_even(t, r)) && registers(r->items, words + more) <= EARLY_REGISTERS && fits(t, r->items, t->threads, words + more);
+    with.words += more;
+    with.once -= more;
+    bool early = more && (k->loops > 1 || !is_even(t, r)) && registers(r->items, &with) <= EARLY_REGISTERS && fits(t, r->items, t->threads, &with);
+    if (!early) with.words -= more, with.once += more;
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
-    words += more;
     Expr *to = s->to && !s->whole && covered(t, r, s) ? s->to : NULL;
     vec_push(t->g->scratch, &r->kept.kept, (Kept){ s->read, thread_array(t, r, a->name, a->dtype), to });
   }
@@ -526,7 +532,7 @@ void gpu_find_rows(Team *t) {
   for (int i = 0; i < t->nrows; i++) {
     Row *r = &t->row[i];
     Keeping k = find_keeping(t, r);
-    choose_tiles(t, r, k.words);
+    choose_tiles(t, r, &k);
     set_tile(t, r);
     keep(t, r, &k);
   }
@@ -606,6 +612,20 @@ static Stmt *stream(Team *t, Row *r, Stmt *s) {
   return loop;
 }
 
+static bool is_packed(const Kept *k) { return dtypes[k->local->dtype].bits < 32; }
+
+// What one loop unpacked is unpacked again by the next.
+static Stmt *forget(Team *t, const Row *r) {
+  Block b = gpu_block();
+  for (int i = 0; i < r->kept.kept.n; i++) {
+    if (!is_packed(&r->kept.kept.v[i])) continue;
+    Stmt *s = stmt_new(t->g->a, ST_FORGET);
+    s->t = r->kept.kept.v[i].local;
+    gpu_add(&b, s);
+  }
+  return b.first;
+}
+
 Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   Gpu *g = t->g;
   Index *k;
@@ -624,7 +644,11 @@ Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
     loop->body = in.first;
   }
   loop->note = note;
-  return loop;
+  Block all = gpu_block();
+  if (keeps && r->used && r->items >= MANY_ITEMS) gpu_add(&all, forget(t, r));
+  r->used |= keeps;
+  gpu_add(&all, loop);
+  return all.first;
 }
 
 // Note [How many threads a row gets]
