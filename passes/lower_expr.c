@@ -706,6 +706,17 @@ static Expr *lower_args(Lower *l, Expr *e) {
   return expr_rebuild(l->x, e, arg);
 }
 
+// x ** 3 and x ** 4 as products, which is within a function's bound: where a square leaves the type's normal numbers, so does the
+// power, on the same side. x ** 2 is a rule of `simplify`, since there no value changes.
+static Expr *power(Lower *l, Expr *e) {
+  double n = expr_is_const(e->arg[1]) ? e->arg[1]->u.v.f : 0;
+  Expr *x = lower_expr(l, e->arg[0]);
+  if ((n != 3 && n != 4) || (l->inline_guard && !lower_is_leaf(x))) return lower_args(l, e);
+  x = lower_named(l, x, "t");
+  Expr *square = expr_op2(l->x, OP_MUL, x, x, e->at);
+  return expr_op2(l->x, OP_MUL, square, n == 3 ? x : square, e->at);
+}
+
 static Expr *lower_node(Lower *l, Expr *e) {
   int known = decided(l, e);
   if (known >= 0) return expr_bool(l->x, known, e->at);
@@ -713,6 +724,7 @@ static Expr *lower_node(Lower *l, Expr *e) {
   case OP_READ: return lower_read(l, e);
   case OP_REDUCE: return lower_reduction(l, e);
   case OP_SELECT: case OP_AND: case OP_OR: return lower_lazy(l, e);
+  case OP_POW: return power(l, e);
   default: return lower_args(l, e);
   }
 }

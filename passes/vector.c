@@ -13,7 +13,7 @@
 enum {
   LANES = 64,           // of one block: f32 values of four AVX-512 registers, so that sums do not wait for one another
   LANES_OF_8_BYTES = 32,
-  LANES_ARG = 16,       // argmax: a value and a 64-bit index a lane
+  LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
   SHORT = 16,           // steps of a loop that is not worth lanes
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
