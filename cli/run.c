@@ -94,6 +94,8 @@ static int run_run(Cli *c, const Args *a) {
   if (!bad) bad = number_option(&r, "--time", 1, 1000000, &times);
   if (!bad) bad = number_option(&r, "--seed", 0, INT64_MAX, &seed);
   if (!bad) bad = number_option(&r, "--device", 0, 1023, &device);
+  if (!bad && args_has(a, "--device") && strcmp(target, "cuda") != 0)
+    bad = cli_error(c, USAGE, "add --target cuda", "`--device` is a GPU's number, and target `%s` has none", target);
   if (bad) return bad;
   r.build.device = (int)device;
   r.seed = (uint64_t)seed;

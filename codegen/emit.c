@@ -453,6 +453,7 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   e.written = map_make(a);
   e.params = map_make(a);
   e.packed = map_make(a);
+  e.in_shared = map_make(a);
   e.helpers = map_make(a);
   e.own = arena_new(a, Buf);
   *e.own = buf_make(a);

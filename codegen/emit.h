@@ -50,6 +50,7 @@ struct Emit {
   bool *math_used;        // [MATH_COUNT]
   Map table_used;         // Tensor
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
+  Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   Scan scan;
   int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill

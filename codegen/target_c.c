@@ -121,6 +121,64 @@ static void tile_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   c_vector_loop(e, s, tile, end);
 }
 
+// ---- what a parallel loop takes along ----------------------------------------------------------
+//
+// Compilers make a function of the loop and give it what stands outside by reference: each pointer would then be loaded again behind every store
+// to memory, which might have changed it. `firstprivate` gives values.
+
+typedef struct Taken { Emit *e; Map own, seen; Buf list; int n; } Taken;
+
+static void take(Taken *t, const char *name) { buf_printf(&t->list, "%s%s", t->n++ ? ", " : "", name); }
+
+static void note_own(Taken *t, const Stmt *s) {
+  for (; s; s = s->next) {
+    if (s->kind == ST_LET || s->kind == ST_VAR) map_putp(&t->own, s->var, s->var);
+    note_own(t, s->body);
+    note_own(t, s->els);
+  }
+}
+
+static void take_var(void *cx, Expr *x) {
+  Taken *t = cx;
+  if (x->op != OP_VAR || map_getp(&t->own, x->u.var) || map_getp(&t->seen, x->u.var)) return;
+  map_putp(&t->seen, x->u.var, x);
+  take(t, emit_var(t->e, x->u.var));
+}
+
+static void take_vars(Taken *t, const Stmt *s) {
+  for (; s; s = s->next) {
+    Expr *const part[] = { s->lo, s->hi, s->a, s->b, s->stream, s->lo2, s->hi2 };
+    for (int k = 0; k < 7; k++) if (part[k]) expr_visit(t->e->a, part[k], take_var, t);
+    for (int k = 0; k < s->nsub; k++) expr_visit(t->e->a, s->sub[k], take_var, t);
+    take_vars(t, s->body);
+    take_vars(t, s->els);
+  }
+}
+
+// What the text of the loop has used goes to `outer` as well.
+static void take_used(Taken *t, Map *outer, const void *object, const char *name) {
+  if (!map_getp(&t->e->used, object)) return;
+  map_putp(outer, object, (void *)object);
+  take(t, name);
+}
+
+static void take_tensor(Taken *t, Map *outer, const Tensor *x) {
+  if (map_getp(&t->e->used, x)) map_putp(outer, x, (void *)x);
+  if (tensor_place(t->e->p, x) != PLACE_STACK) take_used(t, outer, x, names_of(&t->e->names, x));
+}
+
+static const char *taken_clause(Emit *e, Map *outer, const Stmt *loop) {
+  const Fn *f = e->p->fn;
+  Taken t = { e, map_make(e->a), map_make(e->a), buf_make(e->a), 0 };
+  note_own(&t, loop->body);
+  take_vars(&t, loop->body);
+  for (int i = 0; i < f->dims.n; i++) take_used(&t, outer, f->dims.v[i], names_of(&e->names, f->dims.v[i]));
+  for (int i = 0; i < f->params.n; i++) take_tensor(&t, outer, f->params.v[i]);
+  for (int i = 0; i < f->results.n; i++) take_tensor(&t, outer, f->results.v[i]);
+  for (int i = 0; i < e->p->temps.n; i++) take_tensor(&t, outer, e->p->temps.v[i].t);
+  return t.n ? arena_printf(e->a, " firstprivate(%s)", t.list.s) : "";
+}
+
 static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *nest[MAX_COLLAPSE] = {s};
   const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
@@ -133,8 +191,12 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
+  const char *when = if_clause(e, s->parallel_if);
+  Buf body = buf_make(e->a), *out = e->out;
+  Map outer = e->used;
   e->uses_parallel = true;
-  emit_line(e, "OMP(omp parallel for%s%s schedule(static))", collapse, if_clause(e, s->parallel_if));
+  e->used = map_make(e->a);
+  e->out = &body;
   names_open(&e->names);
   for (int k = 0; k < n - (tiled != NULL); k++) loop_head(e, nest[k], lo[k], hi[k]);
   e->parallel = true;
@@ -146,6 +208,11 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     emit_line(e, "}");
   }
   names_close(&e->names);
+  const char *taken = taken_clause(e, &outer, s);
+  e->out = out;
+  e->used = outer;
+  emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
+  buf_puts(out, body.s);
 }
 
 // ---- lanes -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 //
 //   fold m = max                 ──▶  __shared__ float m_part[8];
 //                                     m = block256_max_f32(m, m_part);
-//   x_r[8 * k ..] = 8 of x[i, j]  ──▶  load_16(x_r + 4 * k, x + i * D + j);
+//   x_r[8 * k ..] = 8 of x[i, j]  ──▶  load_8_bf16(x_r + 4 * k, x + i * D + j);
 //
 // Helpers are functions of the file, printed where they are used. A fold goes through the lanes of a warp, then through shared
 // memory, in an order that is the same in all threads, so all of them get the same bits. See Note [Packed arrays].
@@ -219,6 +219,7 @@ void cu_alloc(Emit *e, const Stmt *s) {
   const char *name = names_bind(&e->names, t, t->name);
   if (s->space == SPACE_SHARED) {
     e->uses_shared = true;
+    map_putp(&e->in_shared, t, (void *)(uintptr_t)s);
     emit_line(e, "%s *const %s = (%s *)(shared + %s);", emit_storage(t), name, emit_storage(t), emit_expr(e, s->a, LEVEL_ADD));
     return;
   }
@@ -264,13 +265,22 @@ static Piece pieces_of(Dtype array, int elements) {
   return (Piece){array, n, elements / n};
 }
 
+static const char *piece_type(Emit *e, const Piece *p) { return p->n > 1 ? vector_type(e, p->d, p->n) : dtypes[p->d].c; }
+
+// Where element `at` lies, counted in pieces. See Note [Places of accesses].
+static const char *piece_at(Emit *e, int lanes, int pieces) {
+  const char *at = lanes > 1 ? arena_printf(e->a, "(unsigned long long)at / %d", lanes) : "at";
+  return pieces > 1 ? arena_printf(e->a, "%s * %d", at, pieces) : at;
+}
+
 // to[0 ..] = from[0 ..] of a local array of type d; text for one piece.
-static void print_load(Emit *e, const Piece *p, const char *source) {
+static void print_load(Emit *e, const Piece *p) {
   static const char component[] = "xyzw";
-  const char *type = p->n > 1 ? vector_type(e, p->d, p->n) : dtypes[p->d].c;
+  const char *type = piece_type(e, p);
+  helper(e, "  const %s *const p = (const %s *)from;\n", type, type);
   for (int k = 0; k < p->pieces; k++) {
-    const char *v = p->pieces > 1 ? arena_printf(e->a, "v%d", k) : "v", *at = k ? arena_printf(e->a, "[%d]", k) : "[0]";
-    helper(e, "  const %s %s = ((const %s *)%s)%s;\n", type, v, type, source, at);
+    const char *v = p->pieces > 1 ? arena_printf(e->a, "v%d", k) : "v";
+    helper(e, "  const %s %s = p[%d];\n", type, v, k);
   }
   for (int k = 0; k < p->pieces * p->n; k++) {
     const char *v = p->pieces > 1 ? arena_printf(e->a, "v%d", k / p->n) : "v";
@@ -282,13 +292,24 @@ static void print_load(Emit *e, const Piece *p, const char *source) {
 static const char *load_helper(Emit *e, Dtype d, int lanes) {
   bool packed = is_packed(d);
   int bytes = lanes * dtypes[d].bits / 8;
-  const char *name = packed ? arena_printf(e->a, "load_%d", bytes) : arena_printf(e->a, "load_%d_%s", lanes, dtypes[d].name);
+  const char *name = arena_printf(e->a, "load_%d_%s", lanes, dtypes[d].name);
   if (!wanted(e, &name)) return name;
   Piece p = packed ? pieces_of(DT_U32, bytes / 4) : pieces_of(d, lanes);
-  if (packed) helper(e, FUNCTION "void %s(unsigned int *to, const void *from) {\n", name);
-  else helper(e, FUNCTION "void %s(%s *to, const %s *from) {\n", name, dtypes[d].c, dtypes[d].c);
-  print_load(e, &p, "from");
+  helper(e, FUNCTION "void %s(%s *to, const %s *from) {\n", name, packed ? "unsigned int" : dtypes[d].c, dtypes[d].c);
+  print_load(e, &p);
   helper(e, "}\n\n");
+  return name;
+}
+
+// From memory to shared memory, as it is.
+static const char *copy_helper(Emit *e, Dtype d, int lanes) {
+  static const struct { int bytes; const char *type; } types[] = {{16, "uint4"}, {8, "uint2"}, {4, "unsigned int"}, {2, "unsigned short"}};
+  int k = 0, bytes = lanes * dtypes[d].bits / 8;
+  const char *name = arena_printf(e->a, "copy_%d_%s", lanes, dtypes[d].name);
+  if (!wanted(e, &name)) return name;
+  while (types[k].bytes != bytes) k++;
+  helper(e, FUNCTION "void %s(void *to, const void *from, long long at) {\n  *(%s *)to = *((const %s *)from + %s);\n}\n\n", name, types[k].type, types[k].type,
+         piece_at(e, lanes, 1));
   return name;
 }
 
@@ -323,27 +344,30 @@ static void store_small(Emit *e, Dtype d, int lanes) {
     if (dtype_is_float(d)) value = arena_printf(e->a, "(unsigned int)%s(v[%d])", emit_math(e, math_by_name(arena_printf(e->a, "%s_from_f32", dtypes[d].name))), n);
     buf_printf(&b, n ? " | %s << %d" : "%s", value, n * dtypes[d].bits);
   }
-  helper(e, "  *(%s *)to = (%s)(%s);\n", type, type, b.s);
+  helper(e, "  *((%s *)to + %s) = (%s)(%s);\n", type, piece_at(e, lanes, 1), type, b.s);
 }
 
 static void store_words(Emit *e, Dtype d, int lanes) {
   Piece p = pieces_of(DT_U32, lanes * dtypes[d].bits / 32);
+  const char *type = piece_type(e, &p);
+  helper(e, "  %s *const p = (%s *)to + %s;\n", type, type, piece_at(e, lanes, p.pieces));
   for (int k = 0; k < p.pieces; k++) {
     Buf b = buf_make(e->a);
     for (int n = 0; n < p.n; n++) buf_printf(&b, "%s%s", n ? ", " : "", word_of(e, d, k * p.n + n));
-    const char *type = p.n > 1 ? vector_type(e, DT_U32, p.n) : "unsigned int";
-    if (p.n > 1) helper(e, "  ((%s *)to)[%d] = make_%s(%s);\n", type, k, type, b.s);
-    else helper(e, "  ((%s *)to)[%d] = %s;\n", type, k, b.s);
+    if (p.n > 1) helper(e, "  p[%d] = make_%s(%s);\n", k, type, b.s);
+    else helper(e, "  p[%d] = %s;\n", k, b.s);
   }
 }
 
 static void store_plain(Emit *e, Dtype d, int lanes) {
   Piece p = pieces_of(d, lanes);
+  const char *type = piece_type(e, &p);
+  helper(e, "  %s *const p = (%s *)to + %s;\n", type, type, piece_at(e, lanes, p.pieces));
   for (int k = 0; k < p.pieces; k++) {
     Buf b = buf_make(e->a);
     for (int n = 0; n < p.n; n++) buf_printf(&b, "%sv[%d]", n ? ", " : "", k * p.n + n);
-    if (p.n > 1) helper(e, "  ((%s *)to)[%d] = make_%s(%s);\n", vector_type(e, d, p.n), k, vector_type(e, d, p.n), b.s);
-    else helper(e, "  to[%d] = v[%d];\n", k, k);
+    if (p.n > 1) helper(e, "  p[%d] = make_%s(%s);\n", k, type, b.s);
+    else helper(e, "  p[%d] = v[%d];\n", k, k);
   }
 }
 
@@ -352,7 +376,7 @@ static const char *store_helper(Emit *e, Dtype d, int lanes) {
   if (!wanted(e, &name)) return name;
   Buf *own = e->own, body = buf_make(e->a);      // helpers that it calls come first
   e->own = &body;
-  helper(e, FUNCTION "void %s(%s *to, const %s *v) {\n", name, dtypes[d].c, dtypes[dtype_wide(d)].c);
+  helper(e, FUNCTION "void %s(%s *to, long long at, const %s *v) {\n", name, dtypes[d].c, dtypes[dtype_wide(d)].c);
   if (!is_packed(d)) store_plain(e, d, lanes);
   else if (lanes * dtypes[d].bits < 32) store_small(e, d, lanes);
   else store_words(e, d, lanes);
@@ -377,14 +401,17 @@ static const char *place_in(Emit *e, const Stmt *s, bool packed) {
 }
 
 void cu_move(Emit *e, const Stmt *s) {
-  const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
-  if (dtypes[s->t->dtype].bits == 4) at = arena_printf(e->a, "(%s) / 2", at);
-  const char *there = strcmp(at, "0") == 0 ? name : arena_printf(e->a, "%s + %s", name, at);
+  const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_COND);
+  Dtype d = s->t->dtype;
   if (s->out) {
     map_putp(&e->written, s->t->root ? s->t->root : s->t, e);
-    emit_line(e, "%s(%s, %s);", store_helper(e, s->t->dtype, s->lanes), there, place_in(e, s, false));
+    emit_line(e, "%s(%s, %s, %s);", store_helper(e, d, s->lanes), name, at, place_in(e, s, false));
+  } else if (map_getp(&e->in_shared, s->t2)) {
+    emit_line(e, "%s(%s + %s, %s, %s);", copy_helper(e, d, s->lanes), emit_tensor(e, s->t2), emit_expr(e, s->a, LEVEL_ADD), name, at);
   } else {
-    emit_line(e, "%s(%s, %s);", load_helper(e, s->t->dtype, s->lanes), place_in(e, s, is_packed(s->t->dtype)), there);
+    if (dtypes[d].bits == 4) at = arena_printf(e->a, "(%s) / 2", at);
+    else at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
+    emit_line(e, "%s(%s, %s%s%s);", load_helper(e, d, s->lanes), place_in(e, s, is_packed(d)), name, strcmp(at, "0") == 0 ? "" : " + ", strcmp(at, "0") == 0 ? "" : at);
   }
 }
 
@@ -423,3 +450,9 @@ void cu_names(Emit *e) {
 // What a thread keeps of narrow elements lies in 32-bit words, as it comes from memory: a row of 16 bf16 takes 8 registers instead of 16, and is
 // widened where it is used, by a shift or a mask. In C an array of unsigned short would do; compilers for GPUs split that into a
 // register for each element, or put it into memory. All indices are constants once loops are unrolled.
+
+// Note [Places of accesses]
+//
+// Where a store begins, a multiple of the elements that it stores, is divided by them and counted in vectors. As `y + i * D + j` with 64-bit i and j, compilers
+// (NVRTC 13.0) take the additions apart, no longer see that the four words of a vector lie side by side, and store each by itself. Loads they
+// put together either way.

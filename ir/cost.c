@@ -5,6 +5,7 @@
 // One equation is looked at once (cost_equation); what a set of them moves follows from what each of them touches.
 #include "ir/cost.h"
 #include "ir/affine.h"
+#include "ir/cost_band.h"
 #include "ir/rewrite.h"
 
 // ---- small arithmetic on expressions -----------------------------------------------------------
@@ -50,6 +51,7 @@ typedef struct Range { Expr *lo, *hi; } Range;
 typedef struct Count {
   ExprTable *x; Arena *a;
   Map range;            // Index → Range
+  Map noted;            // (read, part) → itself, where it is in `out`
   Ranges *facts;
   Arena *keep;          // where `out` lives
   EqnCost *out;
@@ -101,12 +103,24 @@ static void interval(Count *c, Expr *sub, Expr **lo, Expr **hi) {
   *hi = plus(c->x, *hi, num(c->x, 1));
 }
 
-static void note_read(void *cx, Expr *e) {
-  Count *c = cx;
+static void add_touch(Count *c, Touch u) {
+  uint64_t key = hash_bytes(&u.read->id, sizeof u.read->id, u.part);
+  if (map_get(&c->noted, key)) return;
+  map_put(&c->noted, key, u.read);
+  vec_push(c->keep, &c->out->reads, u);
+}
+
+static void note_read(Count *c, Expr *e, const Guards *g) {
   Tensor *t = e->u.t;
   if (e->op != OP_READ || e->aux == READ_FAILS || t->table || (!t->rank && t->role == ROLE_PARAM)) return;
   Touch u = { .read = e, .whole = true };
   Expr *count[8], *lo, *hi;
+  if (cost_band(c->x, c->facts, e, g, count, &u.part)) {
+    u.whole = false;
+    u.bytes = box_bytes(c->x, t, count);
+    add_touch(c, u);
+    return;
+  }
   for (int d = 0; d < t->rank; d++) {
     count[d] = distinct(c, e->arg[d], t->extent[d]);
     interval(c, e->arg[d], &lo, &hi);
@@ -114,7 +128,35 @@ static void note_read(void *cx, Expr *e) {
     u.part = hash_bytes((uint32_t[]){ lo->id, hi->id }, 2 * sizeof(uint32_t), u.part);
   }
   u.bytes = box_bytes(c->x, t, count);
-  vec_push(c->keep, &c->out->reads, u);
+  add_touch(c, u);
+}
+
+enum { MAX_VISITS = 4096 };      // of nodes under guards; beyond that none is looked at
+
+// Each read once for what holds where it stands.
+static void note_reads(Count *c, Expr *e, const Guards *g, Map *seen, int *visits) {
+  const Guards none = {0};
+  if (g->n && --*visits < 0) g = &none;
+  uint64_t key = hash_bytes(&e->id, sizeof e->id, g->hash);
+  if (map_get(seen, key)) return;
+  map_put(seen, key, e);
+  bool lazy = e->op == OP_SELECT || e->op == OP_AND || e->op == OP_OR;
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    Guards inside = *g;
+    if (lazy && k) guards_add(&inside, e->arg[0], e->op == OP_OR ? false : k == 1);
+    if (e->op == OP_REDUCE && k + 1 == e->nargs) guards_add(&inside, reduce_cond(e), true);
+    note_reads(c, e->arg[k], &inside, seen, visits);
+  }
+  note_read(c, e, g);
+}
+
+static void note_all_reads(Count *c, Eqn *q) {
+  Map seen = map_make(c->a);
+  int visits = MAX_VISITS;
+  Guards none = {0}, when = none;
+  if (q->cond) note_reads(c, q->cond, &none, &seen, &visits), guards_add(&when, q->cond, true);
+  note_reads(c, q->body, &when, &seen, &visits);
+  for (int k = 0; k < q->nstore; k++) note_reads(c, q->store[k], &when, &seen, &visits);
 }
 
 // ---- operations --------------------------------------------------------------------------------
@@ -169,7 +211,7 @@ static Expr *written_bytes(Count *c, const Eqn *q) {
 
 void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out) {
   Arena *a = arena_create();
-  Count c = { .x = f->x, .a = a, .range = map_make(a), .facts = ranges_create(a, f->x), .keep = keep, .out = out };
+  Count c = { .x = f->x, .a = a, .range = map_make(a), .noted = map_make(a), .facts = ranges_create(a, f->x), .keep = keep, .out = out };
   *out = (EqnCost){ .q = q };
   for (int k = 0; k < q->n; k++) {
     Range *r = arena_new(a, Range);
@@ -178,7 +220,7 @@ void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out) {
     ranges_index(c.facts, q->ix[k], r->lo, r->hi);
   }
   eqn_visit(a, q, note_ranges, &c);
-  eqn_visit(a, q, note_read, &c);
+  note_all_reads(&c, q);
   out->flops = equation_flops(&c, q);
   out->write_bytes = written_bytes(&c, q);
   arena_destroy(a);

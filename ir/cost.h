@@ -16,7 +16,7 @@ typedef struct Touch {
   Expr *bytes;          // of the elements touched, each once
 } Touch;
 
-// What one equation reads (no scalars, no tables; one entry for each READ), writes and computes.
+// What one equation reads (no scalars, no tables; one entry for each READ and part), writes and computes.
 typedef struct EqnCost { Eqn *q; VEC(Touch) reads; Expr *write_bytes, *flops; } EqnCost;
 void cost_equation(Fn *f, Eqn *q, Arena *keep, EqnCost *out);
 

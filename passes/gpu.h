@@ -71,6 +71,7 @@ void gpu_want(Gpu *g, Kernel *k, Expr *e);                 // k would be faster 
 
 void gpu_split(Gpu *g, Kernel *k);                         // gpu_split.c: a kernel to nests, and their schedules
 void gpu_points(Nest *n);                                  // gpu_points.c: a thread a grid point
+bool gpu_turn(Nest *n);                                    // gpu_turn.c: maps across rows; false: it is none
 bool gpu_map_nest(Nest *n);                                // gpu_map.c: vectors of elements a thread; false: no map
 bool gpu_columns(Nest *n);                                 // gpu_columns.c: columns side by side; false: it has none
 bool gpu_teams(Nest *n);                                   // gpu_team.c: several threads a grid point; false: not worth it

@@ -15,7 +15,8 @@
 
 enum {
   MOST_LANES = 16,
-  MOST_WORDS = 112,             // of a thread's arrays
+  MOST_WORDS = 92,              // of a thread's arrays, and one more column's: what is computed beside
+  RESIDENT = 2,                 // blocks of a multiprocessor that registers leave room for: compilers want to be told, or spill for more
   MOST_ROWS = 8,                // of a loop at a time
   MOST_TILE = 16                // rows of a tile that is unrolled
 };
@@ -108,7 +109,7 @@ static void choose_lanes(Columns *c, int bits) {
   if (c->extent->op != OP_CONST || c->extent->u.v.i < 2 || most < 2 || !jam_can(c->g->p, over_columns(c, c->n->body))) return;
   int words = words_of(c);
   for (c->lanes = most < MOST_LANES ? (int)most : MOST_LANES; c->lanes > 1; c->lanes /= 2)
-    if (c->extent->u.v.i % c->lanes == 0 && c->lanes * words <= MOST_WORDS && !is_narrow(c)) return;
+    if (c->extent->u.v.i % c->lanes == 0 && (c->lanes + 1) * words <= MOST_WORDS && !is_narrow(c)) return;
 }
 
 // ---- rows at a time ----------------------------------------------------------------------------
@@ -163,7 +164,7 @@ static Stmt *take_rows(Columns *c, Stmt *s) {
     Access a = { .c = c, .loop = s };
     if (s->kind == ST_LOOP && s->how == HOW_SEQ && !gpu_has_loop(s->body) && !s->ordered) {
       look_inside(&a, s->body);
-      if (a.columns) s->unroll = a.columns > 2 ? MOST_ROWS / 2 : MOST_ROWS;
+      if (a.columns) s->unroll = a.columns > 1 ? MOST_ROWS / 2 : MOST_ROWS;
     } else if (is_tile(s)) {
       gpu_add(&b, whole_tiles(c, s));
       continue;
@@ -276,7 +277,8 @@ static void schedule(Columns *c) {
   if (c->team > 1) body = gpu_loop(g, HOW_ONE, c->member, gpu_div(g, f.t, side), gpu_int(g, c->team), body);
   else if (ok) body = gpu_if(g, ok, body, NULL);
   gpu_add(&b, body);
-  gpu_close(n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, all, c->side), .threads = c->threads, .team = c->team, .stride = c->team > 1 ? c->side : 1 });
+  gpu_close(n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, all, c->side), .threads = c->threads, .team = c->team, .stride = c->team > 1 ? c->side : 1,
+    .resident = RESIDENT });
 }
 
 // The team's statements in the place of its loop.

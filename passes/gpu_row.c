@@ -75,14 +75,21 @@ static bool is_leaf(const Stmt *loop) { return !gpu_has_loop(loop->body) && !gpu
 
 static bool from_zero(const Stmt *loop) { return is_leaf(loop) && expr_is_int(loop->lo, 0); }
 
+// Of a loop whose end depends on the grid point: where it is furthest, if that is known.
+static Expr *furthest(Team *t, Expr *hi) {
+  Expr *least, *most, *of = hi->op == OP_MIN && gpu_dims_only(t->g, hi->arg[0]) ? hi->arg[0] : hi;
+  return range_extremes(t->n->facts, t->g->x, of, &least, &most) ? most : hi;
+}
+
 // The most steps that a loop of known length walks memory with.
 static int64_t longest(Team *t) {
   int64_t most = 0;
   for (int i = 0; i < t->loops.n; i++) {
     const Stmt *s = t->loops.v[i];
     if (!from_zero(s) || !gpu_walks_memory(t, s)) continue;
-    if (s->hi->op == OP_CONST && s->hi->u.v.i > most) most = s->hi->u.v.i;
-    else if (gpu_dims_only(t->g, s->hi)) gpu_want(t->g, t->n->k, s->hi);
+    Expr *end = furthest(t, s->hi);
+    if (end->op == OP_CONST && end->u.v.i > most) most = end->u.v.i;
+    else if (gpu_dims_only(t->g, end)) gpu_want(t->g, t->n->k, end);
   }
   return most;
 }
@@ -408,18 +415,19 @@ static double resident(const Team *t, const Size *z, int words) {
   return points > 0 && points < most ? points : most;
 }
 
-// See Note [How many threads a row gets].
+// See Note [How many threads a row gets]. Where rows are fewer than multiprocessors, threads with few steps end first.
 static double worth(const Team *t, const Size *z, int words) {
   double blocks = resident(t, z, words), loading = blocks * z->threads * z->items * 16;
   double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 12 : z->cluster == 4 ? 24 : 36;
-  return 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4) - barriers - (z->items > 8 ? 3 : 0);
+  double many = 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 5 * (blocks < 4 ? blocks : 4);
+  return (blocks < 1 ? -z->items : many - (z->items > 8 ? 3 : 0)) - barriers;
 }
 
 // A block of `items` vectors a thread, or a cluster of blocks.
 static bool best_block(Team *t, Row *r, int words, bool simple) {
   static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
   int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
-  Size best = { .worth = -1 };
+  Size best = { .worth = -1e9 };
   for (int cluster = 1; cluster <= clusters; cluster *= 2)
     for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
       int64_t mine = (vectors + cluster - 1) / cluster;
@@ -428,12 +436,12 @@ static bool best_block(Team *t, Row *r, int words, bool simple) {
       z.worth = worth(t, &z, words);
       if (z.worth > best.worth) best = z;
     }
-  if (best.worth < 0) return false;
+  if (best.worth == -1e9) return false;
   r->items = best.items;
   t->threads = best.threads;
   t->cluster = best.cluster;
   t->size = t->threads * t->cluster;
-  t->resident = simple ? room_for(t, t->threads, registers(r->items, words)) : 0;
+  t->resident = simple ? (int)resident(t, &best, words) : 0;
   return true;
 }
 
@@ -480,13 +488,15 @@ static void choose_tiles(Team *t, Row *r, int words) {
   for (r->items = 4; r->items > 1 && registers(r->items, words) > TILE_REGISTERS; r->items--) {}
 }
 
+static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
+
 static void keep(Team *t, Row *r, Keeping *k) {
   int words = k->words;
   for (int i = 0; i < k->reads.v.n && r->items; i++) {
     Seen *s = &k->reads.v.v[i];
     const Tensor *a = s->read->u.t;
     int more = s->loops > 1 ? 0 : words_of(r, a->dtype);
-    bool early = more && k->loops > 1 && registers(r->items, words + more) <= EARLY_REGISTERS && fits(t, r->items, t->threads, words + more);
+    bool early = more && (k->loops > 1 || !is_even(t, r)) && registers(r->items, words + more) <= EARLY_REGISTERS && fits(t, r->items, t->threads, words + more);
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
     words += more;
     Expr *to = s->to && !s->whole && covered(t, r, s) ? s->to : NULL;
@@ -526,8 +536,6 @@ void gpu_find_rows(Team *t) {
 // ---- the loops ---------------------------------------------------------------------------------
 
 static Expr *less(const Team *t, Expr *a, Expr *b) { return expr_op2(t->g->x, OP_LT, a, b, NO_SPAN); }
-
-static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
 
 // The end of a loop whose vectors may lie beyond; NULL: none does.
 static Expr *end_for(Team *t, const Row *r, const Stmt *loop) {

@@ -234,7 +234,7 @@ static void schedule(Split *sp, int k, const Segment *s) {
   if (s->par) open_nest(&n, s->s);
   else n.body = s->s;
   if (!n.n) gpu_serial(&n);
-  else if (!gpu_columns(&n) && !gpu_map_nest(&n) && !gpu_teams(&n)) gpu_points(&n);
+  else if (!gpu_columns(&n) && !gpu_turn(&n) && !gpu_map_nest(&n) && !gpu_teams(&n)) gpu_points(&n);
   kernel_list_args(g->plan, n.k);
   vec_push(g->a, &g->out, n.k);
 }

@@ -205,7 +205,7 @@ typedef struct Online {
   Expr *whole;                  // steps of the whole range, where this is a part of it; else NULL
   int64_t step;                 // of the tiles
   int64_t align;                // tiles begin at multiples of it
-  bool team;                    // threads of a team run a share each: they fold once, at the end
+  bool team;                    // threads of a team have a share each of every tile, or of the range: they fold once, at the end
   Cascade c;
 } Online;
 
@@ -541,15 +541,23 @@ static void start_online(Online *o, Lower *l, int n, Item *items, const bool *in
   }
 }
 
+// Threads of a GPU that have a share of each tile keep states of their own, which need no barrier. A moment's reference is of all steps so far.
+static bool has_moment(const Online *o) {
+  for (int i = 0; i < o->n; i++) if (o->run[i].follows && o->run[i].r.moment >= 0) return true;
+  return false;
+}
+
 void lower_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next) {
   Online o;
   start_online(&o, l, n, items, in);
+  o.team = pipe_is_gpu(l->p) && o.run[0].reduce->u.bind->n == 1 && !has_moment(&o);
   o.lo = lower_named(l, lower_expr(l, next[first_of(in)].lo), "from");
   o.hi = lower_named(l, lower_expr(l, next[first_of(in)].hi), "end");
   o.step = o.run[0].reduce->u.bind->n > 1 ? LOWER_TILE_OUTER : lower_tile_steps(l);
   for (int i = 0; i < o.n; i++) open_runner(&o, &o.run[i]);
   open_references(&o, false);
   tiles(&o);
+  if (o.team) settle(&o, o.lo, o.hi);
   bool *final = arena_array(l->p->scratch, bool, o.refs.v.n + 1);
   for (int i = 0; i < o.n; i++) end_runner(&o, &o.run[i], final);
 }

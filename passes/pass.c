@@ -13,6 +13,7 @@
 //    ▼
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
+//    │ quotient   in loops, products instead of coarse quotients by one number
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
 //    │ tile       transposes: maps that read across the rows they write go by tiles
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
@@ -35,8 +36,10 @@ const Pass passes[] = {
   { "simplify2", STAGE_FN,   pass_simplify, 0,             "simplify again, after inlining" },
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
+  { "quotient",  STAGE_PLAN, pass_quotient, 0,             "multiply coarse values by the reciprocal of what a loop divides by" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
+  { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },

@@ -68,7 +68,9 @@ bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions int
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
+bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
 bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
+bool pass_clip(Pipe *p);        // prefixes and windows: loops end where nothing is left to do
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries

@@ -7,7 +7,7 @@
 //                                                for j of the tile:  y[i, j] = t[i - it, j - jt]
 //
 // Memory is read and written in rows of a tile; turning it happens in registers or, where elements are few, in the first cache.
-#include "ir/affine.h"
+#include "ir/turned.h"
 #include "passes/pass.h"
 #include <string.h>
 
@@ -21,13 +21,11 @@ typedef struct Tiling {
   Plan *plan;
   int n;
   Stmt *nest[8];        // perfectly nested PAR loops, outermost first
-  Index *across;        // the one along the rows of what is staged
-  VEC(Expr *) staged;   // READs
+  Index *ix[8];         // of them
+  Turned staged;        // READs; `across`: the index along their rows
   VEC(Tensor *) tile;
   Index *row, *column;  // of the tiles: where they start along `across` and the innermost index
 } Tiling;
-
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
 
 static Index *innermost(const Tiling *t) { return t->nest[t->n - 1]->ix; }
 
@@ -36,36 +34,7 @@ static Stmt *loop_of(const Tiling *t, const Index *ix) {
   return NULL;
 }
 
-// ---- which reads -------------------------------------------------------------------------------
-
-// x[…, j, …, i] with j the innermost index: its position among the subscripts, or -1. The last is another loop's index.
-static int turned(const Tiling *t, const Expr *e) {
-  int n = e->op == OP_READ ? e->u.t->rank : 0, at = -1;
-  if (n < 2 || e->u.t->table || e->u.t->fmt || e->u.t->role == ROLE_LOCAL || dtypes[e->u.t->dtype].bits < 8) return -1;
-  const Expr *last = e->arg[n - 1];
-  if (last->op != OP_INDEX || last->u.ix == innermost(t) || !loop_of(t, last->u.ix)) return -1;
-  for (int k = 0; k + 1 < n; k++) {
-    if (expr_has(e->arg[k], OP_VAR) || expr_has(e->arg[k], OP_READ) || expr_uses_index(e->arg[k], last->u.ix)) return -1;
-    if (is_index(e->arg[k], innermost(t)) && at < 0) at = k;
-    else if (expr_uses_index(e->arg[k], innermost(t))) return -1;
-  }
-  return at;
-}
-
-// Reads evaluated whatever the data: all elements of a tile are.
-static void find_turned(Tiling *t, Expr *e) {
-  if (turned(t, e) >= 0) {
-    const Index *across = e->arg[e->u.t->rank - 1]->u.ix;
-    for (int i = 0; i < t->staged.n; i++) if (t->staged.v[i] == e) return;
-    if (t->staged.n == MAX_STAGED || (t->across && t->across != across)) return;
-    t->across = (Index *)across;
-    vec_push(t->p->scratch, &t->staged, e);
-    return;
-  }
-  if (e->op == OP_READ) return;
-  uint32_t n = ops[e->op].props & OP_LAZY ? 1 : e->nargs;
-  for (uint32_t k = 0; k < n; k++) find_turned(t, e->arg[k]);
-}
+// ---- which nests -------------------------------------------------------------------------------
 
 static bool straight(const Stmt *s) {
   for (; s; s = s->next)
@@ -84,6 +53,35 @@ static bool find_nest(Tiling *t, Stmt *s) {
   return t->n >= 2 && straight(t->nest[t->n - 1]->body);
 }
 
+static void swap_loops(Stmt *a, Stmt *b) {
+  Index *ix = a->ix;
+  Expr *hi = a->hi;
+  a->ix = b->ix, a->hi = b->hi;
+  b->ix = ix, b->hi = hi;
+}
+
+// The loop that the rows of all stores lie along, when it is not the innermost: the inputs decided the order of the loops.
+static Stmt *loop_of_stores(const Tiling *t) {
+  const Index *row = NULL;
+  for (const Stmt *s = t->nest[t->n - 1]->body; s; s = s->next) {
+    if (s->kind != ST_STORE) continue;
+    const Expr *last = s->nsub ? s->sub[s->nsub - 1] : NULL;
+    if (!last || last->op != OP_INDEX || (row && row != last->u.ix)) return NULL;
+    row = last->u.ix;
+  }
+  return row && row != innermost(t) ? loop_of(t, row) : NULL;
+}
+
+// Stores go along rows where what is read across them can be turned.
+static void find_staged(Tiling *t) {
+  Stmt *other = loop_of_stores(t), *inner = t->nest[t->n - 1];
+  if (other) swap_loops(other, inner);
+  for (int k = 0; k < t->n; k++) t->ix[k] = t->nest[k]->ix;
+  t->staged = (Turned){ .a = t->p->scratch, .n = t->n, .ix = t->ix, .most = MAX_STAGED };
+  for (const Stmt *b = inner->body; b; b = b->next) if (b->a) turned_find(&t->staged, b->a);
+  if (other && !t->staged.reads.n) swap_loops(other, inner);
+}
+
 // ---- the tiles ---------------------------------------------------------------------------------
 
 static Expr *number(Tiling *t, int64_t v) { return expr_int(t->plan->x, DT_I64, v, NO_SPAN); }
@@ -91,9 +89,9 @@ static Expr *minus(Tiling *t, Index *a, Index *b) { return expr_op2(t->plan->x, 
 
 static Expr *to_tile(void *cx, ExprTable *x, Expr *e) {
   Tiling *t = cx;
-  for (int i = 0; i < t->staged.n; i++) {
-    if (t->staged.v[i] != e) continue;
-    Expr *sub[] = { minus(t, t->across, t->row), minus(t, innermost(t), t->column) };
+  for (int i = 0; i < t->staged.reads.n; i++) {
+    if (t->staged.reads.v[i] != e) continue;
+    Expr *sub[] = { minus(t, t->staged.across, t->row), minus(t, innermost(t), t->column) };
     return expr_make(x, OP_READ, (Dtype)e->dtype, 0, t->tile.v[i], e->at, 2, sub);
   }
   return e;
@@ -121,16 +119,16 @@ static Stmt *inner_loop(Tiling *t, Index *ix, Index *tile, const Stmt *end, Stmt
 // alloc t; stage t = e; then `next`.
 static Stmt *staged(Tiling *t, int i, const Stmt *row_end, const Stmt *column_end, Stmt *next) {
   Stmt *alloc = stmt_new(t->p->a, ST_ALLOC), *s = stmt_new(t->p->a, ST_STAGE);
-  const Expr *e = t->staged.v[i];
+  const Expr *e = t->staged.reads.v[i];
   alloc->t = s->t = t->tile.v[i];
   alloc->next = s;
-  s->ix = t->across;
+  s->ix = t->staged.across;
   s->lo = expr_index(t->plan->x, t->row);
   s->hi = expr_var(t->plan->x, row_end->var);
   s->ix2 = innermost(t);
   s->lo2 = expr_index(t->plan->x, t->column);
   s->hi2 = expr_var(t->plan->x, column_end->var);
-  s->a = t->staged.v[i];
+  s->a = t->staged.reads.v[i];
   s->at = e->at;
   s->next = next;
   return alloc;
@@ -156,18 +154,18 @@ static Stmt *tile_loop(Tiling *t, Index *tile, int64_t side, Expr *hi, Stmt *bod
 
 // The nest with its loops over tiles innermost among the parallel ones.
 static Stmt *rewritten(Tiling *t) {
-  Stmt *across = loop_of(t, t->across), *last = t->nest[t->n - 1], *work = t->nest[0];
+  Stmt *across = loop_of(t, t->staged.across), *last = t->nest[t->n - 1], *work = t->nest[0];
   Expr *side[] = { number(t, ROWS), number(t, COLUMNS) };
-  t->row = index_new(t->plan->x, name_of(t, t->across->name, "tile"), NO_SPAN);
+  t->row = index_new(t->plan->x, name_of(t, t->staged.across->name, "tile"), NO_SPAN);
   t->column = index_new(t->plan->x, name_of(t, last->ix->name, "tile"), NO_SPAN);
-  for (int i = 0; i < t->staged.n; i++) {
-    const Tensor *x = t->staged.v[i]->u.t;
+  for (int i = 0; i < t->staged.reads.n; i++) {
+    const Tensor *x = t->staged.reads.v[i]->u.t;
     vec_push(t->p->scratch, &t->tile, fn_tensor(t->p->fn, name_of(t, x->name, "turned"), ROLE_LOCAL, x->dtype, NULL, 2, side, x->at));
   }
-  Stmt *row_end = let_end(t, t->row, ROWS, across->hi, t->across->name), *column_end = let_end(t, t->column, COLUMNS, last->hi, last->ix->name);
+  Stmt *row_end = let_end(t, t->row, ROWS, across->hi, t->staged.across->name), *column_end = let_end(t, t->column, COLUMNS, last->hi, last->ix->name);
   rename_body(t, last->body);
-  Stmt *in = inner_loop(t, t->across, t->row, row_end, inner_loop(t, last->ix, t->column, column_end, last->body));
-  for (int i = t->staged.n - 1; i >= 0; i--) in = staged(t, i, row_end, column_end, in);
+  Stmt *in = inner_loop(t, t->staged.across, t->row, row_end, inner_loop(t, last->ix, t->column, column_end, last->body));
+  for (int i = t->staged.reads.n - 1; i >= 0; i--) in = staged(t, i, row_end, column_end, in);
   row_end->next = column_end;
   column_end->next = in;
   Stmt *nest = tile_loop(t, t->row, ROWS, across->hi, tile_loop(t, t->column, COLUMNS, last->hi, row_end));
@@ -185,9 +183,9 @@ static Stmt *walk(Pipe *p, Stmt *s) {
   for (; s; link = &(*link)->next, s = *link) {
     Tiling t = { .p = p, .plan = p->plan };
     if (find_nest(&t, s)) {
-      for (const Stmt *b = t.nest[t.n - 1]->body; b; b = b->next) if (b->a) find_turned(&t, b->a);
+      find_staged(&t);
       Stmt *next = s->next;
-      if (t.staged.n) {
+      if (t.staged.reads.n) {
         *link = rewritten(&t);
         (*link)->next = next;
       }

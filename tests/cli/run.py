@@ -166,6 +166,7 @@ def wrong_choices_name_the_right_ones():
     expect(plait("emit", "--target", "metal", path), 2, "c, cuda, ptx, cubin")
     expect(plait("run", "--gpu-compiler", "nvcc", path), 2, "nvrtc")
     expect(plait("run", "--device", "-1", path), 2, "--device")
+    expect(plait("run", "--device", "0", path), 2, "add --target cuda")
     expect(plait("run", "--time", "many", path), 2)
     expect(plait("run", "--threads", "0", path), 2)
 

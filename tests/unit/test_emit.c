@@ -241,7 +241,7 @@ START_TEST(nested_parallel_loops_collapse) {
   make_store(&m, y, (Expr *[]){j, i}, make_read(&m, x, (Expr *[]){i, j}));
   make_end(&m);
   make_end(&m);
-  must_contain(built_text(&m, true), "OMP(omp parallel for collapse(2) schedule(static))\n  for (long long j = 0; j < D; j++) {\n    for (long long i = 0; i < N; i++) {\n      y[j * N + i] = x[i * D + j];");
+  must_contain(built_text(&m, true), "OMP(omp parallel for collapse(2) firstprivate(N, D, x, y) schedule(static))\n  for (long long j = 0; j < D; j++) {\n    for (long long i = 0; i < N; i++) {\n      y[j * N + i] = x[i * D + j];");
   enum { N = 31, D = 17 };
   float *in = random_floats(N * D, 4), *out = new_array(N * D, sizeof *out);
   must_run(&m, (View[]){view2(in, N, D)}, (View[]){view2(out, D, N)});

@@ -71,6 +71,33 @@ START_TEST(a_chain_of_twenty_operations_moves_the_least) {
 }
 END_TEST
 
+START_TEST(a_causal_softmax_reads_half) {
+  // s up to the diagonal: B·T·(T + 1) / 2; p written: B·T·T; 4 bytes each
+  check_minimum("bench/cases/causal_softmax.plait", "B=3 T=17", 4 * (3 * 17 * 18 / 2 + 3 * 17 * 17));
+}
+END_TEST
+
+// What one function reads and writes beside its results of 4 bytes a row.
+static double read_of(const char *text, const char *dims) {
+  Built b = build(text);
+  double v = bytes(&b, b.plan->bytes_fused, dims);
+  arena_destroy(b.a);
+  return v;
+}
+
+START_TEST(bands_of_a_matrix_count_as_what_they_are) {
+  // Rows 0, 1, 2, …, 9 of 7 columns have 1, 2, …, 7, 7, 7, 7 elements up to the diagonal: 28 + 3 * 7 = 49
+  ck_assert_double_eq(read_of("fn f(x: f32[N, D]) -> s: f32[N] { s[i] = sum[j](x[i, j] if j <= i) }", "N=10 D=7"), 4 * (49 + 10));
+  ck_assert_double_eq(read_of("fn f(x: f32[N, D]) -> s: f32[N] { s[i] = sum[j](if i >= j then x[i, j] else 0) }", "N=10 D=7"), 4 * (49 + 10));
+  // the rest of 70
+  ck_assert_double_eq(read_of("fn f(x: f32[N, D]) -> s: f32[N] { s[i] = sum[j](x[i, j] if not (j <= i)) }", "N=10 D=7"), 4 * (21 + 10));
+  // 3 of each row and column but for the corner, where there are 1 and 2; rows 7, 8, 9 have 2, 1, 0: 1 + 2 + 5 * 3 + 2 + 1
+  ck_assert_double_eq(read_of("fn f(x: f32[N, D]) -> s: f32[N] { s[i] = sum[j](x[i, j] if j <= i and j > i - 3) }", "N=10 D=7"), 4 * (21 + 10));
+  // j < 10 - i: rows 0 .. 3 have all 7, then 6, 5, … 1: 28 + 21
+  ck_assert_double_eq(read_of("fn f(x: f32[N, D]) -> s: f32[N] { s[i] = sum[j](x[i, j] if i + j < N) }", "N=10 D=7"), 4 * (49 + 10));
+}
+END_TEST
+
 START_TEST(softmax_moves_the_least) {
   check_minimum("examples/fusion/softmax.plait", "N=64 D=32", 4 * 2 * 64 * 32);     // x read, y written
 }
@@ -719,7 +746,7 @@ END_TEST
 
 int main(void) {
   const TTest *tests[] = {
-    a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
+    a_causal_softmax_reads_half, bands_of_a_matrix_count_as_what_they_are, a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
     another_loop_order_costs_no_kernel, slices_at_offsets_cost_no_kernel, broadcasts_cost_no_kernel, a_concatenation_costs_no_kernel,
     one_random_mask_for_two_results_costs_no_kernel, a_reduction_reads_its_producer_transposed, readers_at_two_offsets_share_a_kernel,
