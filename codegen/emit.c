@@ -315,7 +315,9 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->read = map_make(e->a);
   e->kernel = k;
   e->ranges = map_make(e->a);
+  e->loose = map_make(e->a);
   mark_reads(e, k->body);
+  if (e->t->variants) emit_find_loose(e, k->body);
   e->faults = e->uses_shared = false;
   e->out = &body;
   names_open(&e->names);
@@ -447,6 +449,7 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   e.first = map_make(a);
   e.loops = map_make(a);
   e.ranges = map_make(a);
+  e.loose = map_make(a);
   e.used = map_make(a);
   e.table_used = map_make(a);
   e.written = map_make(a);

@@ -41,6 +41,7 @@ struct Emit {
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range
+  Map loose;              // Var, Expr -> roundings in it, and one (emit_loose.c)
   Map used;               // Dim, Tensor (root) -> non-NULL: what the kernel (or entry) being printed uses
   Map written;            // Tensor (root), same
   bool faults;            // it has FAULT statements
@@ -85,6 +86,9 @@ const char *emit_field(Emit *e, const Tensor *t, int field, Expr *const *sub, in
 
 Range emit_range(Emit *e, const Expr *x);                // emit_range.c
 bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_WRAPS that cannot overflow
+
+void emit_find_loose(Emit *e, const Stmt *body);         // emit_loose.c: before a kernel's expressions are asked about
+bool emit_is_loose(Emit *e, const Expr *x);              // the last digits of x's operands are open, so those of a quotient or root are
 
 // Statements.
 void emit_line(Emit *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   // indented, with its line end

@@ -384,6 +384,23 @@ static const char *list(Emit *e, const Expr *x) {
   return b.s;
 }
 
+// The target's fast form of an operation whose operands' last digits are open; 1 / y has one of its own.
+static Text loose(Emit *e, const Expr *x) {
+  bool inverse = x->op == OP_DIV && x->arg[0]->op == OP_CONST && x->arg[0]->u.v.f == 1;
+  Math m = math_by_name(arena_printf(e->a, "%sloose_%s_%s", e->t->variants, inverse ? "inverse" : ops[x->op].name, dtypes[x->dtype].name));
+  if (m == MATH_COUNT || !emit_is_loose(e, x)) return (Text){0};
+  if (inverse) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), emit_expr(e, x->arg[1], LEVEL_COND));
+  return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x));
+}
+
+static Text operation(Emit *e, const Expr *x);
+static Text quotient_or_root(Emit *e, const Expr *x) {
+  int exponent;                                            // by a power of two compilers multiply
+  bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
+  Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
+  return t.s ? t : operation(e, x);
+}
+
 static Text operation(Emit *e, const Expr *x) {
   Dtype d = (Dtype)x->arg[0]->dtype;
   const char *call, *text = form_of(e, (Op)x->op, d, x->aux, &call);
@@ -533,6 +550,7 @@ static Text text_of(Emit *e, const Expr *x) {
   case OP_FLOORDIV: case OP_MOD: return division(e, x);
   case OP_SHL: case OP_SHR: return shift(e, x);
   case OP_BITNOT: return complement(e, x);
+  case OP_DIV: case OP_SQRT: return quotient_or_root(e, x);
   case OP_EQ: case OP_NE: case OP_LT: case OP_LE: case OP_GT: case OP_GE: return comparison(e, x);
   case OP_REDUCE: assert(!"reductions are loops in a kernel"); return primary("0");
   default: return ops[x->op].props & OP_WRAPS ? wrapping(e, x) : operation(e, x);

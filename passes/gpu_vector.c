@@ -94,6 +94,13 @@ static Expr *at_first(Work *w, Expr *e) {
   return expr_subst(w->g->x, e, 1, &ix, &first);
 }
 
+// ix // n, where vectors begin at multiples of n or of what divides it: the same for all steps.
+static Expr *quotient_at_first(void *cx, ExprTable *x, Expr *e) {
+  Work *w = cx;
+  if (e->op != OP_FLOORDIV || e->dtype != DT_I64 || !is_multiple(w, e->arg[1], 0) || e->arg[1]->u.v.i <= 0 || !is_aligned(w, e->arg[0])) return e;
+  return expr_op2(x, OP_FLOORDIV, at_first(w, e->arg[0]), e->arg[1], e->at);
+}
+
 // ---- reads -------------------------------------------------------------------------------------
 
 static bool fits(const Work *w, const Tensor *t, int bits) {
@@ -308,6 +315,7 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   Gpu *g = c->g;
   Work w = { .c = c, .g = g, .variant = map_make(g->scratch), .seen = map_make(g->scratch), .v = gpu_index(g, "v") };
   Block b = gpu_block(), after = gpu_block();
+  gpu_map(g, body, quotient_at_first, &w);
   mark_changed(&w, body);
   mark_variant(&w, body, false);
   body = lift(&w, &b, body);
