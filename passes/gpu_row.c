@@ -21,7 +21,9 @@ enum {
   MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8,
   IN_FLIGHT = 32 << 10,         // bytes that loads of one multiprocessor must wait for at a time, to fill the time that memory takes
   TILE_REGISTERS = 64,
-  MANY_ITEMS = 4,               // from which on widened elements are not kept
+  LEAST_SHARE = 2048,           // vectors of a block that is one of a cluster
+  MANY_ITEMS = 4,               // from which on widened elements are not kept, …
+  CHEAP = 32,                   // … where all loops together take no more operations (ops.def, flops) for an element
   SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
   EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
@@ -364,16 +366,20 @@ static void find_private(Team *t, const Row *r, Arrays *out) {
 }
 
 // What reads and arrays may be kept, and its words a vector.
-typedef struct Keeping { Reads reads; Arrays arrays; int words, once, widened, loops, nodes; bool again; } Keeping;      // once: of what is read once; nodes: of the loops' expressions
+typedef struct Keeping { Reads reads; Arrays arrays; int words, once, widened, loops, nodes, flops; bool again; } Keeping;      // once: of what is read once; nodes: of the loops' expressions
 
-static void count_node(void *cx, Expr *e) { *(int *)cx += e->nargs > 0; }
+static void count_node(void *cx, Expr *e) {
+  Keeping *k = cx;
+  k->nodes += e->nargs > 0;
+  if (dtype_is_float((Dtype)e->dtype)) k->flops += (int)ops[e->op].flops;
+}
 
 static Keeping find_keeping(Team *t, Row *r) {
   Keeping k = { .reads = { .t = t, .r = r } };
   for (int i = 0; i < t->loops.n; i++) {
     k.reads.loop = t->loops.v[i];
     k.loops += map_getp(&r->vector, k.reads.loop) != NULL;
-    gpu_visit(t->g, k.reads.loop->body, count_node, &k.nodes);
+    gpu_visit(t->g, k.reads.loop->body, count_node, &k);
     if (map_getp(&r->direct, k.reads.loop)) gpu_visit(t->g, k.reads.loop->body, see_kept, &k.reads);
   }
   find_private(t, r, &k.arrays);
@@ -393,7 +399,7 @@ static Keeping find_keeping(Team *t, Row *r) {
 
 // Registers of a thread that has so many vectors. What the last loop reads is loaded while others still run. Compilers keep narrow elements widened, too, unless told to forget; then those of two vectors or so.
 static int registers(int64_t items, const Keeping *k) {
-  return (int)(items * (k->words + (k->loops > 1 ? k->once : 0))) + k->widened * (items < MANY_ITEMS ? (int)items : 2) + OTHER_WORDS;
+  return (int)(items * (k->words + (k->loops > 1 ? k->once : 0))) + k->widened * (items < MANY_ITEMS || k->flops > CHEAP ? (int)items : 2) + OTHER_WORDS;
 }
 
 // Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
@@ -423,7 +429,7 @@ static double worth(const Team *t, const Size *z, const Keeping *k) {
   double blocks = resident(t, z, k), loading = blocks * z->threads * z->items * 16;
   double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 24 : z->cluster == 4 ? 30 : 36;
   double many = 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 10 * (blocks < 4 ? blocks : 4);
-  return (blocks < 1 ? -z->items : many - (z->items > 8 ? 3 : 0)) - barriers;
+  return (blocks < 1 ? -z->items : many - (z->items > 8 ? 15 : 0)) - barriers;
 }
 
 // A block of `items` vectors a thread, or a cluster of blocks.
@@ -434,6 +440,7 @@ static bool best_block(Team *t, Row *r, const Keeping *k) {
   for (int cluster = 1; cluster <= clusters; cluster *= 2)
     for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
       int64_t mine = (vectors + cluster - 1) / cluster;
+      if (cluster > 1 && mine < LEAST_SHARE) continue;
       Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
       if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, k)) continue;
       z.worth = worth(t, &z, k);
@@ -495,6 +502,7 @@ static void choose_tiles(Team *t, Row *r, const Keeping *k) {
 static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
 
 static void keep(Team *t, Row *r, Keeping *k) {
+  r->forgets = r->items >= MANY_ITEMS && k->flops <= CHEAP;
   Keeping with = *k;
   for (int i = 0; i < k->reads.v.n && r->items; i++) {
     Seen *s = &k->reads.v.v[i];
@@ -645,7 +653,7 @@ Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   }
   loop->note = note;
   Block all = gpu_block();
-  if (keeps && r->used && r->items >= MANY_ITEMS) gpu_add(&all, forget(t, r));
+  if (keeps && r->used && r->forgets) gpu_add(&all, forget(t, r));
   r->used |= keeps;
   gpu_add(&all, loop);
   return all.first;

@@ -13,7 +13,7 @@ typedef struct Row {
   int items;                    // vectors that each thread has, all at once; 0: one after the other
   Expr *steps;                  // of a tile
   Map vector, direct;           // its loops → themselves; those right in the body: they keep elements
-  Rows kept; bool loaded, used; // used: a loop over it has been made
+  Rows kept; bool loaded, used, forgets;        // used: a loop over it has been made; forgets: what that unpacked is unpacked again
 } Row;
 
 typedef struct Team {
