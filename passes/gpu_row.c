@@ -5,28 +5,13 @@
 //   …                                              …
 //
 // Vector n of the row belongs to thread n % team, in all loops. How many threads a row gets follows from its length: enough that
-// their registers hold what is used again. See Note [How many threads a row gets]. A row that is read in tiles, one
+// their registers hold what is used again. See Note [How many threads a row gets] in gpu_size.c. A row that is read in tiles, one
 // pass over memory, is such a row in each tile:
 //
 //   for tile in 0 .. D by 4096            for tile in 0 .. D by 8192
 //     let to = min(tile + 4096, D)          let to = min(tile + 8192, D);  let steps = to - tile
 //     for j in tile .. to:  …      ──▶      x_r[…] = …;  for j in 0 .. steps:  … at tile + j
 #include "passes/gpu_team.h"
-
-enum {
-  MOST_ITEMS = 16,              // vectors of a thread
-  MOST_WORDS = 128,              // of what a thread keeps
-  FILE_WORDS = 65536,           // registers of a multiprocessor (CUDA C++ Guide, Compute Capabilities)
-  OTHER_WORDS = 16,             // of a thread beside what it keeps
-  MOST_THREADS = 1024, LEAST_THREADS = 128, MOST_CLUSTER = 8,
-  IN_FLIGHT = 32 << 10,         // bytes that loads of one multiprocessor must wait for at a time, to fill the time that memory takes
-  TILE_REGISTERS = 64,
-  LEAST_SHARE = 2048,           // vectors of a block that is one of a cluster
-  MANY_ITEMS = 4,               // from which on widened elements are not kept, …
-  CHEAP = 32,                   // … where all loops together take no more operations (ops.def, flops) for an element
-  SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
-  EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
-};
 
 // ---- what loops walk ---------------------------------------------------------------------------
 
@@ -366,10 +351,10 @@ static void find_private(Team *t, const Row *r, Arrays *out) {
 }
 
 // What reads and arrays may be kept, and its words a vector.
-typedef struct Keeping { Reads reads; Arrays arrays; int words, once, widened, loops, nodes, flops; bool again; } Keeping;      // once: of what is read once; nodes: of the loops' expressions
+typedef struct Keeping { Reads reads; Arrays arrays; RowNeeds needs; } Keeping;
 
 static void count_node(void *cx, Expr *e) {
-  Keeping *k = cx;
+  RowNeeds *k = cx;
   k->nodes += e->nargs > 0;
   if (dtype_is_float((Dtype)e->dtype)) k->flops += (int)ops[e->op].flops;
 }
@@ -378,139 +363,35 @@ static Keeping find_keeping(Team *t, Row *r) {
   Keeping k = { .reads = { .t = t, .r = r } };
   for (int i = 0; i < t->loops.n; i++) {
     k.reads.loop = t->loops.v[i];
-    k.loops += map_getp(&r->vector, k.reads.loop) != NULL;
-    gpu_visit(t->g, k.reads.loop->body, count_node, &k);
+    k.needs.loops += map_getp(&r->vector, k.reads.loop) != NULL;
+    gpu_visit(t->g, k.reads.loop->body, count_node, &k.needs);
     if (map_getp(&r->direct, k.reads.loop)) gpu_visit(t->g, k.reads.loop->body, see_kept, &k.reads);
   }
   find_private(t, r, &k.arrays);
-  k.words = k.arrays.words;
-  k.again = k.arrays.v.n > 0;
+  k.needs.words = k.arrays.words;
+  k.needs.again = k.arrays.v.n > 0;
   bool narrow = false;
   for (int i = 0; i < k.reads.v.n; i++) {
-    *(k.reads.v.v[i].loops > 1 ? &k.words : &k.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
-    k.again |= k.reads.v.v[i].loops > 1;
+    *(k.reads.v.v[i].loops > 1 ? &k.needs.words : &k.needs.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
+    k.needs.again |= k.reads.v.v[i].loops > 1;
     narrow |= dtypes[k.reads.v.v[i].read->u.t->dtype].bits < 32;
   }
-  if (narrow) k.widened = r->lanes;
+  if (narrow) k.needs.widened = r->lanes;
   return k;
-}
-
-// ---- how many threads --------------------------------------------------------------------------
-
-// Registers of a thread that has so many vectors. What the last loop reads is loaded while others still run. Compilers keep narrow elements widened, too, unless told to forget; then those of two vectors or so.
-static int registers(int64_t items, const Keeping *k) {
-  return (int)(items * (k->words + (k->loops > 1 ? k->once : 0))) + k->widened * (items < MANY_ITEMS || k->flops > CHEAP ? (int)items : 2) + OTHER_WORDS;
-}
-
-// Blocks of this size that a multiprocessor has registers for, when the compiler saves where it can.
-static int room_for(const Team *t, int threads, int regs) {
-  int blocks = 0;
-  while ((blocks + 1) * threads <= t->g->m->threads && FILE_WORDS / ((blocks + 1) * threads) / 8 * 8 >= regs * 7 / 8) blocks++;
-  return blocks;
-}
-
-static bool fits(const Team *t, int64_t items, int threads, const Keeping *k) {
-  return items <= MOST_ITEMS && registers(items, k) <= MOST_WORDS && room_for(t, threads, registers(items, k)) > 0;
-}
-
-static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
-
-typedef struct Size { int items, threads, cluster; double worth; } Size;
-
-// Blocks of one multiprocessor at a time, where there are enough.
-static double resident(const Team *t, const Size *z, const Keeping *k) {
-  double most = room_for(t, z->threads, registers(z->items, k)), points = 0;
-  if (t->n->points->op == OP_CONST) points = (double)t->n->points->u.v.i * z->cluster / t->g->m->cores;
-  return points > 0 && points < most ? points : most;
-}
-
-// See Note [How many threads a row gets]. Where rows are fewer than multiprocessors, threads with few steps end first.
-static double worth(const Team *t, const Size *z, const Keeping *k) {
-  double blocks = resident(t, z, k), loading = blocks * z->threads * z->items * 16;
-  double barriers = z->cluster == 1 ? 0 : z->cluster == 2 ? 24 : z->cluster == 4 ? 30 : 36;
-  double many = 100 * (loading < IN_FLIGHT ? loading / IN_FLIGHT : 1) + 10 * (blocks < 4 ? blocks : 4);
-  return (blocks < 1 ? -z->items : many - (z->items > 8 ? 15 : 0)) - barriers;
-}
-
-// A block of `items` vectors a thread, or a cluster of blocks.
-static bool best_block(Team *t, Row *r, const Keeping *k) {
-  static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
-  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
-  Size best = { .worth = -1e9 };
-  for (int cluster = 1; cluster <= clusters; cluster *= 2)
-    for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
-      int64_t mine = (vectors + cluster - 1) / cluster;
-      if (cluster > 1 && mine < LEAST_SHARE) continue;
-      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
-      if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, k)) continue;
-      z.worth = worth(t, &z, k);
-      if (z.worth > best.worth) best = z;
-    }
-  if (best.worth == -1e9) return false;
-  r->items = best.items;
-  t->threads = best.threads;
-  t->cluster = best.cluster;
-  t->size = t->threads * t->cluster;
-  t->resident = k->nodes <= SIMPLE ? (int)resident(t, &best, k) : 0;
-  return true;
-}
-
-static bool are_few(const Team *t) { return t->n->points->op == OP_CONST && t->n->points->u.v.i <= t->g->m->cores; }
-
-// Few long rows get a cluster each, so that all multiprocessors load; no more, for its barriers cost a microsecond.
-static void spread(Team *t, int64_t vectors) {
-  if (t->g->m->arch < 90 || !are_few(t)) return;
-  while (t->cluster < MOST_CLUSTER && t->n->points->u.v.i * t->cluster * 2 <= t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
-  t->size = t->threads * t->cluster;
-}
-
-// A row that nothing is kept of.
-static void size_for_stream(Team *t, Row *r, int64_t vectors) {
-  t->threads = t->size = vectors <= 1024 ? 128 : vectors < 4096 ? 256 : are_few(t) ? 512 : 1024;
-  spread(t, vectors);
-  r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
-}
-
-static void choose_size(Team *t, Row *r, const Keeping *k) {
-  int64_t vectors = r->length / r->lanes;
-  int64_t warp_items = (vectors + GPU_LANES - 1) / GPU_LANES;
-  r->items = 0;
-  if (vectors <= GPU_LANES / 2) {
-    for (t->size = 1; t->size < vectors; t->size *= 2) {}
-    r->items = 1;
-    t->threads = LEAST_THREADS;
-  } else if (warp_items <= (k->again ? 4 : 8) && fits(t, warp_items, LEAST_THREADS, k)) {
-    t->size = GPU_LANES;
-    r->items = (int)warp_items;
-    t->threads = LEAST_THREADS;
-  } else if (!k->again) {
-    size_for_stream(t, r, vectors);
-  } else if (!best_block(t, r, k)) {
-    t->threads = t->size = vectors <= 8192 ? 256 : 512;
-  }
-}
-
-static void choose_tiles(Team *t, Row *r, const Keeping *k) {
-  if (!t->size) {
-    int64_t vectors = r->host->hi->u.v.i / r->lanes;
-    t->threads = t->size = vectors <= 8192 ? GPU_THREADS : 2 * GPU_THREADS;
-    spread(t, vectors);
-  }
-  for (r->items = 4; r->items > 1 && registers(r->items, k) > TILE_REGISTERS; r->items--) {}
 }
 
 static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
 
 static void keep(Team *t, Row *r, Keeping *k) {
-  r->forgets = r->items >= MANY_ITEMS && k->flops <= CHEAP;
-  Keeping with = *k;
+  r->forgets = gpu_row_forgets(r->items, &k->needs);
+  RowNeeds with = k->needs;
   for (int i = 0; i < k->reads.v.n && r->items; i++) {
     Seen *s = &k->reads.v.v[i];
     const Tensor *a = s->read->u.t;
     int more = s->loops > 1 ? 0 : words_of(r, a->dtype);
     with.words += more;
     with.once -= more;
-    bool early = more && (k->loops > 1 || !is_even(t, r)) && registers(r->items, &with) <= EARLY_REGISTERS && fits(t, r->items, t->threads, &with);
+    bool early = more && (k->needs.loops > 1 || !is_even(t, r)) && gpu_row_fits(t, r->items, &with);
     if (!early) with.words -= more, with.once += more;
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
     Expr *to = s->to && !s->whole && covered(t, r, s) ? s->to : NULL;
@@ -531,7 +412,7 @@ static void find_whole_row(Team *t) {
   t->nrows++;
   if (t->nrows > 1) return;                     // beside tiles: one vector after the other
   Keeping k = find_keeping(t, r);
-  choose_size(t, r, &k);
+  gpu_size_row(t, r, &k.needs);
   keep(t, r, &k);
 }
 
@@ -540,7 +421,7 @@ void gpu_find_rows(Team *t) {
   for (int i = 0; i < t->nrows; i++) {
     Row *r = &t->row[i];
     Keeping k = find_keeping(t, r);
-    choose_tiles(t, r, &k);
+    gpu_size_tiles(t, r, &k.needs);
     set_tile(t, r);
     keep(t, r, &k);
   }
@@ -658,11 +539,3 @@ Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   gpu_add(&all, loop);
   return all.first;
 }
-
-// Note [How many threads a row gets]
-//
-// A row that is used again stays in registers: `items` vectors of 16 bytes a thread. Of the sizes of block that can have it, and of
-// clusters of blocks where there are such, the one is taken with the most worth: enough bytes in flight on each multiprocessor (latency times
-// bandwidth, some 25 KB on an H100), several blocks on it, so that one loads while another computes, and few barriers of a cluster. What a thread
-// keeps must fit its share of the register file, with some for the rest. Short rows get a warp, or a part of one: folds then need no
-// barrier. Rows that nothing is kept of, and tiles, take blocks of one size; few long ones get a cluster each.

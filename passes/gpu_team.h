@@ -32,6 +32,20 @@ typedef struct Team {
 } Team;
 
 void gpu_flatten(Nest *n);                                 // gpu_flatten.c: loops over neighbouring dimensions become one
+// What of a row's elements loops use. Words: registers for a vector.
+typedef struct RowNeeds {
+  int words, once, widened;     // of what is used again; of what is read once; of narrow elements as they are computed with
+  int loops, nodes, flops;      // how many, and of their expressions
+  bool again;                   // something is used again
+} RowNeeds;
+
+// gpu_size.c
+void gpu_size_row(Team *t, Row *r, const RowNeeds *k);     // the team and its vectors
+void gpu_size_tiles(Team *t, Row *r, const RowNeeds *k);
+bool gpu_row_fits(const Team *t, int items, const RowNeeds *k);
+bool gpu_row_forgets(int items, const RowNeeds *k);        // narrow elements are unpacked again by each loop
+
+// gpu_row.c
 bool gpu_walks_memory(Team *t, const Stmt *loop);          // its steps read or write side by side
 void gpu_find_rows(Team *t);                               // the rows, their loops, and the size of the team for them; none: nrows is 0
 Row *gpu_row_of(Team *t, const Stmt *loop);                // NULL: it is no loop over a row
