@@ -14,7 +14,8 @@ enum {
   LOWER_SECTIONS = 2,           // groups side by side in one launch
   LOWER_ROW_BUFFERS = 4,        // what one loop of a grid point leaves for the next stays in the core's cache
   LOWER_UPDATES = 8,            // updates among maps of the same points, in order
-  LOWER_TAKES = LOWER_MIXED_AXES | LOWER_SECTIONS | LOWER_ROW_BUFFERS | LOWER_UPDATES
+  LOWER_TAKES = LOWER_MIXED_AXES | LOWER_SECTIONS | LOWER_ROW_BUFFERS | LOWER_UPDATES,
+  LOWER_GPU_TAKES = LOWER_SECTIONS | LOWER_ROW_BUFFERS | LOWER_UPDATES      // rows that add to columns would do so in memory
 };
 
 typedef struct PassOptions {
@@ -75,7 +76,7 @@ bool pass_vector(Pipe *p);      // choose lanes
 bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries
 static inline bool pipe_is_gpu(const Pipe *p) { return p->machine->arch != 0; }
-static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | LOWER_TAKES) & what; }
+static inline bool pipe_takes(const Pipe *p, unsigned what) { return (p->opt.takes | (pipe_is_gpu(p) ? LOWER_GPU_TAKES : LOWER_TAKES)) & what; }
 
 // Grid points side by side run their loops together (jam.c), for a thread of a GPU.
 typedef struct JamArray { Var *var; Tensor *array; } JamArray;
