@@ -298,6 +298,7 @@ Stmt *team_block(Team *t, Stmt *s, bool again) {
 static Team team_make(Nest *n) {
   Gpu *g = n->g;
   gpu_flatten(n);
+  gpu_narrow(n);
   Team t = { .n = n, .g = g, .shared_bytes = gpu_int(g, 0), .cluster = 1 };
   Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.owned };
   for (int k = 0; k < 5; k++) *maps[k] = map_make(g->scratch);

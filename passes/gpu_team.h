@@ -32,6 +32,7 @@ typedef struct Team {
 } Team;
 
 void gpu_flatten(Nest *n);                                 // gpu_flatten.c: loops over neighbouring dimensions become one
+void gpu_narrow(Nest *n);                                  // gpu_narrow.c: indices of the best in 32 bits
 bool gpu_walks_memory(Team *t, const Stmt *loop);          // its steps read or write side by side
 void gpu_find_rows(Team *t);                               // the rows, their loops, and the size of the team for them; none: nrows is 0
 Row *gpu_row_of(Team *t, const Stmt *loop);                // NULL: it is no loop over a row
