@@ -112,13 +112,14 @@ static const char *value_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
 typedef struct ArgText { const char *type, *index, *nothing, *sign; bool nan; } ArgText;
 
 static void print_better(Emit *e, const ArgText *f) {
-  helper(e, "    const int same = *v == w%s, more = w %s *v%s;\n", f->nan ? " || (*v != *v && w != w)" : "", f->sign, f->nan ? " || (w != w && *v == *v)" : "");
-  helper(e, "    const int better = k != %s && (*i == %s || more || (same && k < *i));\n", f->nothing, f->nothing);
+  helper(e, "    const int same = (*v == w)%s, more = (w %s *v)%s;\n", f->nan ? " | ((*v != *v) & (w != w))" : "", f->sign, f->nan ? " | ((w != w) & (*v == *v))" : "");
+  helper(e, "    const int better = (k != %s) & ((*i == %s) | more | (same & (k < *i)));\n", f->nothing, f->nothing);
   helper(e, "    *v = better ? w : *v;\n    *i = better ? k : *i;\n  }\n");
 }
 
-static void arg_lanes(Emit *e, int size, const ArgText *f) {
-  const char *mask = lanes_mask(e, size);
+// Groups of `size` lanes; `team` of them take part together.
+static void arg_lanes(Emit *e, int size, int team, const ArgText *f) {
+  const char *mask = lanes_mask(e, team);
   helper(e, "  for (int d = %d; d > 0; d /= 2) {\n    const %s w = __shfl_xor_sync(%s, *v, d);\n    const %s k = __shfl_xor_sync(%s, *i, d);\n", size / 2, f->type,
          mask, f->index, mask);
   print_better(e, f);
@@ -131,6 +132,15 @@ static void arg_parts(Emit *e, const ArgText *f, const char *pick, const char *f
   print_better(e, f);
 }
 
+// Through `count` parts by the lanes of each warp: the best of them twice is the best.
+static void arg_tree(Emit *e, const ArgText *f, const char *pick, int count) {
+  int lanes = 2;
+  while (lanes < count) lanes *= 2;
+  const char *n = lanes == count ? arena_printf(e->a, "threadIdx.x %% %d", count) : arena_printf(e->a, "threadIdx.x %% 32 %% %d", count);
+  helper(e, "  *v = %s, *i = %s;\n", arena_printf(e->a, pick, "part", n), arena_printf(e->a, pick, "at", n));
+  arg_lanes(e, lanes == count ? lanes : 32, 32, f);
+}
+
 static void arg_body(Emit *e, const Team *t, const ArgText *f) {
   int warps = t->threads / 32;
   if (t->stride > 1) {
@@ -139,14 +149,13 @@ static void arg_body(Emit *e, const Team *t, const ArgText *f) {
               arena_printf(e->a, "n + threadIdx.x %% %d", t->stride));
     return;
   }
-  arg_lanes(e, in_warp(t) ? t->size : 32, f);
+  arg_lanes(e, in_warp(t) ? t->size : 32, in_warp(t) ? t->size : 32, f);
   if (in_warp(t)) return;
   helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = *v, at[threadIdx.x / 32] = *i;\n  __syncthreads();\n");
-  arg_parts(e, f, "%s[%s]", "0", arena_printf(e->a, "int n = 1; n < %d; n++", warps), "n");
+  if (warps > 1) arg_tree(e, f, "%s[%s]", warps);
   if (t->cluster == 1) return;
   helper(e, "  if (threadIdx.x == 0) part[%d] = *v, at[%d] = *i;\n  PLAIT_CLUSTER_SYNC();\n", warps, warps);
-  const char *pick = arena_printf(e->a, "*PLAIT_CLUSTER_MAP(%%s + %d, %%s)", warps);
-  arg_parts(e, f, pick, "0", arena_printf(e->a, "int n = 1; n < %d; n++", t->cluster), "n");
+  arg_tree(e, f, arena_printf(e->a, "*PLAIT_CLUSTER_MAP(%%s + %d, %%s)", warps), t->cluster);
 }
 
 static const char *arg_helper(Emit *e, const Team *t, const Stmt *s) {

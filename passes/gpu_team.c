@@ -226,12 +226,18 @@ static void mark_sums(Team *t, const Stmt *loop, const Stmt *s) {
   }
 }
 
+static Stmt *row_loop(Team *t, Row *r, Stmt *s) {
+  Stmt *made = gpu_row_loop(t, r, s, map_getp(&r->direct, s) != NULL);
+  gpu_best_of_vectors(t, s, made);
+  return made;
+}
+
 static Stmt *shared_loop(Team *t, Stmt *s) {
   mark_sums(t, s, s->body);
   s->how = HOW_SEQ;
   s->body = alone(t, s->body);
   Row *r = gpu_row_of(t, s);
-  if (r) return gpu_row_loop(t, r, s, map_getp(&r->direct, s) != NULL);
+  if (r) return row_loop(t, r, s);
   if (s->align) return gpu_stream(t, s);
   s->lo = gpu_plus(t->g, s->lo, t->member);
   s->step = t->size;
@@ -260,7 +266,7 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
   case ST_FOLD:
     if (!map_getp(&t->folded, s->var) || t->size == 1) return NULL;
     s->again = again;
-    return s;
+    return gpu_best_again(t, s);
   case ST_ALLOC:
     if (gpu_row_array(t, s->t)) s->t = gpu_row_array(t, s->t);
     else if (t->size > 1) add_shared_array(t, s);
@@ -298,9 +304,10 @@ Stmt *team_block(Team *t, Stmt *s, bool again) {
 static Team team_make(Nest *n) {
   Gpu *g = n->g;
   gpu_flatten(n);
+  gpu_narrow(n);
   Team t = { .n = n, .g = g, .shared_bytes = gpu_int(g, 0), .cluster = 1 };
-  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.owned };
-  for (int k = 0; k < 5; k++) *maps[k] = map_make(g->scratch);
+  Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.owned, &t.again };
+  for (int k = 0; k < 6; k++) *maps[k] = map_make(g->scratch);
   t.written = gpu_written(g, n->body);
   find_loops(&t, n->body);
   find_arrays(&t, n->body);
@@ -325,6 +332,7 @@ static void whole_blocks(Team *t) {
     point = gpu_div(g, f.b, cluster);
   }
   gpu_owned(t);
+  gpu_find_best(t);
   Stmt *body = team_block(t, t->n->body, false);
   gpu_barriers(t, body);
   Block all = gpu_block();
@@ -344,6 +352,7 @@ static void parts_of_blocks(Team *t) {
   gpu_let(g, &b, "member", gpu_mod(g, f.t, size), &t->member);
   gpu_let(g, &b, "point", gpu_plus(g, gpu_mul(g, f.b, gpu_int(g, each)), gpu_div(g, f.t, size)), &point);
   gpu_owned(t);
+  gpu_find_best(t);
   Stmt *body = team_block(t, t->n->body, false);
   gpu_barriers(t, body);
   body = gpu_at(t->n, t->n->n, point, body);

@@ -28,10 +28,12 @@ typedef struct Team {
   Map folded;                   // Var -> itself: each thread has its part of the sum until FOLD
   Expr *shared_bytes;           // of the arrays so far
   Map written, owned;           // Tensor → itself: what the team writes; of that, what each thread reads only where it wrote
+  Map again;                    // loop, Var of argmax's index → what is looked at once more behind its FOLD (gpu_best.c)
   Row row[GPU_MOST_ROWS]; int nrows;
 } Team;
 
 void gpu_flatten(Nest *n);                                 // gpu_flatten.c: loops over neighbouring dimensions become one
+void gpu_narrow(Nest *n);                                  // gpu_narrow.c: indices of the best in 32 bits
 // What of a row's elements loops use. Words: registers for a vector.
 typedef struct RowNeeds {
   int words, once, widened;     // of what is used again; of what is read once; of narrow elements as they are computed with
@@ -52,6 +54,10 @@ Row *gpu_row_of(Team *t, const Stmt *loop);                // NULL: it is no loo
 Tensor *gpu_row_array(const Team *t, const Tensor *local); // what of a local array is the thread's own; NULL: it is not in parts
 Stmt *gpu_load_row(Team *t, Row *r);                       // before the first loop that keeps it
 Stmt *gpu_row_loop(Team *t, Row *r, Stmt *loop, bool keeps);
+
+void gpu_find_best(Team *t);                               // gpu_best.c: before the team's statements are made
+void gpu_best_of_vectors(Team *t, const Stmt *loop, Stmt *made);       // `made` of a loop over a row: argmax by vectors
+Stmt *gpu_best_again(Team *t, Stmt *fold);                 // with what comes behind
 
 Stmt *gpu_stream(Team *t, Stmt *loop);                     // gpu_stream.c: a loop that begins at a multiple of a vector
 
