@@ -51,7 +51,7 @@ class BuildOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("dims", c.POINTER(Dim)), ("ndims", c.c_size_t), ("disable", c.c_char_p),
                 ("stop_after", c.c_char_p), ("dump_after", c.c_char_p), ("verify", c.c_int), ("check", c.c_int),
                 ("no_fuse", c.c_int), ("dump", c.c_void_p), ("timing", TIMING), ("user", c.c_void_p), ("device", c.c_int),
-                ("arch", c.c_char_p)]
+                ("arch", c.c_char_p), ("dependent", c.c_int)]
 
 
 class ExecInfo(c.Structure):

@@ -43,6 +43,7 @@ const Command *command_find(const char *name);
 #define OPTION_CC {"--cc", 0, "PATH", false, "the system's C compiler to use; implies --compiler cc"}
 #define OPTION_MARCH {"--march", 0, "NAME", false, "compile for at most this machine: native, avx512, avx2, sse4 or sse2"}
 #define OPTION_GPU_COMPILER {"--gpu-compiler", 0, "WHICH", false, "auto, nvrtc (NVIDIA's) or clang (inside this process, as PTX)"}
+#define OPTION_DEPENDENT {"--dependent", 0, "WHEN", false, "on sm_90 and newer a kernel may take its place while the one before ends: late (the default), early or off"}
 #define OPTION_ARCH {"--arch", 0, "NAME", false, "the GPU to make text and code for, as in sm_90 (the default), sm_80, sm_100"}
 #define OPTIONS_PASSES \
   {"--disable-pass", 0, "PASS,…", false, "leave passes out (plait help passes lists them)"}, \

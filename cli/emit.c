@@ -102,6 +102,7 @@ static const Option options[] = {
   {"--header", 0, "FILE", false, "also write the C header that declares the entry point"},
   {"--stop-after", 0, "PASS", false, "print the program as it is after this pass"},
   OPTION_GPU_COMPILER,
+  OPTION_DEPENDENT,
   OPTIONS_PASSES,
   {0},
 };

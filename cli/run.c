@@ -119,7 +119,7 @@ static const Option options[] = {
   OPTION_DIM,
   {"--seed", 0, "S", false, "of random tensors (default 0)"},
   {"--time", 0, "N", false, "time N runs: median, bytes moved, bandwidth, and a copy of as many bytes beside it"},
-  OPTION_THREADS, OPTION_COMPILER, OPTION_CC, OPTION_MARCH, OPTION_GPU_COMPILER,
+  OPTION_THREADS, OPTION_COMPILER, OPTION_CC, OPTION_MARCH, OPTION_GPU_COMPILER, OPTION_DEPENDENT,
   OPTIONS_PASSES,
   {0},
 };

@@ -21,6 +21,14 @@ static void on_dump(void *user, const char *pass, const char *text) {
   else cli_talk(s->c, "%s", text);
 }
 
+static int dependent(Cli *c, const Args *a, plait_dependent *out) {
+  static const char *const names[] = {"late", "early", "off"};
+  const char *asked = args_value(a, "--dependent");
+  for (int i = 0; i < 3 && asked; i++)
+    if (strcmp(names[i], asked) == 0) return *out = (plait_dependent)i, GOOD;
+  return asked ? cli_error(c, USAGE, "late (the default), early or off", "unknown kind of dependent launches `%s`", asked) : GOOD;
+}
+
 int build_options(Cli *c, const Args *a, Stages *stages, plait_build_options *o) {
   stages->c = c;
   stages->wanted = args_has(a, "--time-passes");
@@ -32,7 +40,7 @@ int build_options(Cli *c, const Args *a, Stages *stages, plait_build_options *o)
   };
   int bad = args_dims(c, a, &dims, &o->ndims);
   o->dims = dims;
-  return bad;
+  return bad ? bad : dependent(c, a, &o->dependent);
 }
 
 plait_compile_options compile_options(Stages *stages) {

@@ -23,6 +23,8 @@ struct GpuText {
   Launches *launches;
 };
 
+// Whether kernels of this file wait for the one before them, and may be launched so that they have to.
+bool cu_dependent(const Emit *e);
 // Appends the launches of the plan, whose kernels have been printed.
 void launches_of_plan(Emit *e, Launches *out);
 #endif

@@ -17,13 +17,15 @@ static void take_args(Emit *e, const Kernel *k, Launch *l) {
   if (params->faults) add_arg(e->p, l, (LaunchArg){.fault = true});
 }
 
+bool cu_dependent(const Emit *e) { return e->opt->dependent != DEPENDENT_OFF && e->opt->gpu->arch >= 90; }
+
 void launches_of_plan(Emit *e, Launches *out) {
   for (int i = 0; i < e->p->kernels.n; i++) {
     const Kernel *k = e->p->kernels.v[i];
     const Grid *g = k->grid;
     const char *name = names_of(&e->names, k);
     Launch l = {.function = arena_strndup(e->p->a, name, strlen(name)), .blocks = g->blocks, .threads = g->threads, .shared_bytes = g->shared_bytes,
-                .when = g->when, .cluster = g->cluster > 1 ? g->cluster : 0};
+                .when = g->when, .cluster = g->cluster > 1 ? g->cluster : 0, .dependent = cu_dependent(e)};
     take_args(e, k, &l);
     vec_push(e->p->a, out, l);
   }
@@ -31,7 +33,7 @@ void launches_of_plan(Emit *e, Launches *out) {
 
 static bool emit(const Plan *p, const EmitOptions *opt, int arch, Buf *text, Launches *launches) {
   GpuText gpu = {.arch = arch, .launches = launches};
-  EmitOptions o = {.target = &target_cuda, .jit = opt->jit, .line = opt->line, .gpu = &gpu};
+  EmitOptions o = {.target = &target_cuda, .jit = opt->jit, .line = opt->line, .dependent = opt->dependent, .gpu = &gpu};
   emit_plan(p, &o, text, NULL);
   return true;
 }

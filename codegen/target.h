@@ -43,9 +43,17 @@ extern const Target target_null;    // loops alone, in plain C: the smallest tar
 
 typedef struct GpuText GpuText;         // launch.h
 
+// Programmatic dependent launches (sm_90 and newer): a kernel may become resident while the one before it in its stream ends.
+typedef enum Dependent {
+  DEPENDENT_LATE,       // when the blocks of that one have ended
+  DEPENDENT_EARLY,      // when they have all begun
+  DEPENDENT_OFF,
+} Dependent;
+
 // Options of a printed file.
 typedef struct EmitOptions {
   const Target *target;
+  Dependent dependent;  // of GPU targets
   bool jit;             // the uniform entry `plait_entry` (runtime/call.h) in place of the typed one
   bool line;            // #line directives to the Plait source
   GpuText *gpu;         // of GPU targets; else NULL

@@ -20,10 +20,26 @@ static bool any_faults(Emit *e) {
   return false;
 }
 
+// See Note [Dependent launches].
+static void dependency_macros(Emit *e) {
+  bool early = e->opt->dependent == DEPENDENT_EARLY;
+  buf_printf(e->out, "// A kernel may begin while the one before it in its stream ends: it waits here until that one's memory is as it left it.\n"
+                     "#ifndef PLAIT_DEPENDENCY_WAIT\n"
+                     "#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900\n"
+                     "#define PLAIT_DEPENDENCY_WAIT() asm volatile(\"griddepcontrol.wait;\" : : : \"memory\")\n%s"
+                     "#else\n"
+                     "#define PLAIT_DEPENDENCY_WAIT()\n%s"
+                     "#endif\n"
+                     "#endif\n\n",
+             early ? "#define PLAIT_DEPENDENCY_TRIGGER() asm volatile(\"griddepcontrol.launch_dependents;\")\n" : "",
+             early ? "#define PLAIT_DEPENDENCY_TRIGGER()\n" : "");
+}
+
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
   if (!e->opt->jit) buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n\n");
   cu_prologue(e);
+  if (cu_dependent(e)) dependency_macros(e);
   if (!any_faults(e)) return;
   buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
                    "static __device__ void report_fault(long long *fault, long long check, long long value) {\n"
@@ -44,6 +60,8 @@ static void kernel_head(Emit *e, const Kernel *k) {
   if (p->faults) c_append(&b, p->list.n > 0, "long long *fault");
   emit_line(e, "%s) {", b.s);
   if (e->uses_shared) emit_line(e, "  extern __shared__ __align__(16) unsigned char shared[];");
+  if (cu_dependent(e)) emit_line(e, "  PLAIT_DEPENDENCY_WAIT();");
+  if (cu_dependent(e) && e->opt->dependent == DEPENDENT_EARLY) emit_line(e, "  PLAIT_DEPENDENCY_TRIGGER();");
 }
 
 // ---- loops -------------------------------------------------------------------------------------
@@ -112,3 +130,17 @@ const Target target_cuda = {
   .op_text = op_text, .names = cu_names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = cu_fold, .fault = fault,
   .entry = entry, .alloc = cu_alloc, .move = cu_move, .barrier = cu_barrier, .forget = cu_forget, .prefix = cu_prefix, .packed = cu_packed,
 };
+
+// Note [Dependent launches]
+//
+// On sm_90 and newer kernels are launched with programmatic stream serialization: the blocks of the next kernel may take their
+// places once those of this one have ended, before its memory is written back, which saves part of the gap between two
+// kernels. Every thread therefore waits before its first access to memory, whatever it does later: `griddepcontrol.wait` returns when
+// all of the grids that were waited for have ended and their writes can be seen. As all threads of all kernels wait, the end of one means the end
+// of all before it, also where a kernel reads what one two before it has written, or writes what that one reads.
+// A kernel of somebody else's after ours is launched without the attribute and begins when ours has ended; one before ours that
+// never says that it may be overtaken has ended when the wait returns.
+//
+// DEPENDENT_EARLY says so behind the wait. The next grid starts when *all* blocks of this one have said it or ended, so none of
+// ours is left to be placed then and blocks that wait take no room that ours need; but they take room from other streams.
+// The runtime leaves the attribute out where it might not mean this: see dependent in runtime/cuda_launch.c.

@@ -309,6 +309,14 @@ typedef struct plait_exec plait_exec;
 
 /* Options of everything that runs the passes. Strings and dims are copied. dump and timing are called on the caller's
  * thread and must not call the library. */
+/* "cuda", on sm_90 and newer: when a kernel may take its place while the one before it in its stream ends (programmatic
+ * dependent launch). It then waits for that one's end before it touches memory, so this changes times and nothing else. */
+typedef enum plait_dependent {
+  PLAIT_DEPENDENT_LATE,         /* when the blocks of the one before have ended */
+  PLAIT_DEPENDENT_EARLY,        /* when they have all begun: takes room from kernels of other streams */
+  PLAIT_DEPENDENT_OFF
+} plait_dependent;
+
 typedef struct plait_build_options {
   size_t struct_size;
   const plait_dim *dims;        /* dimensions known now: the code is made for them, and a launch with others is refused */
@@ -326,6 +334,7 @@ typedef struct plait_build_options {
   int device;                   /* "cuda": number of the device, from 0 */
   const char *arch;             /* "cuda": the architecture to make code for, as in "sm_90"; NULL: that of the device;
                                    plait_emit and plait_emit_code: "sm_90" */
+  plait_dependent dependent;    /* "cuda" */
 } plait_build_options;
 
 /* Makes an entry ready to run on target "c" (compiled for this machine), "cuda" (on an NVIDIA GPU) or "ref" (the

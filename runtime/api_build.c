@@ -44,6 +44,7 @@ bool build_check(const plait_entry *e, const plait_build_options *o, plait_messa
   check_disabled(m, o->disable);
   if (o->stop_after) check_pass(m, o->stop_after, strlen(o->stop_after));
   if (o->dump_after && strcmp(o->dump_after, "all") != 0) check_pass(m, o->dump_after, strlen(o->dump_after));
+  if ((unsigned)o->dependent > PLAIT_DEPENDENT_OFF) diag_error(m->d, E_bad_option, NO_SPAN, "there is no kind %d of dependent launches", (int)o->dependent);
   return dims_check(e, o->dims, o->ndims, m);
 }
 
@@ -163,8 +164,9 @@ static const char *pass_at(Stage stage) {
 // `kernels`: kernels alone, for a compiler; else a file for people.
 static bool print_cuda(const plait_entry *e, const plait_build_options *o, const Build *b, bool kernels, GpuRequest *r, Buf *text, plait_messages *m) {
   Launches launches = {0};
+  EmitOptions eo = {.jit = kernels, .dependent = (Dependent)o->dependent};
   double since = now_ms();
-  if (!arch_of(o->arch, EMIT_ARCH, &r->arch, &r->feature, m->d) || !cuda_text(e, b->plan, r->arch, kernels, 0, text, &launches, m->d)) return false;
+  if (!arch_of(o->arch, EMIT_ARCH, &r->arch, &r->feature, m->d) || !cuda_text(e, b->plan, r->arch, &eo, 0, text, &launches, m->d)) return false;
   if (o->timing) o->timing(o->user, "emit", now_ms() - since);
   return true;
 }

@@ -70,12 +70,11 @@ static void say_no_text(const plait_entry *e, const CudaGenerator *g, const Plan
   }
 }
 
-bool cuda_text(const plait_entry *e, const Plan *p, int arch, bool jit, int variants, Buf *text, Launches *launches, Diags *d) {
+bool cuda_text(const plait_entry *e, const Plan *p, int arch, const EmitOptions *eo, int variants, Buf *text, Launches *launches, Diags *d) {
   const CudaGenerator *g = generator_of(e, d);
-  EmitOptions eo = {.jit = jit};
   if (!g) return false;
   pthread_mutex_lock(&e->program->lock);
-  bool good = g->emit(p, &eo, arch, text, launches);
+  bool good = g->emit(p, eo, arch, text, launches);
   if (!good) say_no_text(e, g, p, variants, d);
   pthread_mutex_unlock(&e->program->lock);
   return good;

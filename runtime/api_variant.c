@@ -56,8 +56,14 @@ static void keep_use(Variant *v, const GpuCode *code) {
   }
 }
 
+// Code for an older device than the text was printed for has no wait in it (a compiler that does not know this one).
+static void be_independent(Variant *v) {
+  for (int i = 0; i < v->launches.n; i++) v->launches.v[i].dependent = false;
+}
+
 static bool load(const ExecCuda *c, Variant *v, const GpuCode *code, Diags *d) {
   CudaError e = {0};
+  if (code->arch < 90) be_independent(v);
   CudaModule *m = cuda_load(c->d, code, v->compiler, &e);
   v->run = m ? cuda_plan_create(c->d, v->build.plan, &v->launches, m, &e) : NULL;
   if (!v->run) return report_cuda(d, &e);
@@ -82,8 +88,9 @@ static bool compile(const plait_exec *x, const ExecCuda *c, Variant *v, const Bu
 // From a plan to code on the device.
 static bool finish(const plait_exec *x, const ExecCuda *c, Variant *v, const plait_build_options *o, Diags *d) {
   Buf text = buf_make(v->build.a);
+  EmitOptions eo = {.jit = true, .dependent = (Dependent)c->o.dependent};
   double since = now_ms();
-  if (!cuda_text(x->entry, v->build.plan, c->arch, true, c->n, &text, &v->launches, d)) return false;
+  if (!cuda_text(x->entry, v->build.plan, c->arch, &eo, c->n, &text, &v->launches, d)) return false;
   if (o->timing) o->timing(o->user, "emit", now_ms() - since);
   v->text = text.s;
   v->plan_dim = plan_dims(v->build.a, x->entry->fn, v->build.plan->fn);
@@ -170,7 +177,7 @@ const Variant *exec_variant(const plait_exec *x, const int64_t *dims, bool align
 // ---- the exec ----------------------------------------------------------------------------------------------------
 
 static void keep_options(ExecCuda *c, const plait_build_options *o) {
-  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device, .arch = c->arch_text};
+  c->o = (plait_build_options){.struct_size = sizeof c->o, .verify = o->verify, .no_fuse = o->no_fuse, .device = o->device, .arch = c->arch_text, .dependent = o->dependent};
   if (o->disable) c->o.disable = arena_strndup(c->a, o->disable, strlen(o->disable));
 }
 

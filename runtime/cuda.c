@@ -51,6 +51,7 @@ static void ask(CudaDevice *d) {
   d->shared_bytes = attribute(d, CU_SHARED_OPTIN);
   d->pools = d->f->memory_alloc_async && d->f->memory_free_async && attribute(d, CU_MEMORY_POOLS);
   d->clusters = d->f->launch_ex && attribute(d, CU_CLUSTERS);
+  d->dependent = d->f->launch_ex && d->arch >= 90 && d->f->number >= CUDA_DEPENDENT;
   d->cooperative = attribute(d, CU_COOPERATIVE);
   d->reads_host = attribute(d, CU_PAGEABLE_ACCESS);
 }

@@ -24,6 +24,7 @@ typedef struct CudaDevice {
   int shared_bytes;          // that a block can have at most
   bool pools;                // memory can be allocated in the order of a stream
   bool clusters, cooperative;
+  bool dependent;            // programmatic dependent launches, also in captured graphs
   bool reads_host;           // kernels can read any memory of the host
 } CudaDevice;
 

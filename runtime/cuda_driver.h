@@ -37,6 +37,7 @@ enum { CU_JIT_ERROR_LOG = 5, CU_JIT_ERROR_LOG_BYTES = 6 };               // CUji
 enum { CU_POINTER_MEMORY_TYPE = 2 };                                     // CUpointer_attribute
 enum { CU_CAPTURE_RELAXED = 2 };                                         // CUstreamCaptureMode
 enum { CU_NON_BLOCKING = 1 };                                            // CUstream_flags
+enum { CU_STREAM_OF_LEGACY = 1 };                                        // CU_STREAM_LEGACY: another name of the stream NULL
 enum { CU_ATTRIBUTE_COOPERATIVE = 2, CU_ATTRIBUTE_CLUSTER = 4, CU_ATTRIBUTE_DEPENDENT = 6 };   // CUlaunchAttributeID
 
 typedef struct CuAttribute {           // CUlaunchAttribute
@@ -61,6 +62,7 @@ typedef struct CudaDriver {
 } CudaDriver;
 
 enum { CUDA_LEAST = 11020 };           // the oldest driver that is supported, of CUDA 11.2
+enum { CUDA_DEPENDENT = 12030 };       // the first whose graphs have programmatic edges
 
 // ---- errors ----
 

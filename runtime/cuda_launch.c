@@ -209,11 +209,16 @@ static bool place_temps(Running *x) {
 
 // ---- launching ---------------------------------------------------------------------------------------------------
 
-static unsigned attributes(const CudaDevice *d, const Launch *l, CuAttribute *a) {
+// On the legacy default stream a kernel also waits for other streams, and they for it: nothing is to begin early there.
+static bool dependent(const CudaDevice *d, const Launch *l, CuStream s) {
+  return l->dependent && d->dependent && s && (uintptr_t)s != CU_STREAM_OF_LEGACY;
+}
+
+static unsigned attributes(const CudaDevice *d, const Launch *l, CuStream s, CuAttribute *a) {
   unsigned n = 0;
   if (l->cluster > 1) a[n++] = (CuAttribute){.id = CU_ATTRIBUTE_CLUSTER, .value.cluster = {(unsigned)l->cluster, 1, 1}};
   if (l->cooperative) a[n++] = (CuAttribute){.id = CU_ATTRIBUTE_COOPERATIVE, .value.flag = 1};
-  if (l->dependent && d->arch >= 90) a[n++] = (CuAttribute){.id = CU_ATTRIBUTE_DEPENDENT, .value.flag = 1};
+  if (dependent(d, l, s)) a[n++] = (CuAttribute){.id = CU_ATTRIBUTE_DEPENDENT, .value.flag = 1};
   return n;
 }
 
@@ -223,7 +228,7 @@ static CuResult start(const Running *x, const Step *s, const Geometry *g) {
   CuFunction k = s->kernel.f;
   unsigned threads = (unsigned)l->threads;
   CuAttribute a[3];
-  unsigned n = attributes(x->c->d, l, a);
+  unsigned n = attributes(x->c->d, l, x->r->stream, a);
   if (!n) return f->launch(k, g->blocks, 1, 1, threads, 1, 1, g->shared, x->r->stream, x->f.arg, NULL);
   CuLaunch how = {{g->blocks, 1, 1}, {threads, 1, 1}, g->shared, x->r->stream, a, n};
   if (f->launch_ex) return f->launch_ex(&how, k, x->f.arg, NULL);

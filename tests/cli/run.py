@@ -628,6 +628,18 @@ def a_gpu_that_is_not_there_is_an_error_of_the_machine():
     expect(plait("run", path, "--in", "x=" + x, "--target", "cuda", "--device", "7", env=look_alikes()), 3, "PLE0105", "no CUDA device 7")
 
 
+def kernels_wait_for_the_one_before_where_launches_depend():
+    path = write("r.plait", ROWS)
+    late = expect(plait("emit", path, "--target", "cuda"), 0).out
+    early = expect(plait("emit", path, "--target", "cuda", "--dependent", "early"), 0).out
+    kernels = late.count("__global__")
+    assert kernels > 1 and late.count("\n  PLAIT_DEPENDENCY_WAIT();\n") == kernels and "TRIGGER" not in late
+    assert early.count("\n  PLAIT_DEPENDENCY_WAIT();\n  PLAIT_DEPENDENCY_TRIGGER();\n") == kernels
+    assert "DEPENDENCY" not in expect(plait("emit", path, "--target", "cuda", "--dependent", "off"), 0).out
+    assert "DEPENDENCY" not in expect(plait("emit", path, "--target", "cuda", "--arch", "sm_80"), 0).out
+    expect(plait("emit", path, "--target", "cuda", "--dependent", "soon"), 2, "late (the default), early or off")
+
+
 def options_of_gpu_code_belong_to_gpu_code():
     path = write("s.plait", SCALE)
     expect(plait("emit", path, "--arch", "sm_90"), 2, "--target cuda, ptx or cubin")

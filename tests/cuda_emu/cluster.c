@@ -68,7 +68,7 @@ void api_grid_sync(const EmuSite *s) {
   run_yield(r, t);
 }
 
-void api_dependency_wait(void) { run_now()->now->waited = true; }
+void api_dependency_wait(void) { run_now()->now->waited = run_now()->waited = true; }
 
 // ---- asynchronous copies -----------------------------------------------------------------------------------------
 //

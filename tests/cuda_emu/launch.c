@@ -186,6 +186,8 @@ static void work(Worker *w, FiberStacks *stacks) {
     sigaltstack(&before, NULL);
   }
   if (stack != MAP_FAILED) munmap(stack, SIGNAL_STACK);
+  if (r.check && w->launch->dependent && !r.waited && r.fault.kind == EMU_FINE)
+    emu_fault(&r.fault, EMU_RACE, "no thread has waited for the launch before, so that the next one cannot know that it has ended");
   w->fault = r.fault;
   if (r.fault.kind != EMU_FINE) atomic_store(w->stop, true);
   if (r.check) {

@@ -157,6 +157,7 @@ struct Run {
   Thread *now;                               // NULL outside of threads
   size_t static_bytes, dynamic_bytes, dynamic_room;
   int grid_arrived;
+  bool waited;                               // a thread has, for the launch before
   bool progress; int rounds;                 // of spinning
   uint32_t first_segment, begin_segment;     // of this launch, since the last grid barrier; at its begin
   Segment *segment; size_t nsegments, segment_room;   // from begin_segment on

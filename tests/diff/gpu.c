@@ -76,6 +76,9 @@ void gpu_close_runner(Gpu_runner *g) {
   free(g);
 }
 
+// Not the legacy default stream: launches depend on one another there as before CUDA 11.8.
+#define CU_STREAM_PER_THREAD ((void *)2)
+
 // ---- memory ------------------------------------------------------------------------------------
 
 static const Tensor *tensor_at(const Job *j, int i) { return i < j->p->fn->params.n ? j->p->fn->params.v[i] : j->p->fn->results.v[i - j->p->fn->params.n]; }
@@ -134,7 +137,7 @@ static GpuVerdict launch(Job *j, plait_exec *x) {
   int np = j->p->fn->params.n, nr = j->p->fn->results.n;
   plait_tensor *t = calloc((size_t)(np + nr) + 1, sizeof *t);
   plait_messages *m = NULL;
-  plait_launch_options o = {.struct_size = sizeof o, .wait = 1};
+  plait_launch_options o = {.struct_size = sizeof o, .wait = 1, .stream = CU_STREAM_PER_THREAD};
   for (int i = 0; i < np + nr; i++) t[i] = tensor_of(j, i);
   plait_status s = plait_launch(x, t, (size_t)np, t + np, (size_t)nr, &o, &m);
   free(t);
@@ -179,7 +182,7 @@ static GpuVerdict run_plan(Job *j, CudaPlan *c) {
     v[i] = *view_at(j, i);
     if (!is_scalar(tensor_at(j, i))) v[i].data = j->m.of[i];
   }
-  CudaRun r = {.params = v, .results = v + np, .dims = j->dims, .wait = true};
+  CudaRun r = {.params = v, .results = v + np, .dims = j->dims, .wait = true, .stream = CU_STREAM_PER_THREAD};
   CallStatus s = cuda_plan_run(c, &r, &fault, &e);
   free(v);
   if (s == CALL_OK) return GPU_RAN;

@@ -42,7 +42,7 @@ static void add_tensors(const Plan *p, Launch *l, Buf *head) {
 
 static bool emit(const Plan *p, const EmitOptions *o, int arch, Buf *text, Launches *launches) {
   if (no_general && row_length(p)) return false;
-  Launch l = {.function = p->fn->name, .threads = 128, .arg = arena_array(p->a, LaunchArg, p->fn->dims.n + p->fn->params.n + p->fn->results.n + 1)};
+  Launch l = {.function = p->fn->name, .threads = 128, .dependent = arch >= 90 && o->dependent != DEPENDENT_OFF, .arg = arena_array(p->a, LaunchArg, p->fn->dims.n + p->fn->params.n + p->fn->results.n + 1)};
   Buf head = buf_make(p->a);
   for (int i = 0; i < p->fn->dims.n; i++) add_arg(p, &l, &head, (LaunchArg){.dim = p->fn->dims.v[i]}, "long long ", p->fn->dims.v[i]->name);
   add_tensors(p, &l, &head);
@@ -673,6 +673,43 @@ START_TEST(code_for_another_architecture_than_the_devices_is_ptx) {
   close_case(&c);
 } END_TEST
 
+// Whether a launch on a stream of the caller's may begin while the one before it ends.
+static bool launches_dependently(Case *c, const plait_build_options *o) {
+  plait_launch_options on = {.struct_size = sizeof on, .stream = c};
+  c->f->launches = 0;
+  prepare_with(c, o);
+  Scale s = make_scale(c, 2, 3);
+  ck_assert_int_eq(launch_scale(c, &s, &on), PLAIT_OK);
+  free_scale(c, &s);
+  plait_exec_free(c->x);
+  c->x = NULL;
+  return c->f->launch[0].dependent;
+}
+
+START_TEST(launches_depend_on_those_before_unless_that_is_turned_off) {
+  Case c;
+  plait_build_options o = {.struct_size = sizeof o};
+  open_entry(&c, scale_text);
+  ck_assert(launches_dependently(&c, &o));
+  o.dependent = PLAIT_DEPENDENT_EARLY;
+  ck_assert(launches_dependently(&c, &o));
+  o.dependent = PLAIT_DEPENDENT_OFF;
+  ck_assert(!launches_dependently(&c, &o));
+  o.dependent = (plait_dependent)3;
+  said(&c, plait_prepare(c.e, "cuda", &o, &c.x, &c.m), PLAIT_ERROR_USAGE, "PLE0109", "kind 3 of dependent launches");
+  close_case(&c);
+} END_TEST
+
+START_TEST(code_for_an_older_device_has_no_wait_and_is_not_launched_early) {
+  Case c;
+  plait_build_options o = {.struct_size = sizeof o};
+  open_entry(&c, scale_text);
+  c.n->narchs = 1;                     // sm_80 alone
+  ck_assert(!launches_dependently(&c, &o));
+  ck_assert_str_eq(c.f->image, "ptx of compute_80");
+  close_case(&c);
+} END_TEST
+
 START_TEST(an_architecture_that_cannot_be_made_is_refused) {
   Case c;
   char *text;
@@ -834,7 +871,8 @@ int main(void) {
     after_many_sets_of_dimensions_code_for_all_sizes_serves_the_rest, where_there_is_no_code_for_all_sizes_the_limit_is_told,
     a_variant_that_cannot_be_made_is_tried_again, threads_that_come_with_the_same_dimensions_share_one_compilation,
     an_exec_tells_its_device_compiler_and_what_kernels_take, text_and_code_are_printed_without_a_device,
-    code_for_another_architecture_than_the_devices_is_ptx, an_architecture_that_cannot_be_made_is_refused,
+    code_for_another_architecture_than_the_devices_is_ptx, launches_depend_on_those_before_unless_that_is_turned_off,
+    code_for_an_older_device_has_no_wait_and_is_not_launched_early, an_architecture_that_cannot_be_made_is_refused,
     text_that_needs_values_of_dimensions_says_which, a_mistyped_target_gets_a_hint, a_device_tells_what_it_is,
     misuse_of_devices_is_a_usage_error_or_nothing, a_device_keeps_its_context, waiting_for_a_cpu_exec_is_nothing,
     settings_name_the_libraries_and_the_compiler, settings_with_values_that_cannot_be_are_errors, the_doctor_says_whether_kernels_can_run_on_a_gpu,

@@ -463,6 +463,19 @@ START_TEST(a_dependent_launch_must_wait_before_it_reads) {
   lab_free(&l);
 } END_TEST
 
+START_TEST(some_thread_of_a_dependent_launch_must_wait) {
+  Lab l = broken_lab("  if (n != 2 && t < 40) PLAIT_DEPENDENCY_WAIT();", true);
+  void *x = zeros(&l, N * 4), *y = fresh(&l, N * 4);
+  Shape s = {.grid = {4, 1, 1}, .block = {64, 1, 1}, .dependent = true};
+  int some = 1, none = 2;
+  launch_well(&l, "k", s, ARGS(&x, &y, &y, &some));
+  ck_assert(!launch(&l, "k", s, ARGS(&x, &y, &y, &none)));
+  ck_assert_int_eq(l.fault.kind, EMU_RACE);
+  s.dependent = false;
+  launch_well(&l, "k", s, ARGS(&x, &y, &y, &none));
+  lab_free(&l);
+} END_TEST
+
 START_TEST(a_stack_that_is_too_small_is_found) {
   finds("  volatile char big[100000];\n  for (int k = 0; k < 100000; k++) big[k] = (char)k;\n  y[t] = big[n];", false, (Shape){0}, EMU_STACK, "stack");
 } END_TEST
@@ -505,7 +518,7 @@ int main(void) {
     variables_of_other_threads_and_of_the_module_are_found, launches_that_no_gpu_makes_are_refused, launch_bounds_hold,
     waiting_for_what_never_comes_is_found, waiting_for_another_warp_ends_when_it_comes, remote_shared_memory_needs_barriers_of_the_cluster,
     a_barrier_of_the_grid_needs_a_cooperative_launch, asynchronous_copies_must_be_waited_for, bulk_loads_must_be_waited_for,
-    bulk_copies_have_sizes_and_places, bulk_stores_need_fences_of_the_writers_and_an_end, a_dependent_launch_must_wait_before_it_reads,
+    bulk_copies_have_sizes_and_places, bulk_stores_need_fences_of_the_writers_and_an_end, a_dependent_launch_must_wait_before_it_reads, some_thread_of_a_dependent_launch_must_wait,
     a_stack_that_is_too_small_is_found, traps_and_undefined_behaviour_are_found, after_a_fault_the_device_works_on,
   };
   return UNIT_RUN("cuda_faults", tests);

@@ -212,6 +212,7 @@ START_TEST(clusters_cooperation_and_dependence_are_asked_for) {
   add_launch(&c, (Launch){.function = "next", .dependent = true}, 0, NULL);
   make_run(&c);
   CudaRun r = run_of(&c);
+  r.stream = (CuStream)&c;
   ck_assert_int_eq(cuda_plan_run(c.plan, &r, &fault, &c.e), CALL_OK);
   const FakeLaunch *l = c.f->launch;
   ck_assert(l[0].cluster == 8 && !l[0].cooperative && !l[0].dependent);
@@ -245,17 +246,41 @@ START_TEST(a_launch_for_aligned_tensors_gives_way_to_its_other_form) {
   close_case(&c);
 } END_TEST
 
-START_TEST(a_device_before_sm_90_gets_no_dependent_launches) {
+// Whether a launch on the stream asks to begin while the one before it ends.
+static bool is_dependent(CuStream stream) {
   Case c;
   Fault fault;
-  fake_driver()->major = 8;
   open_empty(&c);
   add_launch(&c, (Launch){.function = "next", .dependent = true}, 0, NULL);
   make_run(&c);
   CudaRun r = run_of(&c);
+  r.stream = stream;
+  c.f->launches = 0;
   ck_assert_int_eq(cuda_plan_run(c.plan, &r, &fault, &c.e), CALL_OK);
-  ck_assert(!c.f->launch[0].dependent);
+  bool asked = c.f->launch[0].dependent;
   close_case(&c);
+  return asked;
+}
+
+static CuStream stream_number(uintptr_t n) { return (CuStream)n; }
+
+START_TEST(a_device_before_sm_90_gets_no_dependent_launches) {
+  ck_assert(is_dependent(stream_number(64)));
+  fake_driver()->major = 8;
+  ck_assert(!is_dependent(stream_number(64)));
+} END_TEST
+
+START_TEST(a_driver_whose_graphs_lack_programmatic_edges_gets_no_dependent_launches) {
+  fake_driver()->version = 12030;
+  ck_assert(is_dependent(stream_number(64)));
+  fake_driver()->version = 12020;
+  ck_assert(!is_dependent(stream_number(64)));
+} END_TEST
+
+START_TEST(launches_on_the_legacy_default_stream_are_not_dependent) {
+  ck_assert(!is_dependent(NULL));
+  ck_assert(!is_dependent(stream_number(1)));
+  ck_assert(is_dependent(stream_number(2)));
 } END_TEST
 
 // ---- beyond the device ----
@@ -673,7 +698,8 @@ int main(void) {
   const TTest *tests[] = {
     kernels_get_dimensions_scalars_tensors_and_temporaries, blocks_threads_and_shared_memory_are_those_of_the_launch,
     a_launch_with_no_blocks_or_a_false_condition_is_left_out, clusters_cooperation_and_dependence_are_asked_for,
-    a_launch_for_aligned_tensors_gives_way_to_its_other_form, a_device_before_sm_90_gets_no_dependent_launches, what_the_device_cannot_do_is_refused_when_the_plan_is_loaded,
+    a_launch_for_aligned_tensors_gives_way_to_its_other_form, a_device_before_sm_90_gets_no_dependent_launches,
+    a_driver_whose_graphs_lack_programmatic_edges_gets_no_dependent_launches, launches_on_the_legacy_default_stream_are_not_dependent, what_the_device_cannot_do_is_refused_when_the_plan_is_loaded,
     a_kernel_that_the_module_lacks_is_an_error, geometry_beyond_the_device_is_refused_before_anything_is_launched,
     a_launch_that_fails_is_named_with_its_geometry, scratch_memory_of_the_caller_is_used_and_nothing_is_allocated,
     scratch_memory_too_small_or_misaligned_is_refused, without_device_memory_for_scratch_nothing_is_launched_or_lost,
