@@ -131,8 +131,17 @@ static int first_of_two(Shared *s, Expr *e) {
   return later && s->m[first].plain && always(s->m[first].e, e, MAX_DEPTH) ? first : -1;
 }
 
+// Without the parts that are kept already.
+static int flops_left(Shared *s, Expr *e) {
+  int flops = flops_of(s, e);
+  for (int k = 0; k < s->found.n; k++) if (holds(s, e, s->found.v[k].e)) flops -= flops_of(s, s->found.v[k].e);
+  return flops;
+}
+
+static bool is_heavy(Shared *s, Expr *e) { return pipe_is_gpu(s->l->p) ? flops_left(s, e) >= HEAVY_GPU : flops_of(s, e) >= HEAVY; }
+
 static bool worth_a_buffer(Shared *s, Expr *e) {
-  return expr_uses_index(e, s->row) && e->op != OP_READ && dtype_is_float((Dtype)e->dtype) && flops_of(s, e) >= (pipe_is_gpu(s->l->p) ? HEAVY_GPU : HEAVY) && first_of_two(s, e) >= 0;
+  return expr_uses_index(e, s->row) && e->op != OP_READ && dtype_is_float((Dtype)e->dtype) && is_heavy(s, e) && first_of_two(s, e) >= 0;
 }
 
 // The outermost parts of e that are.
