@@ -374,7 +374,7 @@ static Keeping find_keeping(Team *t, Row *r) {
   for (int i = 0; i < k.reads.v.n; i++) {
     *(k.reads.v.v[i].loops > 1 ? &k.needs.words : &k.needs.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
     k.needs.again |= k.reads.v.v[i].loops > 1;
-    narrow |= dtypes[k.reads.v.v[i].read->u.t->dtype].bits < 32;
+    narrow |= k.reads.v.v[i].loops > 1 && dtypes[k.reads.v.v[i].read->u.t->dtype].bits < 32;
   }
   if (narrow) k.needs.widened = r->lanes;
   return k;

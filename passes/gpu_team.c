@@ -11,7 +11,7 @@
 // reads has a barrier between (gpu_barrier.c).
 #include "passes/gpu_team.h"
 
-enum { LEAST_BLOCK = 128 };
+enum { LEAST_BLOCK = 128, STREAM_THREADS = 1024 };
 
 // ---- which loops -------------------------------------------------------------------------------
 
@@ -383,7 +383,7 @@ static void plain_size(Team *t) {
   bool warp = steps && steps <= 1024 && !has_big_array(t->n->body);
   bool streams = false;
   for (int i = 0; i < t->loops.n; i++) streams |= t->loops.v[i]->align > 0;
-  t->threads = streams ? GPU_THREADS : GPU_THREADS / 2;
+  t->threads = streams ? STREAM_THREADS : GPU_THREADS / 2;
   t->size = warp ? GPU_LANES : t->threads;
 }
 

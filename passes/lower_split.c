@@ -25,7 +25,7 @@ static Expr *folded(Lower *l, Expr *e) {
   return expr_fold(e, &v) ? expr_int(l->x, DT_I64, v.i, NO_SPAN) : e;
 }
 
-enum { GPU_BLOCKS = 4, GPU_TERMS = 4096 };      // chunks of a multiprocessor at most; terms of a chunk at least
+enum { GPU_BLOCKS = 2, GPU_TERMS = 4096 };      // chunks of a multiprocessor at most; terms of a chunk at least
 
 // How many chunks a range is cut into, and what their lengths are multiples of. A GPU gets as many as it runs at a time, or fewer where
 // there is little to do. nested: each step is a loop.

@@ -15,7 +15,7 @@ enum {
   LEAST_SIDE = 4,
   SHARE = 16,                   // rows of a thread, at least
   TILE = 8,                     // rows that a thread has in flight
-  BLOCKS = 4, CASCADE_BLOCKS = 2,   // of a multiprocessor: with sums alone, and where states of cascades take registers
+  BLOCKS = 2,                   // of a multiprocessor
   MERGE_SIDE = 8,               // parts come from the shared cache in sectors of 32 bytes: eight f32
   DEFAULT_TEAM = 8              // where the number of columns is not known
 };
@@ -57,7 +57,7 @@ static int64_t lanes_of(Lower *l, int n, const Item *items, const Member *const 
   return lanes > 1 ? lanes : 1;
 }
 
-static Shape shape_of(Lower *l, int n, const Item *items, const Member *const *m, const bool *in, bool cascade, Expr *steps) {
+static Shape shape_of(Lower *l, int n, const Item *items, const Member *const *m, const bool *in, Expr *steps) {
   const Group *u = l->u;
   Expr *columns = u->extent[u->ngrid - 1], *points = number(l, 1), *one = number(l, 1);
   Scalar known;
@@ -69,7 +69,7 @@ static Shape shape_of(Lower *l, int n, const Item *items, const Member *const *m
   }
   Shape s = { .team = THREADS / side };
   for (int g = 0; g < u->ngrid; g++) points = op(l, OP_MUL, points, u->extent[g]);
-  Expr *blocks = op(l, OP_MAX, up(l, points, number(l, lanes * side)), one), *most = number(l, (int64_t)l->p->machine->cores * (cascade ? CASCADE_BLOCKS : BLOCKS));
+  Expr *blocks = op(l, OP_MAX, up(l, points, number(l, lanes * side)), one), *most = number(l, (int64_t)l->p->machine->cores * BLOCKS);
   Expr *parts = op(l, OP_MAX, op(l, OP_MIN, op(l, OP_FLOORDIV, most, blocks), op(l, OP_FLOORDIV, steps, number(l, (int64_t)s.team * SHARE))), one);
   Expr *share = up(l, steps, op(l, OP_MUL, parts, number(l, s.team)));
   s.share = op(l, OP_MAX, op(l, OP_MUL, up(l, share, number(l, TILE)), number(l, TILE)), number(l, TILE));
@@ -198,12 +198,6 @@ static bool find(Columns *c, Expr **steps) {
   return lower_find_split(l, c->n, c->items, c->m, lower_is_column, c->in, steps);
 }
 
-static bool has_cascade(Columns *c) {
-  for (int i = 0; i < c->n; i++)
-    for (int k = 0; k < i; k++) if (c->in[i] && c->in[k] && lower_reads(c->l, c->items[i].q, c->items[k].q->def)) return true;
-  return false;
-}
-
 // The kernel with its columns shared by teams; false when it has none. *steps: of the first.
 bool lower_team_columns(Lower *l, Stmt **body, Expr **steps) {
   Columns c = { .l = l, .n = l->u->m.n };
@@ -217,7 +211,7 @@ bool lower_team_columns(Lower *l, Stmt **body, Expr **steps) {
   scope_open(l, NULL, false);
   l->online = true;
   for (; l->u->ngrid && c.n && find(&c, &now); rounds++) {
-    Shape s = shape_of(l, c.n, c.items, c.m, c.in, has_cascade(&c), now);
+    Shape s = shape_of(l, c.n, c.items, c.m, c.in, now);
     if (!rounds) *steps = now;
     if (expr_is_int(s.parts, 1)) { in_one_part(&c, &s, now); continue; }
     Parts p = { .count = s.parts };
