@@ -79,16 +79,16 @@ static bool best_block(Team *t, Row *r, const RowNeeds *k) {
 
 static bool are_few(const Team *t) { return t->n->points->op == OP_CONST && t->n->points->u.v.i <= t->g->m->cores; }
 
-// Few long rows get a cluster each, so that all multiprocessors load; no more, for its barriers cost a microsecond.
+// Few long rows get a cluster each, so that half the multiprocessors load; no more, for its barriers cost a microsecond.
 static void spread(Team *t, int64_t vectors) {
   if (t->g->m->arch < 90 || !are_few(t)) return;
-  while (t->cluster < MOST_CLUSTER && t->n->points->u.v.i * t->cluster * 2 <= t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
+  while (t->cluster < MOST_CLUSTER && t->n->points->u.v.i * t->cluster * 4 <= t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
   t->size = t->threads * t->cluster;
 }
 
 // A row that nothing is kept of.
 static void size_for_stream(Team *t, Row *r, int64_t vectors) {
-  t->threads = t->size = vectors <= 1024 ? 128 : vectors < 4096 ? 256 : are_few(t) ? 512 : 1024;
+  t->threads = t->size = vectors <= 1024 ? 128 : vectors < 4096 ? 256 : 1024;
   spread(t, vectors);
   r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
 }
