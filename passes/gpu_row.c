@@ -370,6 +370,7 @@ static Keeping find_keeping(Team *t, Row *r) {
   find_private(t, r, &k.arrays);
   k.needs.words = k.arrays.words;
   k.needs.again = k.arrays.v.n > 0;
+  k.needs.together = gpu_team_arrays(t, t->n->body) > k.arrays.v.n;
   bool narrow = false;
   for (int i = 0; i < k.reads.v.n; i++) {
     *(k.reads.v.v[i].loops > 1 ? &k.needs.words : &k.needs.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
