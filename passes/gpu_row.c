@@ -288,6 +288,26 @@ static void look_at(Guards *c, const Stmt *s) {
   }
 }
 
+static bool sets(const Stmt *s, const Var *v) {
+  for (; s; s = s->next) if (s->var == v || s->var2 == v || sets(s->body, v) || sets(s->els, v)) return true;
+  return false;
+}
+
+typedef struct Later { const Team *t; const Stmt *from; bool yes; } Later;
+
+static void see_later(void *cx, Expr *e) {
+  Later *l = cx;
+  l->yes |= e->op == OP_FIELD || (e->op == OP_READ && map_getp(&l->t->written, gpu_root(e->u.t))) || (e->op == OP_VAR && sets(l->from, e->u.var));
+}
+
+// Is `to` only known once loops over the row have run? Elements are loaded before the first of them.
+static bool is_later(const Team *t, const Row *r, Expr *to) {
+  Later l = { t, body_of(t, r), false };
+  while (!map_getp(&r->direct, l.from)) l.from = l.from->next;
+  expr_visit(t->g->scratch, to, see_later, &l);
+  return l.yes;
+}
+
 // Do the loops over the whole row, too, read it only up to s->to?
 static bool covered(Team *t, Row *r, const Seen *s) {
   for (int i = 0; i < t->loops.n; i++) {
@@ -370,6 +390,7 @@ static Keeping find_keeping(Team *t, Row *r) {
   find_private(t, r, &k.arrays);
   k.needs.words = k.arrays.words;
   k.needs.again = k.arrays.v.n > 0;
+  k.needs.together = gpu_team_arrays(t, t->n->body) > k.arrays.v.n;
   bool narrow = false;
   for (int i = 0; i < k.reads.v.n; i++) {
     *(k.reads.v.v[i].loops > 1 ? &k.needs.words : &k.needs.once) += words_of(r, k.reads.v.v[i].read->u.t->dtype);
@@ -394,7 +415,7 @@ static void keep(Team *t, Row *r, Keeping *k) {
     bool early = more && (k->needs.loops > 1 || !is_even(t, r)) && gpu_row_fits(t, r->items, &with);
     if (!early) with.words -= more, with.once += more;
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
-    Expr *to = s->to && !s->whole && covered(t, r, s) ? s->to : NULL;
+    Expr *to = s->to && !s->whole && !is_later(t, r, s->to) && covered(t, r, s) ? s->to : NULL;
     vec_push(t->g->scratch, &r->kept.kept, (Kept){ s->read, thread_array(t, r, a->name, a->dtype), to });
   }
   for (int i = 0; i < k->arrays.v.n && r->items; i++) {

@@ -57,7 +57,7 @@ static double worth(const Team *t, const Size *z, const RowNeeds *k) {
 // A block of `items` vectors a thread, or a cluster of blocks.
 static bool best_block(Team *t, Row *r, const RowNeeds *k) {
   static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
-  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 ? MOST_CLUSTER : 1;
+  int64_t vectors = r->length / r->lanes, clusters = t->g->m->arch >= 90 && !k->together ? MOST_CLUSTER : 1;
   Size best = { .worth = -1e9 };
   for (int cluster = 1; cluster <= clusters; cluster *= 2)
     for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
@@ -80,16 +80,16 @@ static bool best_block(Team *t, Row *r, const RowNeeds *k) {
 static bool are_few(const Team *t) { return t->n->points->op == OP_CONST && t->n->points->u.v.i <= t->g->m->cores; }
 
 // Few long rows get a cluster each, so that half the multiprocessors load; no more, for its barriers cost a microsecond.
-static void spread(Team *t, int64_t vectors) {
-  if (t->g->m->arch < 90 || !are_few(t)) return;
+static void spread(Team *t, int64_t vectors, const RowNeeds *k) {
+  if (t->g->m->arch < 90 || !are_few(t) || k->together) return;
   while (t->cluster < MOST_CLUSTER && t->n->points->u.v.i * t->cluster * 4 <= t->g->m->cores && vectors >= 4LL * t->cluster * t->threads) t->cluster *= 2;
   t->size = t->threads * t->cluster;
 }
 
 // A row that nothing is kept of.
-static void size_for_stream(Team *t, Row *r, int64_t vectors) {
+static void size_for_stream(Team *t, Row *r, int64_t vectors, const RowNeeds *k) {
   t->threads = t->size = vectors <= 1024 ? 128 : vectors < 4096 ? 256 : 1024;
-  spread(t, vectors);
+  spread(t, vectors, k);
   r->items = vectors <= 4LL * t->size ? (int)((vectors + t->size - 1) / t->size) : 0;
 }
 
@@ -106,7 +106,7 @@ void gpu_size_row(Team *t, Row *r, const RowNeeds *k) {
     r->items = (int)warp_items;
     t->threads = LEAST_THREADS;
   } else if (!k->again) {
-    size_for_stream(t, r, vectors);
+    size_for_stream(t, r, vectors, k);
   } else if (!best_block(t, r, k)) {
     t->threads = t->size = vectors <= 8192 ? 256 : 512;
   }
@@ -116,7 +116,7 @@ void gpu_size_tiles(Team *t, Row *r, const RowNeeds *k) {
   if (!t->size) {
     int64_t vectors = r->host->hi->u.v.i / r->lanes;
     t->threads = t->size = vectors <= 8192 ? GPU_THREADS : 2 * GPU_THREADS;
-    spread(t, vectors);
+    spread(t, vectors, k);
   }
   for (r->items = 4; r->items > 1 && registers(r->items, k) > TILE_REGISTERS; r->items--) {}
 }

@@ -360,10 +360,20 @@ static void parts_of_blocks(Team *t) {
   gpu_close(t->n, &f, b.first, (Grid){ .blocks = gpu_div_up(g, t->n->points, each), .threads = t->threads, .team = t->size });
 }
 
+int gpu_team_arrays(const Team *t, const Stmt *s) {
+  int n = 0;
+  for (; s; s = s->next) {
+    n += s->kind == ST_ALLOC;
+    if (!map_getp(&t->shared, s)) n += gpu_team_arrays(t, s->body) + gpu_team_arrays(t, s->els);
+  }
+  return n;
+}
+
 // Arrays that are no thread's own are one for a block.
 static bool has_shared_array(const Team *t) {
-  for (const Stmt *s = t->n->body; s; s = s->next) if (s->kind == ST_ALLOC && !gpu_row_array(t, s->t)) return true;
-  return false;
+  int own = 0;
+  for (int i = 0; i < t->nrows; i++) own += (int)t->row[i].kept.arrays.n;
+  return gpu_team_arrays(t, t->n->body) > own;
 }
 
 // Steps of the longest shared loop; 0: not known.

@@ -39,6 +39,7 @@ typedef struct RowNeeds {
   int words, once, widened;     // of what is used again; of what is read once; of narrow elements as they are computed with
   int loops, nodes, flops;      // how many, and of their expressions
   bool again;                   // something is used again
+  bool together;                // an array of the row lies in shared memory, where one block finds it
 } RowNeeds;
 
 // gpu_size.c
@@ -62,6 +63,7 @@ Stmt *gpu_best_again(Team *t, Stmt *fold);                 // with what comes be
 Stmt *gpu_stream(Team *t, Stmt *loop);                     // gpu_stream.c: a loop that begins at a multiple of a vector
 
 Stmt *team_block(Team *t, Stmt *s, bool again);            // what each thread of the team runs
+int gpu_team_arrays(const Team *t, const Stmt *s);         // local arrays of the team; those of a loop that it shares out are each thread's
 void gpu_owned(Team *t);                                   // gpu_barrier.c: before the team's statements are made
 void gpu_barriers(Team *t, Stmt *body);
 #endif
