@@ -37,7 +37,9 @@ static void dependency_macros(Emit *e) {
 
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
-  if (!e->opt->jit) buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n\n");
+  if (!e->opt->jit)
+    buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n"
+                     "#ifdef __NVCC__\n#pragma nv_diag_suppress 177      // two forms of a loop declare what one of them reads\n#endif\n\n");
   cu_prologue(e);
   if (cu_dependent(e)) dependency_macros(e);
   if (!any_faults(e)) return;
@@ -118,12 +120,13 @@ static void lanes_var(Emit *e, const Stmt *s) {
 static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
 
 static void entry(Emit *e, Buf *header) {
-  (void)header;
   if (e->opt->gpu->launches) launches_of_plan(e, e->opt->gpu->launches);
+  if (!e->opt->jit) cu_entry(e, header);
 }
 
 const Target target_cuda = {
-  .name = "cuda", .restrict_word = "__restrict__ ", .function_words = "static __device__ __forceinline__ ", .table_words = "__constant__ ",
+  .name = "cuda", .restrict_word = "__restrict__ ", .function_words = "static __device__ __forceinline__ ",
+  .host_words = "static __host__ __device__ __forceinline__ ", .table_words = "__constant__ ",
   .aligned_words = "", .variants = "cuda_",
   .infinity = {"__longlong_as_double(0x7ff0000000000000)", "__int_as_float(0x7f800000)"},
   .nan = {"__longlong_as_double(0x7ff8000000000000)", "__int_as_float(0x7fc00000)"},
