@@ -50,11 +50,19 @@ static void prologue(Emit *e) {
   buf_puts(e->out, "}\n\n");
 }
 
+// Room for several blocks is asked for by a macro, which whoever compiles the text can set to 1: see gpu_loosen in runtime/gpu_code.h.
+static const char *resident(Emit *e, const Kernel *k) {
+  if (k->grid->resident < 2) return "";
+  const char *macro = arena_printf(e->a, "PLAIT_RESIDENT_%s", (const char *)names_of(&e->names, k));
+  if (!e->opt->jit) emit_line(e, "// Blocks that a multiprocessor shall have room for; 1 where that makes the compiler spill.");
+  emit_line(e, "#ifndef %s\n#define %s %d\n#endif", macro, macro, k->grid->resident);
+  return arena_printf(e->a, ", %s", macro);
+}
+
 static void kernel_head(Emit *e, const Kernel *k) {
   const Params *p = map_getp(&e->params, k);
   Buf b = buf_make(e->a);
-  const char *resident = k->grid->resident > 1 ? arena_printf(e->a, ", %d", k->grid->resident) : "";
-  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s(", k->grid->threads, resident, (const char *)names_of(&e->names, k));
+  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s(", k->grid->threads, resident(e, k), (const char *)names_of(&e->names, k));
   for (int i = 0; i < p->list.n; i++) {
     const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
     c_append(&b, i > 0, text);
