@@ -39,7 +39,8 @@ static bool for_gpu(const Args *a) {
 
 static int check_options(Cli *c, const Args *a, const char *stage) {
   const char *path = args_value(a, "--output");
-  if (args_has(a, "--header") && !is(stage, "c")) return cli_error(c, USAGE, "leave --stage, --stop-after and --target off", "--header belongs to the C text");
+  if (args_has(a, "--header") && !is(stage, "c") && !is(stage, "cuda"))
+    return cli_error(c, USAGE, "leave --stage and --stop-after off, and --target but c and cuda", "--header belongs to the C and the CUDA C text");
   if (args_has(a, "--arch") && !for_gpu(a))
     return cli_error(c, USAGE, "add --target cuda, ptx or cubin", "--arch belongs to text and code of a GPU");
   if (is(stage, "cubin") && (!path || is(path, "-")) && isatty(STDOUT_FILENO))
@@ -99,7 +100,7 @@ static const Option options[] = {
    "equations share a kernel; kernel: loops. Without it: the text for the target"},
   OPTION_DIM,
   {"--output", 'o', "FILE", false, "where to write (default: standard output)"},
-  {"--header", 0, "FILE", false, "also write the C header that declares the entry point"},
+  {"--header", 0, "FILE", false, "also write the header that declares the entry point: of C, or of a function for the host that launches the kernels of CUDA C"},
   {"--stop-after", 0, "PASS", false, "print the program as it is after this pass"},
   OPTION_GPU_COMPILER,
   OPTION_DEPENDENT,
@@ -110,7 +111,8 @@ static const Option options[] = {
 const Command command_emit = {
   "emit", "print what the compiler makes of a program", "FILE", 1, 1, options,
   "Prints an entry point at a stage of its way from equations to C. The C needs no header and no library but libm; the header of "
-  "--header declares its entry point and says what its arguments are. With -D the text is made for that value: the dimension "
+  "--header declares its entry point and says what its arguments are. CUDA C has a function of the same name for the host, which nvcc "
+  "compiles: pointers to memory of the device, scratch memory and a place for faults where the program needs them, and a stream. With -D the text is made for that value: the dimension "
   "becomes a number and is no argument any more. Nothing depends on time or chance: the same program and options give the same "
   "text.\n",
   "plait emit softmax.plait > softmax.c\n"
@@ -118,7 +120,7 @@ const Command command_emit = {
   "plait emit softmax.plait --stage fused        # what fusion did to the equations\n"
   "plait emit softmax.plait --stage kernel -D N=4096 -D D=1024\n"
   "plait emit softmax.plait --stage fn --dump-after all --time-passes\n"
-  "plait emit softmax.plait --target cuda -o softmax.cu\n"
+  "plait emit softmax.plait --target cuda -o softmax.cu --header softmax.h      # then: nvcc -arch=sm_90 -c softmax.cu\n"
   "plait emit softmax.plait --target cubin --arch sm_90 -o softmax.cubin\n",
   run_emit,
 };

@@ -363,7 +363,7 @@ static bool has_asm(Math m) { return strstr(math_functions[m].text, "asm(") != N
 // A text with assembly in it is for the GPU: the emulator of the tests takes the plain row instead.
 static void print_function(Emit *e, Math m) {
   Math own = variant_of(e, m);
-  const char *words = e->t->function_words;
+  const char *words = e->math_host[m] ? e->t->host_words : e->t->function_words;
   bool both = own != m && has_asm(own) && e->opt->jit;
   if (both) buf_printf(e->out, "#ifdef PLAIT_EMU\n%s%s#else\n", words, math_functions[m].text);
   buf_printf(e->out, "%s%s%s\n", words, math_functions[own].text, both ? "#endif\n" : "");
@@ -374,6 +374,7 @@ static void mark_list(Emit *e, Math m, const char *s) {
     Math need = math_by_name(arena_strndup(e->a, s, (size_t)(end - s)));
     assert(need < m && "a function stands before its users");
     e->math_used[need] = true;
+    e->math_host[need] |= e->math_host[m];
   }
 }
 
@@ -393,7 +394,8 @@ static void print_math(Emit *e) {
 static void print_op(Emit *e, Op op, Dtype d) {
   static const char *const names[] = {"a", "b", "c"};
   const char *type = emit_type(d);
-  buf_printf(e->out, "%s%s %s_%s(", e->t->function_words, emit_type(op_dtype(op, d)), ops[op].name, dtypes[d].name);
+  const char *words = e->op_host[op * DT_COUNT + d] ? e->t->host_words : e->t->function_words;
+  buf_printf(e->out, "%s%s %s_%s(", words, emit_type(op_dtype(op, d)), ops[op].name, dtypes[d].name);
   for (int k = 0; k < ops[op].arity; k++) buf_printf(e->out, "%s%s %s", k ? ", " : "", type, names[k]);
   const char *text = emit_fill(e, e->t->op_text(&ops[op], dtypes[d].kind), d, names);
   buf_printf(e->out, ") {\n  return %s;\n}\n\n", emit_strip(e, text));
@@ -462,6 +464,8 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   *e.own = buf_make(a);
   e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_used = arena_array(a, bool, MATH_COUNT);
+  e.op_host = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
+  e.math_host = arena_array(a, bool, MATH_COUNT);
   return e;
 }
 

@@ -48,6 +48,7 @@ struct Emit {
   Map params;             // Kernel -> Params, once it is printed
   bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
   bool *math_used;        // [MATH_COUNT]
+  bool *op_host, *math_host;     // those of them that the host calls too
   Map table_used;         // Tensor
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block

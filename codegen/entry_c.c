@@ -21,18 +21,18 @@ void c_append(Buf *b, bool comma, const char *item) {
   buf_puts(b, item);
 }
 
-static bool is_scalar(const Tensor *t) { return t->rank == 0 && t->role == ROLE_PARAM; }
+bool c_is_scalar(const Tensor *t) { return t->rank == 0 && t->role == ROLE_PARAM; }
 
 const char *c_parameter(Emit *e, const Param *p, const char *restrict_word) {
   const char *name = names_of(&e->names, p->dim ? (const void *)p->dim : p->t);
   if (p->dim) return arena_printf(e->a, "long long %s", name);
   const char *type = emit_storage(p->t);
-  if (is_scalar(p->t)) return arena_printf(e->a, "%s %s", type, name);
+  if (c_is_scalar(p->t)) return arena_printf(e->a, "%s %s", type, name);
   return arena_printf(e->a, "%s%s *%s%s", p->writes ? "" : "const ", type, restrict_word, name);
 }
 
 // Of the typed entry: dims, params, results; all of them, used or not.
-static Params entry_params(Emit *e) {
+Params c_entry_params(Emit *e) {
   const Fn *f = e->p->fn;
   Params p = {.list = {0}};
   for (int i = 0; i < f->dims.n; i++) vec_push(e->a, &p.list, (Param){f->dims.v[i], NULL, false});
@@ -43,7 +43,7 @@ static Params entry_params(Emit *e) {
 
 static const Params *kernel_params(Emit *e, int k) { return map_getp(&e->params, e->p->kernels.v[k]); }
 
-static bool any_faults(Emit *e) {
+bool c_any_faults(Emit *e) {
   for (int k = 0; k < e->p->kernels.n; k++)
     if (kernel_params(e, k)->faults) return true;
   return false;
@@ -83,7 +83,7 @@ static const char *place_of(Emit *e, Places *p, const Expr *at) {
   return emit_expr(e, at, LEVEL_ADD);
 }
 
-static void print_temps(Emit *e) {
+void c_print_temps(Emit *e) {
   Places places = { .v = {0} };
   for (int i = 0; i < e->p->temps.n; i++) {
     const Temp *t = &e->p->temps.v[i];
@@ -94,7 +94,7 @@ static void print_temps(Emit *e) {
 
 // ---- the uniform entry -------------------------------------------------------------------------
 
-static void mark_uses(Emit *e, Map *used) {
+void c_mark_uses(Emit *e, Map *used) {
   for (int k = 0; k < e->p->kernels.n; k++)
     for (int i = 0; i < kernel_params(e, k)->list.n; i++) {
       const Param *q = &kernel_params(e, k)->list.v[i];
@@ -105,7 +105,7 @@ static void mark_uses(Emit *e, Map *used) {
 static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
   if (!map_getp(&e->used, t)) return;
   const char *type = emit_storage(t), *name = names_of(&e->names, t);
-  if (is_scalar(t)) emit_line(e, "  const %s %s = *(const %s *)arg[%d];", type, name, type, number);
+  if (c_is_scalar(t)) emit_line(e, "  const %s %s = *(const %s *)arg[%d];", type, name, type, number);
   else emit_line(e, "  %s%s *%s = arg[%d];", writes ? "" : "const ", type, name, number);
 }
 
@@ -113,9 +113,9 @@ static void uniform_entry(Emit *e) {
   const Fn *f = e->p->fn;
   Buf temps = buf_make(e->a), *out = e->out;
   e->used = map_make(e->a);
-  mark_uses(e, &e->used);
+  c_mark_uses(e, &e->used);
   e->out = &temps;
-  print_temps(e);
+  c_print_temps(e);
   e->out = out;
   emit_line(e, "int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault) {");
   emit_line(e, "  (void)arg, (void)dim, (void)scratch;");
@@ -157,7 +157,7 @@ static void print_param_doc(Emit *e, const Param *p, Buf *b) {
   buf_printf(b, "//   %-8s ", (const char *)names_of(&e->names, t));
   print_type(t, b);
   buf_puts(b, storage_words(t));
-  buf_puts(b, t->role == ROLE_MUT ? ", changed in place\n" : p->writes ? ", written\n" : is_scalar(t) ? "\n" : ", read\n");
+  buf_puts(b, t->role == ROLE_MUT ? ", changed in place\n" : p->writes ? ", written\n" : c_is_scalar(t) ? "\n" : ", read\n");
 }
 
 static void print_dims_doc(Emit *e, Buf *b) {
@@ -187,17 +187,25 @@ static void print_where_doc(const Where *w, int number, Buf *b) {
 
 static int dims_check(const Emit *e) { return e->p->sites.n + e->p->fn->where.n + 1; }
 
+void c_print_params_doc(Emit *e, const Params *p, Buf *b) {
+  print_dims_doc(e, b);
+  for (int i = 0; i < p->list.n; i++)
+    if (p->list.v[i].t) print_param_doc(e, &p->list.v[i], b);
+  if (e->p->temps.n) buf_printf(b, "//   scratch  %s_scratch_bytes(...) bytes, aligned to 64\n", e->entry);
+}
+
+void c_print_sites_doc(Emit *e, Buf *b) {
+  for (int i = 0; i < e->p->sites.n; i++) print_site_doc(e->p->sites.v[i], b);
+}
+
 static const char *documentation(Emit *e, const Params *p) {
   const Fn *f = e->p->fn;
   Buf b = buf_make(e->a);
   buf_printf(&b, "// Runs %s. Arrays are dense, row-major, of at most 2^40 elements; one that is written overlaps no other.\n//\n", e->entry);
-  print_dims_doc(e, &b);
-  for (int i = 0; i < p->list.n; i++)
-    if (p->list.v[i].t) print_param_doc(e, &p->list.v[i], &b);
-  if (e->p->temps.n) buf_printf(&b, "//   scratch  %s_scratch_bytes(...) bytes, aligned to 64\n", e->entry);
+  c_print_params_doc(e, p, &b);
   buf_printf(&b, "//\n// Returns 0, or the number of the check that failed; %s\n",
-             any_faults(e) ? "what is written then holds unspecified values:" : "nothing is written then:");
-  for (int i = 0; i < e->p->sites.n; i++) print_site_doc(e->p->sites.v[i], &b);
+             c_any_faults(e) ? "what is written then holds unspecified values:" : "nothing is written then:");
+  c_print_sites_doc(e, &b);
   for (int i = 0; i < f->where.n; i++) print_where_doc(&f->where.v[i], e->p->sites.n + 1 + i, &b);
   buf_printf(&b, "//   %-8d a dimension or an extent is out of range\n", dims_check(e));
   return b.s;
@@ -211,25 +219,25 @@ static Params scratch_params(Emit *e) {
   Params p = {.list = {0}};
   for (int i = 0; i < f->dims.n; i++) vec_push(e->a, &p.list, (Param){f->dims.v[i], NULL, false});
   for (int i = 0; i < f->params.n; i++)
-    if (is_scalar(f->params.v[i]) && expr_reads(e->p->scratch_bytes, f->params.v[i])) vec_push(e->a, &p.list, (Param){NULL, f->params.v[i], false});
+    if (c_is_scalar(f->params.v[i]) && expr_reads(e->p->scratch_bytes, f->params.v[i])) vec_push(e->a, &p.list, (Param){NULL, f->params.v[i], false});
   return p;
 }
 
-static const char *signature(Emit *e, const char *result, const char *name, const Params *p, bool scratch) {
+const char *c_signature(Emit *e, const char *result, const char *name, const Params *p, const char *last) {
   Buf b = buf_make(e->a);
   buf_printf(&b, "%s %s(", result, name);
   for (int i = 0; i < p->list.n; i++) c_append(&b, i > 0, c_parameter(e, &p->list.v[i], ""));
-  if (scratch) c_append(&b, p->list.n > 0, "void *scratch");
-  if (!p->list.n && !scratch) buf_puts(&b, "void");
+  if (*last) c_append(&b, p->list.n > 0, last);
+  if (!p->list.n && !*last) buf_puts(&b, "void");
   buf_putc(&b, ')');
   return b.s;
 }
 
-static void scratch_function(Emit *e, Buf *header) {
+void c_scratch_function(Emit *e, Buf *header) {
   if (!e->p->temps.n) return;
   const char *name = arena_printf(e->a, "%s_scratch_bytes", e->entry);
   Params p = scratch_params(e);
-  const char *head = signature(e, "long long", name, &p, false);
+  const char *head = c_signature(e, "long long", name, &p, "");
   e->used = map_make(e->a);
   Buf sums = buf_make(e->a), *out = e->out;
   Places places = { .v = {0} };
@@ -250,37 +258,44 @@ static void scratch_function(Emit *e, Buf *header) {
   if (header) buf_printf(header, "// Bytes of scratch memory that %s needs for these dimensions.\n%s;\n\n", e->entry, head);
 }
 
-static void check_extents(Emit *e, const Tensor *t) {
+// A check fails: `otherwise`, or where that is NULL its number.
+static void refuse(Emit *e, const char *condition, int number, const char *otherwise) {
+  if (otherwise) emit_line(e, "  if (%s) return %s;", condition, otherwise);
+  else emit_line(e, "  if (%s) return %d;", condition, number);
+}
+
+static void check_extents(Emit *e, const Tensor *t, const char *otherwise) {
   for (int k = 0; k < t->rank; k++) {
     Range r = emit_range(e, t->extent[k]);
     if (r.lo >= 0 && r.hi <= (double)LIMIT_EXTENT) continue;
-    const char *x = emit_expr(e, t->extent[k], 8);
-    if (r.lo >= 0) emit_line(e, "  if (%s > %lld) return %d;", x, (long long)LIMIT_EXTENT, dims_check(e));
-    else emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", x, x, (long long)LIMIT_EXTENT, dims_check(e));
+    const char *x = emit_expr(e, t->extent[k], 8), *low = r.lo >= 0 ? "" : arena_printf(e->a, "%s < 0 || ", x);
+    refuse(e, arena_printf(e->a, "%s%s > %lld", low, x, (long long)LIMIT_EXTENT), dims_check(e), otherwise);
   }
 }
 
-static void print_checks(Emit *e) {
+static const char *not_that(Emit *e, const Expr *condition) { return arena_printf(e->a, "!(%s)", emit_expr(e, condition, LEVEL_COND)); }
+
+void c_print_checks(Emit *e, const char *otherwise) {
   const Plan *p = e->p;
   const Fn *f = p->fn;
   for (int i = 0; i < f->dims.n; i++) {
     const char *d = names_of(&e->names, f->dims.v[i]);
-    emit_line(e, "  if (%s < 0 || %s > %lld) return %d;", d, d, (long long)LIMIT_EXTENT, dims_check(e));
+    refuse(e, arena_printf(e->a, "%s < 0 || %s > %lld", d, d, (long long)LIMIT_EXTENT), dims_check(e), otherwise);
   }
-  for (int i = 0; i < f->params.n; i++) check_extents(e, f->params.v[i]);
-  for (int i = 0; i < f->results.n; i++) check_extents(e, f->results.v[i]);
-  for (int i = 0; i < f->where.n; i++) emit_line(e, "  if (!(%s)) return %d;", emit_expr(e, f->where.v[i].e, LEVEL_COND), p->sites.n + 1 + i);
-  for (int i = 0; i < p->conds.n; i++) emit_line(e, "  if (!(%s)) return %d;", emit_expr(e, p->conds.v[i].e, LEVEL_COND), p->cond_sites.v[i]->id);
+  for (int i = 0; i < f->params.n; i++) check_extents(e, f->params.v[i], otherwise);
+  for (int i = 0; i < f->results.n; i++) check_extents(e, f->results.v[i], otherwise);
+  for (int i = 0; i < f->where.n; i++) refuse(e, not_that(e, f->where.v[i].e), p->sites.n + 1 + i, otherwise);
+  for (int i = 0; i < p->conds.n; i++) refuse(e, not_that(e, p->conds.v[i].e), p->cond_sites.v[i]->id, otherwise);
 }
 
 static void print_body(Emit *e, const Params *p) {
-  bool faults = any_faults(e);
+  bool faults = c_any_faults(e);
   Buf checks = buf_make(e->a), *out = e->out;
   e->used = map_make(e->a);
-  mark_uses(e, &e->used);
+  c_mark_uses(e, &e->used);
   e->out = &checks;
-  print_checks(e);
-  print_temps(e);
+  c_print_checks(e, NULL);
+  c_print_temps(e);
   e->out = out;
   for (int i = 0; i < p->list.n; i++)
     if (p->list.v[i].t && !map_getp(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
@@ -293,25 +308,26 @@ static void print_body(Emit *e, const Params *p) {
   emit_line(e, "  return 0;");
 }
 
-static void print_header(Emit *e, const char *doc, const char *head, const char *more, Buf *header) {
+void c_print_header(Emit *e, const char *kind, const char *body, Buf *header) {
   Buf guard = buf_make(e->a);
   for (const char *c = e->entry; *c; c++) buf_putc(&guard, (char)toupper((unsigned char)*c));
-  buf_printf(header, "// %s.h: declares what %s.c defines.\n#ifndef PLAIT_%s_H\n#define PLAIT_%s_H\n", e->entry, e->entry, guard.s, guard.s);
+  buf_printf(header, "// %s.h: declares what %s.%s defines.\n#ifndef PLAIT_%s_H\n#define PLAIT_%s_H\n", e->entry, e->entry, kind, guard.s, guard.s);
+  if (strcmp(kind, "cu") == 0) buf_puts(header, "#include <cuda_runtime_api.h>\n");
   buf_puts(header, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-  buf_printf(header, "%s%s%s;\n\n", more, doc, head);
+  buf_puts(header, body);
   buf_puts(header, "#ifdef __cplusplus\n}\n#endif\n#endif\n");
 }
 
 static void typed_entry(Emit *e, Buf *header) {
-  Params p = entry_params(e);
+  Params p = c_entry_params(e);
   Buf more = buf_make(e->a);
-  scratch_function(e, &more);
-  const char *doc = documentation(e, &p), *head = signature(e, "int", e->entry, &p, e->p->temps.n > 0);
+  c_scratch_function(e, &more);
+  const char *doc = documentation(e, &p), *head = c_signature(e, "int", e->entry, &p, e->p->temps.n ? "void *scratch" : "");
   buf_puts(e->out, doc);
   emit_line(e, "%s {", head);
   print_body(e, &p);
   emit_line(e, "}");
-  if (header) print_header(e, doc, head, more.s, header);
+  if (header) c_print_header(e, "c", arena_printf(e->a, "%s%s%s;\n\n", more.s, doc, head), header);
 }
 
 void c_entry(Emit *e, Buf *header) {

@@ -25,6 +25,8 @@ struct GpuText {
 
 // Whether kernels of this file wait for the one before them, and may be launched so that they have to.
 bool cu_dependent(const Emit *e);
+// The host functions that launch them: the documented entry of a file for people (entry_cuda.c).
+void cu_entry(Emit *e, Buf *header);
 // Appends the launches of the plan, whose kernels have been printed.
 void launches_of_plan(Emit *e, Launches *out);
 #endif

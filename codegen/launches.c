@@ -34,7 +34,7 @@ void launches_of_plan(Emit *e, Launches *out) {
 static bool emit(const Plan *p, const EmitOptions *opt, int arch, Buf *text, Launches *launches) {
   GpuText gpu = {.arch = arch, .launches = launches};
   EmitOptions o = {.target = &target_cuda, .jit = opt->jit, .line = opt->line, .dependent = opt->dependent, .gpu = &gpu};
-  emit_plan(p, &o, text, NULL);
+  emit_plan(p, &o, text, opt->header);
   return true;
 }
 

@@ -10,6 +10,7 @@ typedef struct Target {
   const char *name;             // "c", "cuda", "null"
   const char *restrict_word;    // behind the `*` of kernel parameters; "" where the target has none
   const char *function_words;   // before the return type of helper functions
+  const char *host_words;       // the same of those that the host calls too
   const char *table_words;      // before the element type of tables
   const char *aligned_words;    // before the element type of local arrays that vectors load from
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
@@ -55,6 +56,7 @@ typedef struct EmitOptions {
   const Target *target;
   Dependent dependent;  // of GPU targets
   bool jit;             // the uniform entry `plait_entry` (runtime/call.h) in place of the typed one
+  Buf *header;          // what a CudaGenerator writes the declarations to; NULL: not wanted
   bool line;            // #line directives to the Plait source
   GpuText *gpu;         // of GPU targets; else NULL
 } EmitOptions;

@@ -37,7 +37,9 @@ static void dependency_macros(Emit *e) {
 
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
-  if (!e->opt->jit) buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n\n");
+  if (!e->opt->jit)
+    buf_puts(e->out, "// CUDA C without headers: for nvcc, or for NVRTC with --device-as-default-execution-space.\n"
+                     "#ifdef __NVCC__\n#pragma nv_diag_suppress 177      // two forms of a loop declare what one of them reads\n#endif\n\n");
   cu_prologue(e);
   if (cu_dependent(e)) dependency_macros(e);
   if (!any_faults(e)) return;
@@ -48,11 +50,19 @@ static void prologue(Emit *e) {
   buf_puts(e->out, "}\n\n");
 }
 
+// Room for several blocks is asked for by a macro, which whoever compiles the text can set to 1: see gpu_loosen in runtime/gpu_code.h.
+static const char *resident(Emit *e, const Kernel *k) {
+  if (k->grid->resident < 2) return "";
+  const char *macro = arena_printf(e->a, "PLAIT_RESIDENT_%s", (const char *)names_of(&e->names, k));
+  if (!e->opt->jit) emit_line(e, "// Blocks that a multiprocessor shall have room for; 1 where that makes the compiler spill.");
+  emit_line(e, "#ifndef %s\n#define %s %d\n#endif", macro, macro, k->grid->resident);
+  return arena_printf(e->a, ", %s", macro);
+}
+
 static void kernel_head(Emit *e, const Kernel *k) {
   const Params *p = map_getp(&e->params, k);
   Buf b = buf_make(e->a);
-  const char *resident = k->grid->resident > 1 ? arena_printf(e->a, ", %d", k->grid->resident) : "";
-  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s(", k->grid->threads, resident, (const char *)names_of(&e->names, k));
+  buf_printf(&b, "extern \"C\" __global__ void __launch_bounds__(%d%s) %s(", k->grid->threads, resident(e, k), (const char *)names_of(&e->names, k));
   for (int i = 0; i < p->list.n; i++) {
     const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
     c_append(&b, i > 0, text);
@@ -118,12 +128,13 @@ static void lanes_var(Emit *e, const Stmt *s) {
 static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_fault(fault, %d, %s);", site, value); }
 
 static void entry(Emit *e, Buf *header) {
-  (void)header;
   if (e->opt->gpu->launches) launches_of_plan(e, e->opt->gpu->launches);
+  if (!e->opt->jit) cu_entry(e, header);
 }
 
 const Target target_cuda = {
-  .name = "cuda", .restrict_word = "__restrict__ ", .function_words = "static __device__ __forceinline__ ", .table_words = "__constant__ ",
+  .name = "cuda", .restrict_word = "__restrict__ ", .function_words = "static __device__ __forceinline__ ",
+  .host_words = "static __host__ __device__ __forceinline__ ", .table_words = "__constant__ ",
   .aligned_words = "", .variants = "cuda_",
   .infinity = {"__longlong_as_double(0x7ff0000000000000)", "__int_as_float(0x7f800000)"},
   .nan = {"__longlong_as_double(0x7ff8000000000000)", "__int_as_float(0x7fc00000)"},

@@ -475,7 +475,7 @@ void cu_prologue(Emit *e) {
 
 // What the text calls by name: a parameter may not hide it.
 void cu_names(Emit *e) {
-  static const char *const words[] = {"threadIdx", "blockIdx", "report_fault", "shared", "memcpy", "isinf", "isfinite", "atomicCAS", "cluster_address"};
+  static const char *const words[] = {"threadIdx", "blockIdx", "report_fault", "shared", "memcpy", "isinf", "isfinite", "atomicCAS", "cluster_address", "stream", "bad", "launch_kernel"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) names_fresh(&e->names, words[i]);
   for (int op = 0; op < OP_COUNT_; op++) {
     const char *text = ops[op].cuda_float, *end = text ? strchr(text, '@') : NULL;

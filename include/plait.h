@@ -334,7 +334,7 @@ typedef struct plait_build_options {
   int device;                   /* "cuda": number of the device, from 0 */
   const char *arch;             /* "cuda": the architecture to make code for, as in "sm_90"; NULL: that of the device;
                                    plait_emit and plait_emit_code: "sm_90" */
-  plait_dependent dependent;    /* "cuda" */
+  plait_dependent dependent;    /* "cuda", plait_emit, plait_emit_code */
 } plait_build_options;
 
 /* Makes an entry ready to run on target "c" (compiled for this machine), "cuda" (on an NVIDIA GPU) or "ref" (the
@@ -469,7 +469,7 @@ PLAIT_API plait_status plait_device_wait(plait_device *d, void *stream, plait_me
 /* The program at a stage, as text: "fn" (equations, everything inlined), "fused" (after the passes on equations),
  * "schedule" (which equations share a kernel), "kernel" (loops), "c" (the C that would be compiled), "cuda" (CUDA C),
  * "ptx". With options->stop_after, `stage` may be NULL. header (or NULL) gets for "c" the header that declares the entry
- * point, for others nothing. */
+ * point, for "cuda" that of the function for the host which launches the kernels, for others nothing. */
 PLAIT_API plait_status plait_emit(const plait_entry *e, const char *stage, const plait_build_options *options,
                                   char **text, char **header, plait_messages **messages);
 

@@ -187,27 +187,62 @@ static Expr *swap_one(void *cx, ExprTable *x, Expr *e) {
   return e;
 }
 
-// e[grid, row] = …, and the read of it in the grid's indices.
+// Is what `other` keeps there when the row `own` is computed?
+static bool is_there(const Shared *s, const Kept *other, const Kept *own) {
+  return !own || (other->first < own->first && s->m[other->first].phase <= s->m[own->first].phase);
+}
+
+// e, of a member or (`own`) of a row, with reads in the place of what is kept; what holds others goes first: an expression's id is greater
+// than its parts'.
+static Expr *swapped(Shared *s, Expr *e, const Swap *w, const Kept *own) {
+  uint32_t before = UINT32_MAX;
+  for (int round = 0; round < w->n; round++) {
+    int next = -1;
+    for (int k = 0; k < w->n; k++) if (w->from[k]->id < before && (next < 0 || w->from[k]->id > w->from[next]->id)) next = k;
+    if (next < 0) break;
+    before = w->from[next]->id;
+    Swap one = { 1, &w->from[next], &w->to[next] };
+    if (is_there(s, &s->found.v[next], own)) e = expr_map(s->l->x, e, swap_one, &one);
+  }
+  return e;
+}
+
+// The row's element, in its own indices.
+static void set_row(Shared *s, Eqn *q, Expr *e) {
+  Index *from[MAX_GRID + 1];
+  Expr *by[MAX_GRID + 1];
+  for (int k = 0; k < q->n; k++) {
+    from[k] = k < s->l->u->ngrid ? s->l->u->grid[k] : s->row;
+    by[k] = expr_index(s->l->x, q->ix[k]);
+  }
+  q->body = expr_subst(s->l->x, e, q->n, from, by);
+}
+
+// name[grid, row], still without a value, of e's type, and the read of it in the grid's indices.
 static Eqn *make_row(Shared *s, Expr *e, const char *name, Expr **read) {
   Lower *l = s->l;
   const Group *u = l->u;
-  Index *ix[MAX_GRID + 1], *from[MAX_GRID + 1];
-  Expr *by[MAX_GRID + 1], *sub[MAX_GRID + 1], *extent[MAX_GRID + 1];
+  Index *ix[MAX_GRID + 1];
+  Expr *sub[MAX_GRID + 1], *extent[MAX_GRID + 1];
   int n = u->ngrid + 1;
   for (int k = 0; k < n; k++) {
-    from[k] = k < u->ngrid ? u->grid[k] : s->row;
-    ix[k] = index_new(l->x, from[k]->name, from[k]->at);
-    by[k] = expr_index(l->x, ix[k]);
-    sub[k] = expr_index(l->x, from[k]);
+    Index *from = k < u->ngrid ? u->grid[k] : s->row;
+    ix[k] = index_new(l->x, from->name, from->at);
+    sub[k] = expr_index(l->x, from);
     extent[k] = k < u->ngrid ? u->extent[k] : s->steps;
   }
   Tensor *t = fn_tensor(l->f, intern(l->f->names, arena_printf(l->p->scratch, "%s_row", name)), ROLE_LOCAL, (Dtype)e->dtype, NULL, n, extent, e->at);
   Eqn *q = arena_new(l->p->a, Eqn);
-  *q = (Eqn){ .def = t, .n = n, .body = expr_subst(l->x, e, n, from, by), .order_ix = { -1, -1 }, .at = e->at };
+  *q = (Eqn){ .def = t, .n = n, .order_ix = { -1, -1 }, .at = e->at };
   memcpy(q->ix, ix, (size_t)n * sizeof *ix);
   memcpy(q->extent, extent, (size_t)n * sizeof *extent);
   *read = expr_read(l->x, t, n, sub, NULL, e->at);
   return q;
+}
+
+static bool is_grid_position(const Group *u, const Member *m, int k) {
+  for (int g = 0; g < u->ngrid; g++) if (m->pos[g] == k) return true;
+  return false;
 }
 
 // A copy of member i in the grid's indices and the row's, with reads in the place of what is kept.
@@ -216,7 +251,7 @@ static Eqn *rewritten(Shared *s, int i, Swap *w) {
   const Member *m = &l->u->m.v[i];
   Eqn *q = arena_new(l->p->a, Eqn);
   *q = *m->q;
-  Expr *e = expr_map(l->x, s->m[i].e, swap_one, w);
+  Expr *e = swapped(s, s->m[i].e, w, NULL);
   for (int k = 0; k < s->found.n; k++) if (s->found.v[k].first == i && s->found.v[k].from != s->found.v[k].e) e = w->to[k];
   for (int g = 0; g < l->u->ngrid; g++) q->ix[m->pos[g]] = l->u->grid[g];
   if (m->q->body->op == OP_REDUCE) {
@@ -225,7 +260,7 @@ static Eqn *rewritten(Shared *s, int i, Swap *w) {
     q->body = expr_reduce(l->x, m->q->body->u.bind->reducer, 1, &s->row, &lo, &hi, yes, e, q->at);
     return q;
   }
-  for (int k = 0; k < q->n; k++) if (m->q->extent[k] == s->steps && q->ix[k] == m->q->ix[k]) q->ix[k] = s->row;
+  for (int k = 0; k < q->n; k++) if (m->q->extent[k] == s->steps && !is_grid_position(l->u, m, k)) q->ix[k] = s->row;
   q->body = e;
   return q;
 }
@@ -245,6 +280,7 @@ static Group *regroup(Shared *s) {
     l->row_tensor[l->nrows++] = row[k]->def;
   }
   Swap w = { s->found.n, from, read };
+  for (int k = 0; k < s->found.n; k++) set_row(s, row[k], swapped(s, s->found.v[k].e, &w, &s->found.v[k]));
   for (int i = 0; i < s->n; i++) {
     for (int k = 0; k < s->found.n; k++) {
       if (s->found.v[k].first != i) continue;

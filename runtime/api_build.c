@@ -162,9 +162,9 @@ static const char *pass_at(Stage stage) {
 // ---- GPU text and code ----
 
 // `kernels`: kernels alone, for a compiler; else a file for people.
-static bool print_cuda(const plait_entry *e, const plait_build_options *o, const Build *b, bool kernels, GpuRequest *r, Buf *text, plait_messages *m) {
+static bool print_cuda(const plait_entry *e, const plait_build_options *o, const Build *b, bool kernels, GpuRequest *r, Buf *text, Buf *header, plait_messages *m) {
   Launches launches = {0};
-  EmitOptions eo = {.jit = kernels, .dependent = (Dependent)o->dependent};
+  EmitOptions eo = {.jit = kernels, .dependent = (Dependent)o->dependent, .header = header};
   double since = now_ms();
   if (!arch_of(o->arch, EMIT_ARCH, &r->arch, &r->feature, m->d) || !cuda_text(e, b->plan, r->arch, &eo, 0, text, &launches, m->d)) return false;
   if (o->timing) o->timing(o->user, "emit", now_ms() - since);
@@ -177,7 +177,7 @@ static bool compile_cuda(const plait_entry *e, const plait_build_options *o, con
   GpuCode code = {0};
   CudaError error = {0};
   char compiler[64];
-  if (!print_cuda(e, o, b, true, &r, &text, m)) return false;
+  if (!print_cuda(e, o, b, true, &r, &text, NULL, m)) return false;
   r.text = text.s;
   r.len = text.n;
   double since = now_ms();
@@ -188,9 +188,9 @@ static bool compile_cuda(const plait_entry *e, const plait_build_options *o, con
   return good;
 }
 
-static bool print_gpu(const plait_entry *e, const char *stage, const plait_build_options *o, const Build *b, Buf *text, plait_messages *m) {
+static bool print_gpu(const plait_entry *e, const char *stage, const plait_build_options *o, const Build *b, Buf *text, Buf *header, plait_messages *m) {
   GpuRequest r;
-  return is(stage, "cuda") ? print_cuda(e, o, b, false, &r, text, m) : compile_cuda(e, o, b, is(stage, "ptx"), text, m);
+  return is(stage, "cuda") ? print_cuda(e, o, b, false, &r, text, header, m) : compile_cuda(e, o, b, is(stage, "ptx"), text, m);
 }
 
 // ---- stages ----
@@ -221,7 +221,7 @@ static bool print_stage(const plait_entry *e, const char *stage, plait_build_opt
   if (fn) return true;
   if (b->stopped) buf_puts(text, b->stopped);
   else if (is(stage, "kernel")) plan_print(b->plan, text);
-  else if (gpu) return print_gpu(e, stage, o, b, text, m);
+  else if (gpu) return print_gpu(e, stage, o, b, text, header, m);
   else print_target(e, o, b, text, header);
   return true;
 }

@@ -106,7 +106,7 @@ bool arch_of(const char *name, int otherwise, int *arch, char *feature, Diags *d
 const CudaGenerator *generator_of(const plait_entry *e, Diags *d);
 // The CUDA text of a plan for an architecture, and its launches, under the program's lock; false after a message, which a
 // plan that has no text for all sizes gets, and that says how many variants there are already (0: the text is printed).
-// Of *eo what the generator asks for: jit, line, dependent.
+// Of *eo what the generator asks for: jit, line, dependent, header.
 bool cuda_text(const plait_entry *e, const Plan *p, int arch, const EmitOptions *eo, int variants, Buf *text, Launches *launches, Diags *d);
 
 // ---- shapes (api_shape.c) ----

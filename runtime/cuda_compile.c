@@ -9,6 +9,25 @@
 
 enum { CLANG_MOST = 90 };    // the newest architecture that LLVM 19 has is sm_90a
 
+// ---- room for several blocks -------------------------------------------------------------------------------------
+
+// Where a kernel spills because it asks for room for more blocks than its registers leave, the one that does not is taken.
+static bool compile_fitting(const Nvrtc *n, const GpuRequest *r, GpuCode *out, CudaError *e) {
+  if (!nvrtc_compile(n, r, out, e)) return false;
+  char *text = gpu_loosen(r->text, r->len, out->use, out->nuse);
+  if (!text) return true;
+  GpuRequest loose = *r;
+  GpuCode other = {0}, worse;
+  loose.text = text;
+  loose.len = strlen(text);
+  bool better = nvrtc_compile(n, &loose, &other, NULL) && gpu_spilled(other.use, other.nuse) < gpu_spilled(out->use, out->nuse);
+  worse = better ? *out : other;
+  if (better) *out = other, out->ms += worse.ms;
+  gpu_code_free(&worse);
+  free(text);
+  return true;
+}
+
 // ---- the compilers -----------------------------------------------------------------------------------------------
 
 static bool open_nvrtc(Cuda *c, int driver, CudaError *e) {
@@ -82,7 +101,7 @@ static bool compile_by_nvrtc(const Nvrtc *n, const GpuRequest *r, GpuCode *out, 
   asked.arch = nvrtc_arch_below(n, r->arch);
   asked.ptx = r->ptx || asked.arch != r->arch;
   if (asked.arch != r->arch) asked.feature = 0;
-  if (asked.arch) return nvrtc_compile(n, &asked, out, e);
+  if (asked.arch) return compile_fitting(n, &asked, out, e);
   cuda_fail(e, CUDA_NO_ARCH, "%s makes code for sm_%d and newer, the device is sm_%d", compiler, n->arch[0], r->arch);
   cuda_help(e, "use an NVRTC of an older CUDA");
   return false;
@@ -120,5 +139,5 @@ bool cuda_compile_exactly(Cuda *c, const GpuRequest *r, GpuCode *out, char compi
   else snprintf(compiler, 64, "clang %s in process", have.clang->version);
   bool can = have.nvrtc ? nvrtc_has(have.nvrtc, r->arch) : r->ptx && r->arch <= CLANG_MOST;
   if (!can) return no_arch(&have, r, compiler, e);
-  return have.nvrtc ? nvrtc_compile(have.nvrtc, r, out, e) : compile_by_clang(have.clang, r, out, compiler, e);
+  return have.nvrtc ? compile_fitting(have.nvrtc, r, out, e) : compile_by_clang(have.clang, r, out, compiler, e);
 }

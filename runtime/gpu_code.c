@@ -79,3 +79,39 @@ int gpu_log_read(const char *log, GpuUse **out) {
   }
   return n;
 }
+
+// ---- blocks beside each other, or registers ----------------------------------------------------------------------
+
+static int spilled(const GpuUse *u) {
+  if (u->spill_stores < 0) return u->stack_bytes > 0 ? u->stack_bytes : 0;
+  return u->spill_stores + (u->spill_loads > 0 ? u->spill_loads : 0);
+}
+
+int gpu_spilled(const GpuUse *use, int n) {
+  int all = 0;
+  for (int i = 0; i < n; i++) all += spilled(&use[i]);
+  return all;
+}
+
+static bool asks_for_room(const char *text, const GpuUse *u) {
+  char define[sizeof u->name + 32];
+  snprintf(define, sizeof define, "#ifndef PLAIT_RESIDENT_%s\n", u->name);
+  return strstr(text, define) != NULL;
+}
+
+char *gpu_loosen(const char *text, size_t len, const GpuUse *use, int n) {
+  char *out = NULL;
+  size_t size = 0;
+  int found = 0;
+  FILE *f = open_memstream(&out, &size);
+  if (!f) return NULL;
+  for (int i = 0; i < n; i++) {
+    if (!spilled(&use[i]) || !asks_for_room(text, &use[i])) continue;
+    fprintf(f, "#define PLAIT_RESIDENT_%s 1\n", use[i].name);
+    found++;
+  }
+  fprintf(f, "#line 1\n%.*s", (int)len, text);
+  if (fclose(f) == 0 && found) return out;
+  free(out);
+  return NULL;
+}

@@ -34,6 +34,12 @@ void gpu_code_free(GpuCode *c);
 // "sm_90", "sm_90a" or "90": false when it is no such name.
 bool gpu_arch_parse(const char *name, int *arch, char *feature);
 
+// Bytes that the kernels keep in memory for want of registers, as far as is known.
+int gpu_spilled(const GpuUse *use, int n);
+// A text in which the kernels that spill ask for room for one block only, malloc'ed; NULL when none of them asks for more.
+// A kernel asks by `#ifndef PLAIT_RESIDENT_name`, `#define PLAIT_RESIDENT_name 8`.
+char *gpu_loosen(const char *text, size_t len, const GpuUse *use, int n);
+
 // The kernels in a log of ptxas -v, malloc'ed; their number.
 int gpu_log_read(const char *log, GpuUse **out);
 #endif

@@ -643,7 +643,16 @@ def kernels_wait_for_the_one_before_where_launches_depend():
 def options_of_gpu_code_belong_to_gpu_code():
     path = write("s.plait", SCALE)
     expect(plait("emit", path, "--arch", "sm_90"), 2, "--target cuda, ptx or cubin")
-    expect(plait("emit", path, "--target", "cuda", "--header", "s.h"), 2, "--header belongs to the C text")
+    expect(plait("emit", path, "--target", "ptx", "--header", "s.h"), 2, "--header belongs to the C and the CUDA C text")
+
+
+def cuda_text_has_a_function_for_the_host_and_a_header():
+    path = write("r.plait", ROWS)
+    text = expect(plait("emit", path, "--target", "cuda", "--header", "rows.h"), 0).out
+    head = "cudaError_t rows(long long N, long long D, const float *x, float *y, cudaStream_t stream)"
+    with open(os.path.join(TEMP, "rows.h")) as f:
+        assert f"\n{head};\n" in f.read()
+    assert text.count(f"\n{head} {{\n") == 1 and text.index("#ifndef __CUDACC_RTC__") < text.index(head)
 
 
 def every_code_is_explained():

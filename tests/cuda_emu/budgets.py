@@ -26,12 +26,10 @@ TEXTS = {80: "80", 90: "90,100"}        # a text, by the architecture it is prin
 REGISTERS, SHARED = 128, 48 << 10
 
 # Bytes that a kernel may spill. 0 where a bar of speed is set: what streams memory. Elsewhere as much as a call of a slow
-# path costs, for ptxas saves registers around it: 64-bit division, sine of a large argument.
-# To be mended: std, weighted and layer ask for room for more blocks than what they keep leaves registers for.
-SPILL = {
-    "examples/fusion/": 0, "examples/fusion/rope_qk": 64, "examples/attention/decode": 640, "examples/model/layer": 96,
-    "tests/diff/programs/mixed": 96, "tests/diff/programs/std": 480, "tests/diff/programs/weighted": 96, "": 64,
-}
+# path costs, for ptxas saves registers around it: 64-bit division, sine of a large argument. The checker compiles a kernel that spills
+# once more without its room for other blocks, as the library does, and takes what spills less.
+SPILL = {"examples/fusion/": 0, "examples/fusion/rope_qk": 64, "examples/attention/decode": 640, "examples/model/layer": 96,
+         "tests/diff/programs/mixed": 96, "": 64}
 
 # Kernels that are over the budget of registers, with their own: gradients of a row and of all columns at once.
 WIDE = {"examples/training/layer_norm_grad": 255}

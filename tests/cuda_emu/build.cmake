@@ -52,7 +52,8 @@ target_link_libraries(cuda_emu_stack PRIVATE plait_core)
 add_dependencies(cuda_emu_stack cuda_emu_driver cuda_emu_nvrtc)
 
 # Kernels through NVIDIA's own compiler, where it is: registers, spills and shared memory.
-add_executable(cuda_emu_nvrtc_check ${EMU}/nvrtc_check.c)
+add_executable(cuda_emu_nvrtc_check ${EMU}/nvrtc_check.c ${PROJECT_SOURCE_DIR}/runtime/gpu_code.c)
+target_include_directories(cuda_emu_nvrtc_check PRIVATE ${PROJECT_SOURCE_DIR})
 target_compile_definitions(cuda_emu_nvrtc_check PRIVATE _GNU_SOURCE)
 target_link_libraries(cuda_emu_nvrtc_check PRIVATE ${CMAKE_DL_LIBS})
 file(GLOB EMU_KERNELS CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${EMU}/kernels/*.cu)

@@ -43,6 +43,7 @@ typedef struct FakeNvrtc {
   int result;                          // of nvrtcCompileProgram
   const char *unknown;                 // beginning of an option that it does not know
   const char *log;
+  const char *loose_log;               // of texts that begin with a #define; NULL: as log
   int compiled, noptions; char option[FAKE_OPTIONS][64];   // of the compilation last made
   char text[4096];
 } FakeNvrtc;

@@ -57,4 +57,4 @@ static const char *made(const char *kind) {
   int NAME(void *p, char *out) { (void)p; strcpy(out, TEXT); return 0; }
 GETTER(nvrtcGetPTX, nvrtcGetPTXSize, made("ptx"))
 GETTER(nvrtcGetCUBIN, nvrtcGetCUBINSize, made("cubin"))
-GETTER(nvrtcGetProgramLog, nvrtcGetProgramLogSize, fake.log)
+GETTER(nvrtcGetProgramLog, nvrtcGetProgramLogSize, fake.loose_log && fake.text[0] == '#' ? fake.loose_log : fake.log)

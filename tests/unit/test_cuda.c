@@ -314,6 +314,43 @@ START_TEST(an_architecture_asked_for_exactly_is_made_or_refused) {
   close_case(&x);
 } END_TEST
 
+#define LOG(KERNEL, SPILL) "ptxas info    : Compiling entry function '" KERNEL "' for 'sm_90'\n    8 bytes stack frame, " SPILL " bytes spill stores, 0 bytes spill loads\n"
+
+// Bytes spilled by what is taken of a text whose kernel k asks for room, and, with `loose`, of the same without that.
+static int taken(const char *log, const char *loose, int *compiled) {
+  static const char text[] = "\n#ifndef PLAIT_RESIDENT_k\n#define PLAIT_RESIDENT_k 8\n#endif\n";
+  Case x = open_with(&fake_paths, GPU_NVRTC);
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = {.text = text, .len = sizeof text - 1, .arch = 90};
+  x.n->log = log;
+  x.n->loose_log = loose;
+  x.n->compiled = 0;
+  ck_assert(cuda_compile_exactly(x.c, &r, &code, compiler, &x.e));
+  int spilled = gpu_spilled(code.use, code.nuse);
+  *compiled = x.n->compiled;
+  if (*compiled > 1) ck_assert_ptr_nonnull(strstr(x.n->text, "#define PLAIT_RESIDENT_k 1\n#line 1\n\n#ifndef PLAIT_RESIDENT_k\n"));
+  gpu_code_free(&code);
+  close_case(&x);
+  return spilled;
+}
+
+START_TEST(a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them) {
+  int compiled;
+  ck_assert_int_eq(taken(LOG("k", "40"), LOG("k", "0"), &compiled), 0);
+  ck_assert_int_eq(compiled, 2);
+  ck_assert_int_eq(taken(LOG("k", "40"), LOG("k", "40"), &compiled), 40);      // it was not that
+  ck_assert_int_eq(compiled, 2);
+} END_TEST
+
+START_TEST(what_does_not_spill_or_asks_for_no_room_is_compiled_once) {
+  int compiled;
+  ck_assert_int_eq(taken(LOG("k", "0") LOG("other", "40"), LOG("k", "0"), &compiled), 40);
+  ck_assert_int_eq(compiled, 1);
+  ck_assert_int_eq(taken(LOG("k2", "8") LOG("k", "0"), LOG("k", "0"), &compiled), 8);
+  ck_assert_int_eq(compiled, 1);
+} END_TEST
+
 START_TEST(without_a_compiler_the_error_says_what_to_install) {
   Case x = open_with(&(SearchPaths){.nvrtc = "/nonexistent", .cuda_driver = FAKE_CUDA}, GPU_NVRTC);
   CudaCompilers have;
@@ -486,7 +523,8 @@ int main(void) {
     nothing_needs_no_memory_and_no_copy, without_pools_memory_of_a_stream_is_freed_when_the_stream_is_done, each_failing_call_is_named,
     an_illegal_address_says_that_the_device_is_lost_to_this_process, a_kernel_tells_what_it_takes,
     code_that_the_driver_is_too_old_for_is_told_with_both_versions_and_its_log, a_device_that_nvrtc_knows_gets_a_cubin_and_a_newer_one_ptx,
-    a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused, without_a_compiler_the_error_says_what_to_install,
+    a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused,
+    a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, without_a_compiler_the_error_says_what_to_install,
 #ifdef PLAIT_CLANG
     without_nvrtc_clang_makes_ptx_that_is_no_newer_than_sm_90, a_driver_older_than_nvrtc_gets_clangs_ptx,
     clang_says_where_a_text_is_wrong_and_that_nvrtc_knows_more, what_the_prelude_declares_becomes_instructions_that_ptxas_takes,
