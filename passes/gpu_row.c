@@ -230,7 +230,7 @@ static bool can_keep(Team *t, const Row *r, const Stmt *loop, Expr *e) {
   if (e->op != OP_READ || !in_memory(t, a) || map_getp(&t->written, gpu_root(a)) || !is_place(t, r, e->arg[last], loop->ix)) return false;
   if (a->extent[last]->op != OP_CONST || a->extent[last]->u.v.i < end_of_row(r) || (a->rank > 1 && a->extent[last]->u.v.i % r->lanes)) return false;
   int bits = dtypes[a->dtype].bits;
-  if (bits * r->lanes % 32) return false;
+  if (bits * r->lanes % 32 || !gpu_can_move(t->g, bits, r->lanes)) return false;
   for (int k = 0; k < last; k++) if (!is_grid_index(t->n, e->arg[k], a->extent[k])) return false;
   return true;
 }

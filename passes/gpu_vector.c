@@ -103,11 +103,16 @@ static Expr *quotient_at_first(void *cx, ExprTable *x, Expr *e) {
 
 // ---- reads -------------------------------------------------------------------------------------
 
+// Accesses have 16 bytes at most.
+bool gpu_can_move(const Gpu *g, int bits, int lanes) {
+  int all = bits * lanes;
+  return all % 8 == 0 && all <= 8 * GPU_MOST_BYTES && (all < 128 ? all : 128) <= 8 * g->m->vector_bytes;
+}
+
 static bool fits(const Work *w, const Tensor *t, int bits) {
-  int64_t all = (int64_t)bits * w->c->lanes;
   const Expr *last = t->extent[t->rank - 1];
   bool rows = t->rank == 1 || (last->op == OP_CONST && last->u.v.i % w->c->lanes == 0);
-  return rows && all % 8 == 0 && all <= 8 * GPU_MOST_BYTES;
+  return rows && gpu_can_move(w->g, bits, w->c->lanes);
 }
 
 // Memory of elements that lie side by side over the steps.

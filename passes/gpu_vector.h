@@ -25,5 +25,6 @@ typedef struct Vector {
 
 // `lanes` steps of a loop with this body, which is used up.
 Stmt *gpu_vector(const Vector *c, Stmt *body);
+bool gpu_can_move(const Gpu *g, int bits, int lanes);      // so many elements of so many bits, as accesses for which memory is aligned
 Stmt *gpu_move(Gpu *g, Tensor *t, int n, Expr *const *sub, Tensor *local, Expr *place, int lanes, bool out);
 #endif

@@ -84,6 +84,38 @@ static bool can_start(const Item *it, const NextLoop *next, bool loops) {
   return loops && next->reduce && it->reduced == 0 && !it->shares && !it->q->scc && !lower_from_data(next->lo) && !lower_from_data(next->hi);
 }
 
+// ---- exponents ---------------------------------------------------------------------------------
+
+// Is it a sum over the row, or a product? The logarithm of a sum of exponentials is above each of them.
+static bool wanders(const Cascade *c, const Expr *e) {
+  if (e->op == OP_LOG || e->op == OP_LOG2) return false;
+  for (int i = 0; i < c->n && e->op == OP_READ; i++)
+    if (c->in[i] && c->items[i].q->def == e->u.t) return c->items[i].q->body->u.bind->reducer != RED_MAX && c->items[i].q->body->u.bind->reducer != RED_MIN;
+  for (uint32_t k = 0; k < e->nargs; k++) if (wanders(c, e->arg[k])) return true;
+  return false;
+}
+
+typedef struct Exponents { const Cascade *c; const Rescale *r; bool inside, unsafe; } Exponents;
+
+static void see_reference(void *cx, Expr *e) {
+  Exponents *x = cx;
+  for (int k = 0; k < x->r->natoms; k++) x->unsafe |= x->inside && e->op == OP_VAR && e->u.var == x->r->atom[k]->now && wanders(x->c, x->r->atom[k]->atom);
+}
+
+static void see_exponential(void *cx, Expr *e) {
+  Exponents *x = cx;
+  if (e->op != OP_EXP && e->op != OP_EXP2) return;
+  x->inside = true;
+  expr_visit(x->c->l->p->scratch, e, see_reference, x);
+}
+
+// exp(x[j] - u) with a u that may be far below x[j] before all of its terms are in: it would overflow where the direct form is finite.
+static bool may_overflow(const Cascade *c, const Rescale *r) {
+  Exponents x = { .c = c, .r = r };
+  for (int k = 0; k < r->nstates; k++) if (r->factor[k]) expr_visit(c->l->p->scratch, r->factor[k], see_exponential, &x);
+  return x.unsafe;
+}
+
 // Adds item i when it needs nothing of the cascade, or follows it by rescaling; *follows: the latter.
 static bool joins(Cascade *c, Expr *e, bool *follows) {
   Rescale r;
@@ -91,7 +123,7 @@ static bool joins(Cascade *c, Expr *e, bool *follows) {
   *follows = false;
   if (!reads_cascade(c, e)) return true;
   *follows = true;
-  return rescale_find(c->l->x, e, is_member_of, c, &refs, &r);
+  return rescale_find(c->l->x, e, is_member_of, c, &refs, &r) && !may_overflow(c, &r);
 }
 
 typedef struct Outside { const Cascade *c; bool found; } Outside;
