@@ -100,6 +100,7 @@ static void plain_loop(Emit *e, const Stmt *s) {
   bool whole = s->how == HOW_UNROLL;
   if (whole) emit_line(e, "#pragma unroll");
   else if (s->unroll > 0) emit_line(e, "#pragma unroll %d", s->unroll);
+  else if (expr_has(s->hi, OP_MIN)) emit_line(e, "#pragma unroll 1");       // NVRTC 13.0 needs minutes to count the steps of such loops in tiles
   names_open(&e->names);
   const char *i = emit_index(e, s);
   const char *next = s->step ? arena_printf(e->a, "%s += %lld", i, (long long)s->step) : arena_printf(e->a, "%s++", i);
