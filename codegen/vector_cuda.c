@@ -160,7 +160,7 @@ static void arg_body(Emit *e, const Team *t, const ArgText *f) {
 
 static const char *arg_helper(Emit *e, const Team *t, const Stmt *s) {
   Dtype d = s->var->dtype;
-  const char *name = arena_printf(e->a, "%s_%s_%s", team_name(e, t), reducers[s->reducer].name, dtypes[d].name);
+  const char *name = arena_printf(e->a, "%s_%s_%s%s", team_name(e, t), reducers[s->reducer].name, dtypes[d].name, s->var2->dtype == DT_I64 ? "_i64" : "");
   ArgText f = {emit_type(d), emit_type(s->var2->dtype), emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX), s->reducer == RED_ARGMAX ? ">" : "<", dtype_is_float(d)};
   if (!wanted(e, &name)) return name;
   const char *parts = in_warp(t) ? "" : arena_printf(e->a, ", %s *part, %s *at", f.type, f.index);

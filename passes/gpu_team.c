@@ -261,10 +261,11 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
   switch (s->kind) {
   case ST_STORE: case ST_FAULT: return by_first(t, s);
   case ST_ACC:                                  // of a part: itself a part, until it is folded
-    if (s->a->op == OP_VAR && map_getp(&t->folded, s->a->u.var)) map_putp(&t->folded, s->var, s->var);
+    if (s->a->op == OP_VAR && map_getp(&t->folded, s->a->u.var) == s->a->u.var) map_putp(&t->folded, s->var, s->var);
     return s;
   case ST_FOLD:
     if (!map_getp(&t->folded, s->var) || t->size == 1) return NULL;
+    map_putp(&t->folded, s->var, t);
     s->again = again;
     return gpu_best_again(t, s);
   case ST_ALLOC:

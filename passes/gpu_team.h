@@ -25,7 +25,7 @@ typedef struct Team {
   VEC(Stmt *) loops;            // the same in order
   Map whole;                    // IF and LOOP that the whole team runs -> themselves
   Map extents;                  // local array -> how many values it needs to hold
-  Map folded;                   // Var -> itself: each thread has its part of the sum until FOLD
+  Map folded;                   // Var -> itself: each thread has its part of the sum until FOLD; then the team
   Expr *shared_bytes;           // of the arrays so far
   Map written, owned;           // Tensor → itself: what the team writes; of that, what each thread reads only where it wrote
   Map again;                    // loop, Var of argmax's index → what is looked at once more behind its FOLD (gpu_best.c)

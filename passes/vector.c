@@ -126,11 +126,23 @@ static bool scans_in_blocks(const Stmt *loop) {
   return sums == 1 && straight(loop->body, true) && !loop->ordered && !short_loop(loop);
 }
 
+// Does a store write one place in all steps? Then it adds to what the step before left there.
+static bool stores_one_place(const Stmt *loop) {
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    bool moves = s->kind != ST_STORE || !s->nsub;
+    for (int k = 0; k < s->nsub && !moves; k++) moves = expr_uses_index(s->sub[k], loop->ix) || expr_has(s->sub[k], OP_VAR) || expr_has(s->sub[k], OP_READ);
+    if (!moves) return true;
+  }
+  return false;
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   bool nested = outer && outer->how == HOW_PAR && outer->body == loop && !loop->next;
-  if (loop->how == HOW_PAR && straight(loop->body, false)) {
+  if (stores_one_place(loop) && (loop->how == HOW_SEQ || in_parallel)) {
+    loop->how = HOW_SEQ;
+  } else if (loop->how == HOW_PAR && straight(loop->body, false)) {
     loop->how = in_parallel && !nested ? HOW_VEC : HOW_PAR_VEC;
   } else if (loop->how == HOW_PAR && in_parallel && !nested) {
     loop->how = HOW_SEQ;
