@@ -5,22 +5,22 @@
 // approximation takes that: GPUs branch for an exact division, and compile it slowly.
 #include "codegen/emit.h"
 #include "ir/rewrite.h"
-#include <math.h>
 
 enum { SURE = 2, MANY = 64 };      // roundings up to which a value is the same everywhere; of a value whose last digits are open
 
 static int at_most(int n) { return n < MANY ? n : MANY; }
-
-static bool is_scale(const Expr *x) {
-  int exponent;
-  return x->op == OP_CONST && fabs(frexp(x->u.v.f, &exponent)) == .5;
-}
 
 static bool is_zero(const Expr *x) { return x->op == OP_CONST && x->u.v.f == 0; }
 
 static int roundings(Emit *e, const Expr *x);
 
 static int of_both(Emit *e, const Expr *x, bool free) { return at_most(roundings(e, x->arg[0]) + roundings(e, x->arg[1]) + (free ? 0 : 2)); }
+
+// Of a product or a quotient: exact where one of its operands happens to be a power of two.
+static int most_of(Emit *e, const Expr *x) {
+  int a = roundings(e, x->arg[0]), b = roundings(e, x->arg[1]);
+  return a > b ? a : b;
+}
 
 // Of a value that is one of its operands, whichever.
 static int least_of(Emit *e, const Expr *x, uint32_t first) {
@@ -43,8 +43,8 @@ static int count(Emit *e, const Expr *x) {
   switch (x->op) {
   case OP_VAR: return known(e, x->u.var) > 0 ? known(e, x->u.var) : 0;
   case OP_ADD: case OP_SUB: return of_both(e, x, is_zero(x->arg[0]) || is_zero(x->arg[1]));
-  case OP_MUL: return of_both(e, x, is_scale(x->arg[0]) || is_scale(x->arg[1]));
-  case OP_DIV: return roundings(e, x->arg[1]) > SURE ? MANY : at_most(roundings(e, x->arg[0]) + (is_scale(x->arg[1]) ? 0 : 2));
+  case OP_MUL: return most_of(e, x);
+  case OP_DIV: return roundings(e, x->arg[1]) > SURE ? MANY : roundings(e, x->arg[0]);
   case OP_NEG: return roundings(e, x->arg[0]);
   case OP_ABS: case OP_SQRT: return roundings(e, x->arg[0]) > SURE ? MANY : 0;
   case OP_MIN: case OP_MAX: return least_of(e, x, 0) > SURE ? MANY : 0;

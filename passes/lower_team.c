@@ -15,7 +15,7 @@ enum {
   LEAST_SIDE = 4,
   SHARE = 16,                   // rows of a thread, at least
   TILE = 8,                     // rows that a thread has in flight
-  BLOCKS = 2,                   // of a multiprocessor
+  BLOCKS = 2, FEW_BLOCKS = 4,   // of a multiprocessor; where columns alone give less than one for every second of them (measured on an H100)
   MERGE_SIDE = 8,               // parts come from the shared cache in sectors of 32 bytes: eight f32
   DEFAULT_TEAM = 8              // where the number of columns is not known
 };
@@ -69,7 +69,9 @@ static Shape shape_of(Lower *l, int n, const Item *items, const Member *const *m
   }
   Shape s = { .team = THREADS / side };
   for (int g = 0; g < u->ngrid; g++) points = op(l, OP_MUL, points, u->extent[g]);
-  Expr *blocks = op(l, OP_MAX, up(l, points, number(l, lanes * side)), one), *most = number(l, (int64_t)l->p->machine->cores * BLOCKS);
+  Expr *blocks = op(l, OP_MAX, up(l, points, number(l, lanes * side)), one);
+  bool many = expr_fold(blocks, &known) && known.i * 2 >= l->p->machine->cores;
+  Expr *most = number(l, (int64_t)l->p->machine->cores * (many ? BLOCKS : FEW_BLOCKS));
   Expr *parts = op(l, OP_MAX, op(l, OP_MIN, op(l, OP_FLOORDIV, most, blocks), op(l, OP_FLOORDIV, steps, number(l, (int64_t)s.team * SHARE))), one);
   Expr *share = up(l, steps, op(l, OP_MUL, parts, number(l, s.team)));
   s.share = op(l, OP_MAX, op(l, OP_MUL, up(l, share, number(l, TILE)), number(l, TILE)), number(l, TILE));
