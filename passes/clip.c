@@ -298,7 +298,8 @@ static bool drop_unused(Stmt **at, const Map *declared, const Map *used) {
     Stmt *s = *at;
     bool names = s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_SET;
     bool drop = names && map_getp(declared, s->var) && !map_getp(used, s->var);
-    any |= drop | drop_unused(&s->body, declared, used) | drop_unused(&s->els, declared, used);
+    bool inside = drop_unused(&s->body, declared, used), other = drop_unused(&s->els, declared, used);
+    any = any || drop || inside || other;
     drop |= (s->kind == ST_IF || s->kind == ST_LOOP) && !s->body && !s->els;
     if (drop) *at = s->next;
     else at = &s->next;
