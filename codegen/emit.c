@@ -86,6 +86,14 @@ bool emit_is_simple(const Expr *x) {
   return x->op == OP_CONST || x->op == OP_DIM || x->op == OP_INDEX || x->op == OP_VAR;
 }
 
+const char *emit_loop_end(Emit *e, const Stmt *s) {
+  const char *end = emit_expr(e, s->hi, 8);
+  if (emit_is_simple(s->hi)) return end;
+  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
+  emit_line(e, "const long long %s = %s;", name, emit_expr(e, s->hi, LEVEL_COND));
+  return name;
+}
+
 const char *emit_index(Emit *e, const Stmt *loop) {
   map_putp(&e->loops, loop->ix, (void *)loop);
   return names_bind(&e->names, loop->ix, loop->ix->name);

@@ -99,4 +99,5 @@ void emit_note(Emit *e, const Stmt *s);                  // its place and its co
 void emit_block(Emit *e, const Stmt *s);                 // s and what follows it
 const char *emit_index(Emit *e, const Stmt *loop);       // names the loop's index in the present scope
 bool emit_is_simple(const Expr *x);                      // costs next to nothing to evaluate in each step
+const char *emit_loop_end(Emit *e, const Stmt *s);       // the end of a loop as text that may be evaluated in each step
 #endif

@@ -62,15 +62,6 @@ static void kernel_head(Emit *e, const Kernel *k) {
 
 // ---- loops -------------------------------------------------------------------------------------
 
-// The end of a loop as text that may be evaluated in each step.
-static const char *loop_end(Emit *e, const Stmt *s) {
-  const char *end = emit_expr(e, s->hi, 8);
-  if (emit_is_simple(s->hi)) return end;
-  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
-  emit_line(e, "const long long %s = %s;", name, emit_expr(e, s->hi, LEVEL_COND));
-  return name;
-}
-
 static void loop_head(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   const char *i = emit_index(e, s);
   const char *next = s->step ? arena_printf(e->a, "%s += %lld", i, (long long)s->step) : arena_printf(e->a, "%s++", i);
@@ -81,7 +72,7 @@ static void loop_head(Emit *e, const Stmt *s, const char *lo, const char *hi) {
 static const char *loop_start(Emit *e, const Stmt *s) { return emit_expr(e, s->lo, LEVEL_COND); }
 
 static void plain_loop(Emit *e, const Stmt *s) {
-  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
+  const char *hi = emit_loop_end(e, s), *lo = loop_start(e, s);
   names_open(&e->names);
   loop_head(e, s, lo, hi);
   emit_block(e, s->body);
@@ -187,7 +178,7 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *tiled = nest[n - 1]->how == HOW_PAR_VEC ? nest[n - 1] : NULL;
   for (int k = 0; k < n; k++) {
     if (k) emit_note(e, nest[k]);
-    hi[k] = loop_end(e, nest[k]);
+    hi[k] = emit_loop_end(e, nest[k]);
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
@@ -275,7 +266,7 @@ static void fold(Emit *e, const Stmt *s) {
 }
 
 static void vector_loop(Emit *e, const Stmt *s) {
-  const char *hi = loop_end(e, s), *lo = loop_start(e, s);
+  const char *hi = emit_loop_end(e, s), *lo = loop_start(e, s);
   c_vector_loop(e, s, lo, hi);
 }
 

@@ -87,16 +87,8 @@ static void single_index(Emit *e, const Stmt *s, const char *value) {
   buf_puts(e->out, body.s);
 }
 
-static const char *loop_end(Emit *e, const Stmt *s) {
-  const char *end = emit_expr(e, s->hi, 8);
-  if (emit_is_simple(s->hi)) return end;
-  const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
-  emit_line(e, "const long long %s = %s;", name, emit_expr(e, s->hi, LEVEL_COND));
-  return name;
-}
-
 static void plain_loop(Emit *e, const Stmt *s) {
-  const char *hi = loop_end(e, s), *lo = emit_expr(e, s->lo, LEVEL_COND);
+  const char *hi = emit_loop_end(e, s), *lo = emit_expr(e, s->lo, LEVEL_COND);
   bool whole = s->how == HOW_UNROLL;
   if (whole) emit_line(e, "#pragma unroll");
   else if (s->unroll > 0) emit_line(e, "#pragma unroll %d", s->unroll);

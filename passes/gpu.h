@@ -65,9 +65,17 @@ bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s);    // e reads what s wri
 Map gpu_written(Gpu *g, const Stmt *s);                    // what s writes: Tensor → itself
 bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors);
 bool gpu_declares(const Stmt *s, const Var *v);            // anywhere inside
+bool gpu_is_step(const Gpu *g, Expr *e, Index *ix);        // e is ix and something that ix is not in
 void gpu_want(Gpu *g, Kernel *k, Expr *e);                 // k would be faster if the dimensions in e were numbers
 
+// ---- rearranging ----
+
+Stmt *gpu_alone(Stmt *s);                                  // for one thread: nothing is folded, and nothing runs in parallel
+Stmt *gpu_only_loop(Stmt *s);                              // the one loop in a block that else has LETs only; NULL: there is another thing
+
 // ---- schedules ----
+
+bool gpu_is_grid_index(const Nest *n, const Expr *sub, const Expr *extent);  // sub is one of the grid's indices, or a number, and below extent
 
 void gpu_split(Gpu *g, Kernel *k);                         // gpu_split.c: a kernel to nests, and their schedules
 void gpu_points(Nest *n);                                  // gpu_points.c: a thread a grid point

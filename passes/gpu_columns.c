@@ -34,19 +34,14 @@ typedef struct Columns {
 
 typedef struct Access { Columns *c; const Stmt *loop; int columns, rows, bits; } Access;
 
-static bool is_step(Columns *c, Expr *e, Index *ix) {
-  Expr *coef, *rest;
-  return expr_uses_index(e, ix) && affine_split(c->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1);
-}
-
 static void look_at_read(void *cx, Expr *e) {
   Access *a = cx;
   if (e->op != OP_READ || !e->u.t->rank || e->u.t->fmt || e->u.t->role == ROLE_TABLE) return;
   Expr *last = e->arg[e->u.t->rank - 1];
-  if (is_step(a->c, last, a->c->ix)) {
+  if (gpu_is_step(a->c->g, last, a->c->ix)) {
     a->columns++;
     if (dtypes[e->u.t->dtype].bits > a->bits) a->bits = dtypes[e->u.t->dtype].bits;
-  } else if (is_step(a->c, last, a->loop->ix)) {
+  } else if (gpu_is_step(a->c->g, last, a->loop->ix)) {
     a->rows++;
   }
 }

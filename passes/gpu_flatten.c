@@ -45,11 +45,6 @@ static void check_list(Pair *p, const Stmt *s) {
   }
 }
 
-static Stmt *only_loop(Stmt *s) {
-  for (; s && s->kind == ST_LET; s = s->next) {}
-  return s && s->kind == ST_LOOP && !s->next ? s : NULL;
-}
-
 static bool is_plain(const Stmt *s) {
   bool how = s->how == HOW_SEQ || s->how == HOW_PAR || s->how == HOW_PAR_VEC;
   return how && !s->ordered && !s->step && expr_is_int(s->lo, 0);
@@ -128,7 +123,7 @@ static void flatten(Nest *n, Stmt *s, Map *views) {
   for (; s; s = s->next) {
     flatten(n, s->body, views);
     flatten(n, s->els, views);
-    Stmt *in = s->kind == ST_LOOP ? only_loop(s->body) : NULL;
+    Stmt *in = s->kind == ST_LOOP ? gpu_only_loop(s->body) : NULL;
     Pair p = { .g = n->g, .outer = s, .in = in, .views = views, .seen = map_make(n->g->scratch) };
     if (!in || !can_merge(&p)) continue;
     if (has_numbers(&p)) { merge(&p, s, in); continue; }

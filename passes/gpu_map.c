@@ -49,9 +49,8 @@ static void visit_accesses(Flat *m, OnAccess f, void *cx) {
 
 static bool by_last(Flat *m, Expr *const *sub, int n) {
   Index *ix = m->n->ix[m->n->n - 1];
-  Expr *coef, *rest;
   for (int k = 0; k + 1 < n; k++) if (expr_uses_index(sub[k], ix)) return false;
-  return expr_uses_index(sub[n - 1], ix) && affine_split(m->g->x, sub[n - 1], 1, &ix, &coef, &rest) && expr_is_int(coef, 1);
+  return gpu_is_step(m->g, sub[n - 1], ix);
 }
 
 typedef struct Widest { Flat *m; int bits, any; } Widest;

@@ -53,21 +53,6 @@ Stmt *gpu_at(Nest *n, int count, Expr *point, Stmt *body) {
   return body;
 }
 
-// Nothing is shared any more, and nothing runs in parallel.
-static Stmt *alone(Stmt *s) {
-  Block b = gpu_block();
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    if (s->kind == ST_FOLD) continue;
-    if (s->kind == ST_LOOP && s->how != HOW_SCAN) s->how = HOW_SEQ;
-    s->body = alone(s->body);
-    s->els = alone(s->els);
-    gpu_add(&b, s);
-  }
-  return b.first;
-}
-
 // Two threads must not store halves of one byte.
 static bool stores_nibbles(const Stmt *s) {
   for (; s; s = s->next) {
@@ -88,7 +73,7 @@ void gpu_points(Nest *n) {
   Index *all = gpu_index(g, "point");
   if (one) point = expr_index(g->x, all);
   else gpu_let(g, &b, "point", gpu_plus(g, gpu_mul(g, f.b, gpu_int(g, threads)), f.t), &point);
-  Stmt *in = gpu_at(n, n->n, point, alone(n->body));
+  Stmt *in = gpu_at(n, n->n, point, gpu_alone(n->body));
   if (one) gpu_add(&b, gpu_loop(g, HOW_SEQ, all, gpu_int(g, 0), n->points, in));
   else gpu_add(&b, gpu_if(g, expr_op2(g->x, OP_LT, point, n->points, NO_SPAN), in, NULL));
   gpu_close(n, &f, b.first, (Grid){ .blocks = one ? gpu_int(g, 1) : gpu_div_up(g, n->points, threads), .threads = threads, .team = 1 });

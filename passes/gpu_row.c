@@ -17,15 +17,10 @@
 
 typedef struct Walked { Team *t; const Stmt *loop; int count, main, any; } Walked;       // main, any: bits of the widest element
 
-static bool is_step(const Team *t, Expr *e, Index *ix) {
-  Expr *coef, *rest;
-  return expr_uses_index(e, ix) && affine_split(t->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1);
-}
-
 static bool in_memory(const Team *t, const Tensor *a) { return a->rank && !a->fmt && a->role != ROLE_TABLE && tensor_place(t->g->plan, a) != PLACE_STACK; }
 
 static void see_access(Walked *w, const Tensor *a, Expr *const *sub, int n) {
-  if (!in_memory(w->t, a) || !is_step(w->t, sub[n - 1], w->loop->ix)) return;
+  if (!in_memory(w->t, a) || !gpu_is_step(w->t->g, sub[n - 1], w->loop->ix)) return;
   for (int k = 0; k + 1 < n; k++) if (expr_uses_index(sub[k], w->loop->ix)) return;
   int bits = dtypes[a->dtype].bits;
   bool main = !w->t->n->n;
@@ -211,11 +206,6 @@ static bool known_before(Team *t, Expr *read) {
   return yes;
 }
 
-static bool is_grid_index(const Nest *n, const Expr *sub, const Expr *extent) {
-  for (int k = 0; k < n->n; k++) if (sub->op == OP_INDEX && sub->u.ix == n->ix[k] && n->extent[k] == extent) return true;
-  return sub->op == OP_CONST && extent->op == OP_CONST && sub->u.v.i >= 0 && sub->u.v.i < extent->u.v.i;
-}
-
 // The subscript of the row's element at `ix`.
 static bool is_place(Team *t, const Row *r, Expr *e, Index *ix) {
   Expr *coef, *rest;
@@ -231,7 +221,7 @@ static bool can_keep(Team *t, const Row *r, const Stmt *loop, Expr *e) {
   if (a->extent[last]->op != OP_CONST || a->extent[last]->u.v.i < end_of_row(r) || (a->rank > 1 && a->extent[last]->u.v.i % r->lanes)) return false;
   int bits = dtypes[a->dtype].bits;
   if (bits * r->lanes % 32 || !gpu_can_move(t->g, bits, r->lanes)) return false;
-  for (int k = 0; k < last; k++) if (!is_grid_index(t->n, e->arg[k], a->extent[k])) return false;
+  for (int k = 0; k < last; k++) if (!gpu_is_grid_index(t->n, e->arg[k], a->extent[k])) return false;
   return true;
 }
 

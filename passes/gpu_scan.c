@@ -70,10 +70,7 @@ static bool find(Scanning *c) {
 typedef struct Widest { Scanning *c; int bits; } Widest;
 static void see_read(void *cx, Expr *e) {
   Widest *w = cx;
-  Index *ix = w->c->loop->ix;
-  Expr *coef, *rest;
-  if (e->op != OP_READ || !e->u.t->rank || e->u.t->fmt || !expr_uses_index(e->arg[e->u.t->rank - 1], ix)) return;
-  if (!affine_split(w->c->g->x, e->arg[e->u.t->rank - 1], 1, &ix, &coef, &rest) || !expr_is_int(coef, 1)) return;
+  if (e->op != OP_READ || !e->u.t->rank || e->u.t->fmt || !gpu_is_step(w->c->g, e->arg[e->u.t->rank - 1], w->c->loop->ix)) return;
   if (dtypes[e->u.t->dtype].bits > w->bits) w->bits = dtypes[e->u.t->dtype].bits;
 }
 

@@ -11,10 +11,9 @@ typedef struct Widest { Team *t; Index *ix; int bits, reads; } Widest;
 
 static void see_read(void *cx, Expr *e) {
   Widest *w = cx;
-  Expr *coef, *rest;
   if (e->op != OP_READ || !e->u.t->rank || e->u.t->fmt || e->u.t->role == ROLE_TABLE || tensor_place(w->t->g->plan, e->u.t) == PLACE_STACK) return;
   Expr *last = e->arg[e->u.t->rank - 1];
-  if (!expr_uses_index(last, w->ix) || !affine_split(w->t->g->x, last, 1, &w->ix, &coef, &rest) || !expr_is_int(coef, 1)) return;
+  if (!gpu_is_step(w->t->g, last, w->ix)) return;
   w->reads++;
   if (dtypes[e->u.t->dtype].bits > w->bits) w->bits = dtypes[e->u.t->dtype].bits;
 }

@@ -82,17 +82,11 @@ static bool can_share(Team *t, const Stmt *loop) {
   return how && !loop->ordered && !loop->step && independent(t, loop, loop->body) && sums_here_only(t, loop, loop->body);
 }
 
-// The one loop in a block that else has LETs only; NULL: there is another thing.
-static Stmt *only_loop(Stmt *s) {
-  for (; s && s->kind == ST_LET; s = s->next) {}
-  return s && s->kind == ST_LOOP && !s->next ? s : NULL;
-}
-
 static bool is_short(const Stmt *loop) { return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < GPU_LANES; }
 
 // Better share the loop inside: it walks memory, and the sums of both are the same.
 static bool prefers_inner(Team *t, Stmt *loop) {
-  Stmt *in = only_loop(loop->body);
+  Stmt *in = gpu_only_loop(loop->body);
   return in && can_share(t, in) && (!is_short(in) || is_short(loop));
 }
 
@@ -112,19 +106,14 @@ static void find_loops(Team *t, Stmt *s) {
 
 typedef struct Access { Team *t; const Stmt *loop; int rows, columns; } Access;
 
-static bool is_step(Team *t, Expr *e, Index *ix) {
-  Expr *coef, *rest;
-  return expr_uses_index(e, ix) && affine_split(t->g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1);
-}
-
 // Which index walks memory: the grid's last, or a loop's.
 static void look_at_read(void *cx, Expr *e) {
   Access *a = cx;
   const Nest *n = a->t->n;
   if (e->op != OP_READ || !e->u.t->rank) return;
   Expr *last = e->arg[e->u.t->rank - 1];
-  if (n->n && is_step(a->t, last, n->ix[n->n - 1])) a->columns++;
-  else if (is_step(a->t, last, a->loop->ix)) a->rows++;
+  if (n->n && gpu_is_step(a->t->g, last, n->ix[n->n - 1])) a->columns++;
+  else if (gpu_is_step(a->t->g, last, a->loop->ix)) a->rows++;
 }
 
 static void look_inside(Access *a, const Stmt *s) {
@@ -160,19 +149,18 @@ static bool worth_it(Team *t) {
 // Steps that a loop over an array's index takes at most: what the array needs to hold.
 typedef struct Reach { Team *t; const Tensor *a; Expr *most; bool known; } Reach;
 
-static Expr *end_of(Team *t, const Stmt *loops, Expr *sub) {
-  (void)t;
+static Expr *end_of(const Stmt *loops, const Expr *sub) {
   for (const Stmt *s = loops; s; s = s->next) {
     if (s->kind == ST_LOOP && sub->op == OP_INDEX && s->ix == sub->u.ix) return s->hi;
-    Expr *e = end_of(t, s->body, sub);
-    if (!e) e = end_of(t, s->els, sub);
+    Expr *e = end_of(s->body, sub);
+    if (!e) e = end_of(s->els, sub);
     if (e) return e;
   }
   return NULL;
 }
 
 static void reach(Reach *r, Expr *sub) {
-  Expr *end = end_of(r->t, r->t->n->body, sub);
+  Expr *end = end_of(r->t->n->body, sub);
   if (!end && sub->op != OP_INDEX) return;         // within what loops wrote
   if (!end || !gpu_dims_only(r->t->g, end) || (r->most && r->most != end)) r->known = false;
   else r->most = end;
@@ -204,20 +192,6 @@ static Stmt *by_first(Team *t, Stmt *s) {
   return gpu_if(t->g, expr_op2(t->g->x, OP_EQ, t->member, gpu_int(t->g, 0), NO_SPAN), s, NULL);
 }
 
-static Stmt *alone(Team *t, Stmt *s) {
-  Block b = gpu_block();
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    if (s->kind == ST_FOLD) continue;
-    if (s->kind == ST_LOOP && s->how != HOW_SCAN) s->how = HOW_SEQ;
-    s->body = alone(t, s->body);
-    s->els = alone(t, s->els);
-    gpu_add(&b, s);
-  }
-  return b.first;
-}
-
 static void mark_sums(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
     if (s->kind == ST_ACC && !gpu_declares(loop->body, s->var)) map_putp(&t->folded, s->var, s->var);
@@ -235,7 +209,7 @@ static Stmt *row_loop(Team *t, Row *r, Stmt *s) {
 static Stmt *shared_loop(Team *t, Stmt *s) {
   mark_sums(t, s, s->body);
   s->how = HOW_SEQ;
-  s->body = alone(t, s->body);
+  s->body = gpu_alone(s->body);
   Row *r = gpu_row_of(t, s);
   if (r) return row_loop(t, r, s);
   if (s->align) return gpu_stream(t, s);

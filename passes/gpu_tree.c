@@ -209,3 +209,34 @@ static void want_dim(void *cx, Expr *e) {
 }
 
 void gpu_want(Gpu *g, Kernel *k, Expr *e) { expr_visit(g->scratch, e, want_dim, &(Wanted){ g, k }); }
+
+bool gpu_is_step(const Gpu *g, Expr *e, Index *ix) {
+  Expr *coef, *rest;
+  return expr_uses_index(e, ix) && affine_split(g->x, e, 1, &ix, &coef, &rest) && expr_is_int(coef, 1);
+}
+
+bool gpu_is_grid_index(const Nest *n, const Expr *sub, const Expr *extent) {
+  for (int k = 0; k < n->n; k++) if (sub->op == OP_INDEX && sub->u.ix == n->ix[k] && n->extent[k] == extent) return true;
+  return sub->op == OP_CONST && extent->op == OP_CONST && sub->u.v.i >= 0 && sub->u.v.i < extent->u.v.i;
+}
+
+// ---- rearranging -------------------------------------------------------------------------------
+
+Stmt *gpu_alone(Stmt *s) {
+  Block b = gpu_block();
+  for (Stmt *next; s; s = next) {
+    next = s->next;
+    s->next = NULL;
+    if (s->kind == ST_FOLD) continue;
+    if (s->kind == ST_LOOP && s->how != HOW_SCAN) s->how = HOW_SEQ;
+    s->body = gpu_alone(s->body);
+    s->els = gpu_alone(s->els);
+    gpu_add(&b, s);
+  }
+  return b.first;
+}
+
+Stmt *gpu_only_loop(Stmt *s) {
+  for (; s && s->kind == ST_LET; s = s->next) {}
+  return s && s->kind == ST_LOOP && !s->next ? s : NULL;
+}

@@ -122,16 +122,11 @@ static bool is_side_by_side(Work *w, const Tensor *t, Expr *const *sub, int n) {
   return true;
 }
 
-static bool is_grid_index(const Nest *n, const Expr *sub, const Expr *extent) {
-  for (int k = 0; k < n->n; k++) if (sub->op == OP_INDEX && sub->u.ix == n->ix[k] && n->extent[k] == extent) return true;
-  return sub->op == OP_CONST && extent->op == OP_CONST && sub->u.v.i >= 0 && sub->u.v.i < extent->u.v.i;
-}
-
 // All elements are in range, whatever stands around the read.
 static bool is_plain(Work *w, const Expr *e) {
   int last = e->u.t->rank - 1;
   const Expr *extent = e->u.t->extent[last], *bound = w->c->bound;
-  for (int k = 0; k < last; k++) if (!is_grid_index(w->c->n, e->arg[k], e->u.t->extent[k])) return false;
+  for (int k = 0; k < last; k++) if (!gpu_is_grid_index(w->c->n, e->arg[k], e->u.t->extent[k])) return false;
   bool here = e->arg[last]->op == OP_INDEX && e->arg[last]->u.ix == w->c->ix;
   return here && bound && (extent == bound || (extent->op == OP_CONST && bound->op == OP_CONST && bound->u.v.i <= extent->u.v.i));
 }

@@ -7,9 +7,6 @@ import numpy as np
 
 from . import bounds, data
 
-SAMPLE = 1 << 21                  # elements of the largest tensor that are compared at full size
-
-
 # Libraries may use forms that are worse than the formula where results are small beside their terms (PyTorch folds a batch
 # norm's mean into one offset), and keep in float32 what the program stores (torch.compile, a residual in bf16): they are
 # held to a multiple of the bound, or to this part of the largest value.
@@ -23,6 +20,8 @@ class Wrong(Exception):
 class Checker:
     """The reference for one set of inputs; compare() takes any number of contestants' results."""
 
+    sample = 1 << 21              # elements of the largest tensor that are compared at full size
+
     def __init__(self, inputs, s=0):
         self.program, self.case, self.scalars = inputs.program, inputs.program.case, inputs.scalars
         self.arrays, self.expected = inputs.arrays[s], None
@@ -32,10 +31,10 @@ class Checker:
         """Values of the sampled dimension; None: all."""
         dim, p = self.case.sampled, self.program
         largest = max(int(np.prod(t.shape)) for t in p.params + p.results)
-        if not dim or largest <= SAMPLE:
+        if not dim or largest <= self.sample:
             return None
         n = p.dims[dim]
-        count = min(n, max(2, n * SAMPLE // largest))
+        count = min(n, max(2, n * self.sample // largest))
         inner = np.random.default_rng(3).choice(n, count, replace=False)
         return np.unique(np.concatenate([[0, n - 1], inner[:count - 2]]))
 

@@ -109,7 +109,7 @@ def a_sample_is_of_the_first_and_last_too():
         checker.program, checker.case = p, p.case
         at = checker.sampled_values()
         largest = max(int(np.prod(t.shape)) for t in p.params + p.results)
-        if p.case.sample and largest > check.SAMPLE:
+        if p.case.sample and largest > check.Checker.sample:
             n = p.dims[p.case.sample]
             claim(f"{p.case.id}: the_sample_has_both_ends", at[0] == 0 and at[-1] == n - 1 and len(at) >= 2, at)
         else:
