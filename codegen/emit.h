@@ -57,7 +57,7 @@ struct Emit {
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   Scan scan;
   int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
-  bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
+  bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got
