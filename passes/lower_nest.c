@@ -381,16 +381,19 @@ static void lower_leaf(Lower *l, Item *it) {
 }
 
 // phase[i]: how many loops must have ended before item i may start. Those of a cascade start together, when all others that they
-// need have ended.
+// need have ended, also those that a map needs which they compute for themselves (for_cascade).
 static void find_phases(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, const bool *cascade, int *phase) {
+  int *for_cascade = arena_array(l->p->scratch, int, n);
   for (int i = 0; i < n; i++) {
     phase[i] = 0;
     for (int j = 0; j < i; j++) {
       int d = dependence(l, &items[j], loops[j] ? &next[j] : NULL, &items[i], loops[i] ? &next[i] : NULL);
-      if (cascade[i] && !cascade[j] && lower_expands(items[j].q)) continue;
+      bool computed = !cascade[j] && lower_expands(items[j].q);
       bool ends = cascade[i] || cascade[j] ? cascade[i] != cascade[j] : d == 2;
-      int after = phase[j] + (ends && loops[j]);
+      int after = phase[j] + (ends && loops[j]), before = cascade[j] ? 0 : computed ? for_cascade[j] : phase[j] + loops[j];
+      if (cascade[i] && computed) after = for_cascade[j];
       if (d && after > phase[i]) phase[i] = after;
+      if (d && before > for_cascade[i]) for_cascade[i] = before;
     }
   }
 }
