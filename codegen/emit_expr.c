@@ -526,6 +526,8 @@ static bool in_quads(const Expr *c, const Expr **quad, const Expr **word) {
 static Math variant(Emit *e, const char *name) { return e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name)) : MATH_COUNT; }
 
 static Text uniform(Emit *e, const Expr *x) {
+  for (int i = 0; i < e->drawn.n; i++)
+    if (e->drawn.v[i].x == x) return TEXT(LEVEL_PRIMARY, "%s[%s]", e->drawn.v[i].array, e->lane);
   const Expr *quad, *word;
   Math parts = variant(e, "uniform_word_f32"), whole = variant(e, "uniform_at_f32");
   if (parts == MATH_COUNT || !in_quads(x->arg[1], &quad, &word))

@@ -401,6 +401,51 @@ START_TEST(uniform_is_the_generator_of_the_language) {
   arena_destroy(m.a);
 } END_TEST
 
+// y[i] = uniform(seed, start + i), in loops of so many lanes.
+static const char *row_of_numbers(Make *m, Expr *size, int lanes) {
+  Tensor *start = make_param(m, "start", DT_I64, 0, NULL), *seed = make_param(m, "seed", DT_U64, 0, NULL), *y = make_result(m, "y", DT_F32, 1, &size);
+  make_kernel(m, "row_y");
+  Expr *i = make_for(m, "i", size, HOW_PAR_VEC);
+  m->open[m->depth]->lanes = lanes;
+  Expr *operand[] = {make_read(m, seed, NULL), expr_op2(m->x, OP_ADD, make_read(m, start, NULL), i, NO_SPAN)};
+  make_store(m, y, &i, expr_op(m->x, OP_UNIFORM, operand, NO_SPAN));
+  make_end(m);
+  const char *text = built_text(m, true);
+  ck_assert_ptr_nonnull(strstr(text, "= random[lane];"));
+  return text;
+}
+
+static void check_row(CallEntry *entry, int64_t start, int n, const Way *w) {
+  float out[256];
+  uint64_t seed = 0xC2B2AE3D27D4EB4Fu;
+  ck_assert_int_eq(entry((void *[]){&start, &seed, out}, (long long[]){n}, NULL, (long long[]){0, 0}), 0);
+  for (int k = 0; k < n; k++) {
+    int64_t c = (int64_t)((uint64_t)start + (uint64_t)k);
+    ck_assert_msg(out[k] == op_uniform(seed, c), "%s %s: number %d of a row from %lld", w->cc, w->flags, k, (long long)start);
+  }
+}
+
+// Rows that begin at each place among four, where the upper half of the counter changes within a row, where it wraps around, below 0.
+START_TEST(random_numbers_drawn_by_blocks_are_those_of_each_place) {
+  static const int64_t starts[] = {0, 1, 2, 3, 4099, (1ll << 34) - 150, (1ll << 34) - 127, (3ll << 34) - 64, (1ll << 34) + 2, INT64_MAX - 100, INT64_MAX, -5, -130, INT64_MIN};
+  static const Way ways[] = {
+    {"gcc", "-O3 -march=native"}, {"gcc", "-O3 -march=x86-64-v3"}, {"gcc", "-O2 -mavx"}, {"gcc", "-O3"}, {"clang", "-O3 -march=native"},
+    {"clang", "-O3 -march=x86-64-v3"}, {"clang", "-O2 -mavx"}, {"clang", "-O3"}, {"gcc", "-O1 " BUILT_UBSAN}, {"clang", "-O1 " BUILT_UBSAN},
+  };
+  for (int lanes = 16; lanes <= 64; lanes *= 2) {
+    Expr *size;
+    Make m = one_loop("row", &size);
+    const char *text = row_of_numbers(&m, size, lanes);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+      void *so = built_load(ways[w].cc, ways[w].flags, text);
+      for (size_t s = 0; s < sizeof starts / sizeof *starts; s++)
+        for (int n = 61; n < 256; n += 64) check_row(built_entry(so), starts[s], n, &ways[w]);
+      dlclose(so);
+    }
+    arena_destroy(m.a);
+  }
+} END_TEST
+
 START_TEST(literals_keep_their_values) {
   Expr *size;
   Make m = one_loop("literals", &size);
@@ -550,6 +595,7 @@ int main(void) {
     a_marked_function_prints_the_coarsest_row_that_is_allowed, coarse_functions_have_the_special_values_and_their_error, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
+    random_numbers_drawn_by_blocks_are_those_of_each_place,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,
     index_arithmetic_prints_plainly_where_shapes_bound_it,
   };
