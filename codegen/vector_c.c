@@ -37,7 +37,9 @@ static void prefetches(Emit *e, const Stmt *loop, const char *block) {
 static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, const char *rest) {
   Buf body = buf_make(e->a), *out = e->out;
   const char *outer = e->lane;
+  const Stmt *outer_loop = e->vector;
   names_open(&e->names);
+  e->vector = s;
   e->lane = names_fresh(&e->names, "lane");
   e->uses_simd = true;
   emit_line(e, "OMP(omp simd)");
@@ -61,6 +63,7 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
   emit_line(e, "}");
   names_close(&e->names);
   e->lane = outer;
+  e->vector = outer_loop;
 }
 
 // ---- streaming stores --------------------------------------------------------------------------

@@ -170,6 +170,60 @@ START_TEST(functions_of_our_own_keep_to_their_accuracy_over_all_floats) {
   arena_destroy(m.a);
 } END_TEST
 
+// ---- quotients by products ---------------------------------------------------------------------
+
+typedef void Quotients(float *y, const float *x, float d, int n);
+
+static Quotients *quotients_by(const Way *w, void **so) {
+  char text[2048];
+  snprintf(text, sizeof text, "static inline %s\nvoid quotients(float *y, const float *x, float d, int n) {\n  for (int i = 0; i < n; i++) y[i] = quotient_f32(x[i], d);\n}\n",
+           math_functions[MATH_quotient_f32].text);
+  void *address = dlsym(*so = built_load(w->cc, w->flags, text), "quotients");
+  Quotients *f;
+  ck_assert_ptr_nonnull(address);
+  memcpy(&f, &address, sizeof f);
+  return f;
+}
+
+// Units in the last place of x / d, of which those below 2^-126 are 2^-149 each.
+static double units_off(float x, float d, float y) {
+  double exact = (double)x / (double)d, size = fabs(exact);
+  return fabs(y - exact) / ldexp(1, (size < 0x1p-126 ? -126 : ilogb(size)) - 23);
+}
+
+static void check_quotient(const Way *w, float x, float d, float y) {
+  float want = x / d;
+  bool special = isnan(want) || isinf(want) || want == 0 || isinf(y) || isnan(y), tiny = fabsf(x) < 0x1p-100f;
+  bool same = isnan(want) ? isnan(y) : y == want && signbit(y) == signbit(want);
+  bool lost = fabsf(want) <= 0x1p-149f && fabsf(y) <= 0x1p-149f && signbit(y) == signbit(want) && x != 0;      // to 0, or to the least float
+  ck_assert_msg(special ? same || lost : units_off(x, d, y) <= (tiny ? 1.6 : .501), "%s: %a / %a is %a, not %a", w->flags, (double)x, (double)d, (double)y, (double)want);
+}
+
+// All exponents of the divisor, those that are scaled among them, beside special values and random ones.
+START_TEST(a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_values) {
+  enum { RANDOM = 4000, N = NFLOATS + RANDOM };
+  static const Way ways[] = {{"gcc", "-O3 -mfma"}, {"clang", "-O3 -march=native -mfma"}, {"gcc", "-O2"}, {"clang", "-O1 -mfma " BUILT_UBSAN}};
+  static float x[N], y[N];
+  unsigned long long state = 0x1234567;
+  for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+    void *so;
+    Quotients *f = quotients_by(&ways[w], &so);
+    for (int k = 0; k < NFLOATS + 600; k++) {
+      float d = (float)(k < NFLOATS ? float_values[k] : 0);
+      uint32_t bits = (uint32_t)(unit_random(&state) >> 32);
+      if (k >= NFLOATS) memcpy(&d, &bits, 4);
+      for (int i = 0; i < N; i++) {
+        bits = (uint32_t)(unit_random(&state) >> 32);
+        if (i < NFLOATS) x[i] = (float)float_values[i];
+        else memcpy(&x[i], &bits, 4);
+      }
+      f(y, x, d, N);
+      for (int i = 0; i < N; i++) check_quotient(&ways[w], x[i], d, y[i]);
+    }
+    dlclose(so);
+  }
+} END_TEST
+
 // ---- coarse forms ------------------------------------------------------------------------------
 
 static Expr *coarse(Make *m, Op op, int exactness, Expr *const *operand) {
@@ -595,7 +649,7 @@ int main(void) {
     a_marked_function_prints_the_coarsest_row_that_is_allowed, coarse_functions_have_the_special_values_and_their_error, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
-    random_numbers_drawn_by_blocks_are_those_of_each_place,
+    a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_values, random_numbers_drawn_by_blocks_are_those_of_each_place,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,
     index_arithmetic_prints_plainly_where_shapes_bound_it,
   };
