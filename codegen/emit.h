@@ -36,7 +36,8 @@ struct Emit {
   const Kernel *kernel;   // being printed
   bool parallel;          // inside a loop that is split over cores
   const char *lane;       // in a LANES loop: the lane's variable
-  const Stmt *vector;     // the loop whose lanes these are
+  const Stmt *lane_loop;  // that loop where its lanes are steps side by side, the first of them `lane_first`; else NULL
+  const char *lane_first;
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it

@@ -206,8 +206,18 @@ static Stmt *drop_folds(Stmt *s) {
 
 // ---- prefetching -------------------------------------------------------------------------------
 
-// Steps ahead that a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
-enum { AHEAD = 2048 };
+// How far ahead a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
+enum {
+  AHEAD = 2048,                 // steps of a reduction
+  AHEAD_OF_STREAMS = 32768      // bytes for streaming stores, two tiles: Note [Four streams] in codegen/vector_c.c
+};
+
+static bool streams(const Stmt *loop) {
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->kind == ST_STORE && s->stream) return true;
+  return false;
+}
+
+static int ahead(const Stmt *loop, const Tensor *t) { return streams(loop) ? AHEAD_OF_STREAMS * 8 / dtypes[t->dtype].bits : AHEAD; }
 
 // Does the read walk a row of memory as the loop runs?
 static bool walks(const Expr *read, const Index *ix) {
@@ -230,7 +240,7 @@ static void find_walked(void *cx, Expr *e) {
 static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
 
 // Subscripts of what the loop should fetch when it reads `read`: the same place of the next row, or further on in this one.
-static bool soon(ExprTable *x, const Expr *read, const Index *row, Expr **sub) {
+static bool soon(ExprTable *x, const Stmt *loop, const Expr *read, const Index *row, Expr **sub) {
   int n = read->u.t->rank, at = -1;
   for (int k = 0; k < n; k++) {
     sub[k] = read->arg[k];
@@ -238,13 +248,13 @@ static bool soon(ExprTable *x, const Expr *read, const Index *row, Expr **sub) {
   }
   if (row && at < 0) return false;
   if (row) sub[at] = plus(x, sub[at], 1);
-  else sub[n - 1] = plus(x, sub[n - 1], AHEAD);
+  else sub[n - 1] = plus(x, sub[n - 1], ahead(loop, read->u.t));
   return true;
 }
 
 static void add_prefetch(Vector *v, Stmt *loop, Expr *read, const Index *row, int part, int parts) {
   Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
-  if (!soon(v->p->plan->x, read, row, f->sub)) return;
+  if (!soon(v->p->plan->x, loop, read, row, f->sub)) return;
   f->t = read->u.t;
   f->nsub = read->u.t->rank;
   f->part = part;
