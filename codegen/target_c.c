@@ -23,6 +23,12 @@ static bool any_faults(Emit *e) {
   return false;
 }
 
+static void names(Emit *e) {
+  c_vector_names(e);
+  c_turn_names(e);
+  names_fresh(&e->names, "report_fault");
+}
+
 static void prologue(Emit *e) {
   buf_puts(e->out, "\n");
   if (!e->opt->jit) {
@@ -293,8 +299,8 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
-  .own_functions = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
-  .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
+  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .stage = c_stage, .fault = fault, .entry = c_entry,
 };
 

@@ -9,6 +9,7 @@
 //
 // See Note [Lanes in C] and Note [Streaming stores].
 #include "codegen/vector_c.h"
+#include "codegen/random_c.h"
 #include <string.h>
 
 enum {
@@ -149,12 +150,10 @@ static void streams_prologue(Emit *e) {
     "}\n\n");
 }
 
-void c_vector_prologue(Emit *e) {
-  scan_prologue(e);
-  streams_prologue(e);
-  if (!e->uses_streams) return;
+static void wide_prologue(Emit *e) {
+  if (!e->uses_streams && !e->uses_random) return;
   buf_puts(e->out,
-    "// 64 bytes past the caches, to a line that is written whole.\n"
+    "// A whole vector.\n"
     "#if defined __AVX512F__\n"
     "#define WIDE 64\n"
     "#elif defined __AVX__\n"
@@ -162,7 +161,17 @@ void c_vector_prologue(Emit *e) {
     "#else\n"
     "#define WIDE 16\n"
     "#endif\n"
-    "typedef float wide __attribute__((vector_size(WIDE), may_alias));\n"
+    "typedef float wide __attribute__((vector_size(WIDE), may_alias));\n");
+}
+
+void c_vector_prologue(Emit *e) {
+  scan_prologue(e);
+  streams_prologue(e);
+  wide_prologue(e);
+  c_random_functions(e);
+  if (!e->uses_streams) return;
+  buf_puts(e->out,
+    "// 64 bytes past the caches, to a line that is written whole.\n"
     "static inline void store_wide(void *to, const void *from) {\n"
     "#if defined __clang__\n"
     "  __builtin_nontemporal_store(*(const wide *)from, (wide *)to);\n"
@@ -186,6 +195,12 @@ void c_vector_prologue(Emit *e) {
     "  return line < to ? line : to;\n"
     "}\n"
     "\n");
+}
+
+void c_vector_names(Emit *e) {
+  static const char *const own[] = { "WIDE", "wide", "store_wide", "store_block", "next_line", "block_at", "f32x16", "SHIFTED", "scan_block" };
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_fresh(&e->names, own[i]);
+  c_random_names(e);
 }
 
 // ---- the loop ----------------------------------------------------------------------------------
@@ -213,8 +228,10 @@ static void scan_pass(Emit *e, const Stmt *s, const char *block) {
 static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *block, const char *big) {
   prefetches(e, s, block);
   open_arrays(e, s, all);
+  c_random_open(e, s, block, true);
   if (s->how == HOW_SCAN) scan_pass(e, s, block);
   else lane_pass(e, s, block, s->lanes, NULL);
+  c_random_close(e);
   close_arrays(e, s, all, big);
 }
 
@@ -233,8 +250,13 @@ static void steps_in_order(Emit *e, const Stmt *s, const char *block, const char
 static void part_of_block(Emit *e, const Stmt *s, const char *block, const char *to) {
   const char *rest = names_fresh(&e->names, "rest");
   emit_line(e, "const int %s = (int)(%s - %s);", rest, to, block);
-  if (s->how == HOW_SCAN) steps_in_order(e, s, block, rest);
-  else lane_pass(e, s, block, s->lanes, rest);
+  if (s->how == HOW_SCAN) {
+    steps_in_order(e, s, block, rest);
+    return;
+  }
+  c_random_open(e, s, block, false);
+  lane_pass(e, s, block, s->lanes, rest);
+  c_random_close(e);
 }
 
 static const char *open_streams(Emit *e, const Streams *all) {

@@ -9,4 +9,6 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi);
 int c_tile_steps(const Stmt *loop);
 // The helpers that such loops of this file call.
 void c_vector_prologue(Emit *e);
+// The names that these take.
+void c_vector_names(Emit *e);
 #endif
