@@ -5,6 +5,8 @@
 
 // A LANES or VEC loop from `lo` to `hi` (texts; simple): whole blocks of s->lanes steps, then the rest of them.
 void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi);
+// A PREFETCH that stands by itself.
+void c_prefetch(Emit *e, const Stmt *s);
 // The helpers that such loops of this file call.
 void c_vector_prologue(Emit *e);
 #endif
