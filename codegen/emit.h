@@ -55,6 +55,7 @@ struct Emit {
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   Scan scan;
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
+  bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
   bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry

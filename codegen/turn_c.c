@@ -19,25 +19,35 @@ static Expr *stride_of(Emit *e, const Tensor *t, Expr *const *sub, const Index *
   return all;
 }
 
-// "x + where, stride": the element of the first step, and how far apart those of two steps of ix are.
-static const char *corner(Emit *e, const Stmt *s, const Tensor *t, Expr *const *sub, const Index *ix) {
+// The element of the first step.
+static const char *address(Emit *e, const Stmt *s, const Tensor *t, Expr *const *sub) {
   names_open(&e->names);
   names_bind_to(&e->names, s->ix, emit_expr(e, s->lo, LEVEL_PRIMARY));
   names_bind_to(&e->names, s->ix2, emit_expr(e, s->lo2, LEVEL_PRIMARY));
   const char *at = emit_position(e, t, sub, t->rank, 1, LEVEL_ADD);
   names_close(&e->names);
-  return arena_printf(e->a, "%s + %s, %s", emit_tensor(e, t), at, emit_expr(e, stride_of(e, t, sub, ix), LEVEL_COND));
+  return arena_printf(e->a, "%s + %s", emit_tensor(e, t), at);
+}
+
+// Its address, and how far apart the elements of two steps of ix are.
+static const char *corner(Emit *e, const Stmt *s, const Tensor *t, Expr *const *sub, const Index *ix) {
+  return arena_printf(e->a, "%s, %s", address(e, s, t, sub), emit_expr(e, stride_of(e, t, sub, ix), LEVEL_COND));
 }
 
 void c_stage(Emit *e, const Stmt *s) {
+  e->uses_streams = true;
+  if (s->nsub) emit_written(e, s->t);
+  if (c_parts(s)) {
+    const char *memory = s->nsub ? address(e, s, s->t, s->sub) : address(e, s, s->a->u.t, s->a->arg);
+    c_stage_parts(e, s, memory, emit_tensor(e, s->nsub ? s->a->u.t : s->t));
+    return;
+  }
   int bytes = dtypes[s->t->dtype].bits / 8;
   const char *to = s->nsub ? corner(e, s, s->t, s->sub, s->ix) : arena_printf(e->a, "%s, %s", emit_tensor(e, s->t), emit_expr(e, s->t->extent[1], LEVEL_COND));
   const char *from = corner(e, s, s->a->u.t, s->a->arg, s->ix2), *past = s->stream ? emit_expr(e, s->stream, LEVEL_COND) : "0";
   emit_line(e, "turn_%d(%s, %s, %s - %s, %s - %s, %s);", bytes, to, from, emit_expr(e, s->hi2, LEVEL_ADD), emit_expr(e, s->lo2, LEVEL_MUL),
             emit_expr(e, s->hi, LEVEL_ADD), emit_expr(e, s->lo, LEVEL_MUL), past);
-  if (s->nsub) emit_written(e, s->t);
   e->turns[bytes] = true;
-  e->uses_streams = true;
 }
 
 // Elements of one row (low) or the other change places at distance d.
@@ -94,5 +104,6 @@ static void print_turn(Emit *e, int bytes) {
 }
 
 void c_turn_prologue(Emit *e) {
+  c_parts_prologue(e);
   for (int bytes = 1; bytes <= 8; bytes *= 2) if (e->turns[bytes]) print_turn(e, bytes);
 }
