@@ -284,10 +284,13 @@ static const char *nth_block(Emit *e, const Stmt *s, const char *n, const char *
   return arena_printf(e->a, "block_at(%s, %s, %d)", n, blocks, c_tile_steps(s) / 4 / s->lanes);
 }
 
+static const char *single(Emit *e, const char *text) { return strchr(text, ' ') ? arena_printf(e->a, "(%s)", text) : text; }
+
 static void blocks_in_streams(Emit *e, const Stmt *s, const Streams *all, const char *lo, const char *block, const char *hi) {
   const char *ix = s->ix->name, *n = names_fresh(&e->names, arena_printf(e->a, "%s_n", ix)), *big = open_streams(e, all);
   const char *blocks = names_fresh(&e->names, arena_printf(e->a, "%s_blocks", ix));
-  const char *from = strcmp(lo, "0") ? arena_printf(e->a, "%s + ", lo) : "", *steps = *from ? arena_printf(e->a, "(%s - %s)", hi, lo) : hi;
+  const char *from = strcmp(lo, "0") ? arena_printf(e->a, "%s + ", lo) : "";
+  const char *steps = *from ? arena_printf(e->a, "(%s - %s)", hi, single(e, lo)) : single(e, hi);
   emit_line(e, "const long long %s = %s / %d;", blocks, steps, s->lanes);
   emit_line(e, "for (long long %s = 0; %s < %s; %s++) {", n, n, blocks, n);
   emit_open(e);
