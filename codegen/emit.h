@@ -20,6 +20,7 @@ typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
 typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
 typedef struct Staged { const Stmt *store; const char *array; } Staged;
+typedef struct Drawn { const Expr *x; const char *array; } Drawn;
 
 // A running sum that is printed in blocks: of its ACC, the array of the block's values, and whether these are its terms (first) or
 // already sums.
@@ -56,9 +57,10 @@ struct Emit {
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
+  VEC(Drawn) drawn;       // its random numbers that stand in an array of lanes
   Scan scan;
   int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
-  bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
+  bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got

@@ -415,10 +415,32 @@ static Text loose(Emit *e, const Expr *x) {
   return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x));
 }
 
+typedef struct Fixed { const Stmt *loop; bool yes; } Fixed;
+
+static void see_fixed(void *cx, Expr *x) {
+  Fixed *f = cx;
+  if (x->op == OP_INDEX) f->yes &= x->u.ix != f->loop->ix;
+  if (x->op == OP_READ || x->op == OP_FIELD) f->yes &= x->op == OP_READ && !x->u.t->rank;
+  for (const Stmt *s = f->loop->body; s && x->op == OP_VAR; s = s->next) f->yes &= s->var != x->u.var && s->var2 != x->u.var;
+}
+
+// Compilers move what a vector loop does not change out of it, if no memory is read.
+static bool is_fixed(Emit *e, const Expr *x) {
+  Fixed f = { e->lane_loop, true };
+  expr_visit(e->a, (Expr *)x, see_fixed, &f);
+  return f.yes;
+}
+
+static bool has_fixed_divisor(Emit *e, const Expr *x) {
+  bool here = e->t->fixed_quotients && e->lane_loop && x->op == OP_DIV && x->dtype == DT_F32 && emit_is_loose(e, x);
+  return here && is_fixed(e, x->arg[1]) && !is_fixed(e, x->arg[0]);
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
   bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
+  if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
   Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
   return t.s ? t : operation(e, x);
 }
@@ -548,6 +570,8 @@ static bool in_quads(const Expr *c, const Expr **quad, const Expr **word) {
 static Math variant(Emit *e, const char *name) { return e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name)) : MATH_COUNT; }
 
 static Text uniform(Emit *e, const Expr *x) {
+  for (int i = 0; i < e->drawn.n; i++)
+    if (e->drawn.v[i].x == x) return TEXT(LEVEL_PRIMARY, "%s[%s]", e->drawn.v[i].array, e->lane);
   const Expr *quad, *word;
   Math parts = variant(e, "uniform_word_f32"), whole = variant(e, "uniform_at_f32");
   if (parts == MATH_COUNT || !in_quads(x->arg[1], &quad, &word))
