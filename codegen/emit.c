@@ -338,10 +338,13 @@ static void print_kernel(Emit *e, const Kernel *k) {
   names_close(&e->names);
   e->out = out;
   e->kernel = NULL;
-  map_putp(&e->params, k, params_of(e));
+  Params *params = params_of(e);
+  map_putp(&e->params, k, params);
+  params->from = out->n;
   e->t->kernel_head(e, k);
   buf_puts(out, body.s);
   buf_puts(out, "}\n\n");
+  params->to = out->n;
 }
 
 // A comment line by line; `//` ends at a backslash only by accident, so that one gets a point behind it.

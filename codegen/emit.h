@@ -16,7 +16,8 @@ typedef struct Range { double lo, hi; } Range;
 
 // What a kernel takes: a dimension, a scalar argument (rank 0) or a tensor in memory.
 typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
-typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: the kernel can report one
+// faults: the kernel can report one. from, to: where it stands in the text of all kernels, once it is printed.
+typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
 typedef struct Staged { const Stmt *store; const char *array; } Staged;
 typedef struct Drawn { const Expr *x; const char *array; } Drawn;
