@@ -35,6 +35,8 @@ struct Emit {
   const Kernel *kernel;   // being printed
   bool parallel;          // inside a loop that is split over cores
   const char *lane;       // in a LANES loop: the lane's variable
+  const Stmt *lane_loop;  // that loop where its lanes are steps side by side, the first of them `lane_first`; else NULL
+  const char *lane_first;
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it
@@ -56,7 +58,7 @@ struct Emit {
   Scan scan;
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
-  bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
+  bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got

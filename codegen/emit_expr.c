@@ -153,10 +153,32 @@ static Text widen(Emit *e, Dtype d, Text bits) {
   }
 }
 
+// t[..., j] in a loop over j in lanes: all of its steps lie in the last dimension.
+static bool is_in_lanes(const Emit *e, const Expr *x) {
+  const Stmt *loop = e->lane_loop;
+  int last = x->u.t->rank - 1;
+  if (!loop || last < 0 || x->arg[last]->op != OP_INDEX || x->arg[last]->u.ix != loop->ix) return false;
+  for (int k = 0; k < last; k++)
+    if (expr_uses_index(x->arg[k], loop->ix)) return false;
+  return expr_is_int(loop->lo, 0) && expr_same(loop->hi, x->u.t->extent[last], 0, NULL, NULL);
+}
+
+// See Note [Addresses of lanes] in vector_c.c.
+static Text lane_of(Emit *e, const Expr *x) {
+  const Tensor *t = x->u.t;
+  const Index *j = e->lane_loop->ix;
+  const char *name = names_of(&e->names, j);
+  names_bind_to(&e->names, j, e->lane_first);
+  const char *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_ADD);
+  names_bind_to(&e->names, j, name);
+  return TEXT(LEVEL_PRIMARY, "(%s + %s)[%s]", emit_tensor(e, t), at, e->lane);
+}
+
 // An element as it is stored; i4, u4: as its value.
 static Text element_bits(Emit *e, const Expr *x) {
   const Tensor *t = x->u.t;
   if (!t->rank && t->role == ROLE_PARAM) return primary(emit_tensor(e, t));
+  if (dtypes[t->dtype].bits != 4 && is_in_lanes(e, x)) return lane_of(e, x);
   const char *name = emit_tensor(e, t), *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND);
   if (t->dtype == DT_I4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_i4), name, at);
   if (t->dtype == DT_U4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_u4), name, at);
@@ -504,7 +526,7 @@ static Text logic(Emit *e, const Expr *x) {
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
-  map_putp(&e->used, x->u.ix, (void *)x);
+  if (name != e->lane_first) map_putp(&e->used, x->u.ix, (void *)x);
   return primary(name);
 }
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-  TILE = 4096,              // steps of a vector loop that one core takes at a time, where the loop is split over cores
   PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
 };
 
@@ -102,13 +101,14 @@ static const char *if_clause(Emit *e, const Expr *work) {
 
 enum { MAX_COLLAPSE = 8 };
 
-// Tiles of the range are what cores share out; each is a vector loop. The brace is left open.
+// Tiles of the range are what cores share out; each is a vector loop, of four pages or so. The brace is left open.
 static void tile_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
+  int steps = c_tile_steps(s);
   const char *tile = names_fresh(&e->names, arena_printf(e->a, "%s_tile", s->ix->name));
   const char *end = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
-  emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, TILE);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, steps);
   e->indent++;
-  emit_line(e, "const long long %s = %s + %d < %s ? %s + %d : %s;", end, tile, TILE, hi, tile, TILE, hi);
+  emit_line(e, "const long long %s = %s + %d < %s ? %s + %d : %s;", end, tile, steps, hi, tile, steps, hi);
   c_vector_loop(e, s, tile, end);
 }
 

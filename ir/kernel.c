@@ -62,6 +62,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
   if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
+  if (s->streams) buf_puts(out, " in streams");
   buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
   print_value(s->lo, out);
   if (s->how == HOW_ONE) return;
@@ -152,7 +153,7 @@ static void print_stage(const Stmt *s, Buf *out) {
 
 static void print_prefetch(const Stmt *s, Buf *out) {
   if (s->lanes > 1) buf_printf(out, "prefetch %d of %s[", s->lanes, s->t->name);
-  else buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name);
+  else buf_printf(out, "prefetch %s%d of %d: %s[", s->near ? "near " : "", s->part, s->parts, s->t->name);
   print_list(out, s->nsub, s->sub);
   buf_putc(out, ']');
 }

@@ -17,6 +17,7 @@ enum {
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
   SHORT = 16,           // steps of a loop that is not worth lanes
+  LEAST_STREAMS = 16,   // blocks that are worth four streams
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
 
@@ -141,6 +142,23 @@ static bool stores_one_place(const Stmt *loop) {
   return false;
 }
 
+// May its blocks come in any order? Terms of argmax come in that of their index.
+static bool in_any_order(const Stmt *loop) {
+  if (loop->how != HOW_LANES && loop->how != HOW_VEC && loop->how != HOW_PAR_VEC) return false;
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->kind == ST_ACC && s->var2) return false;
+  return true;
+}
+
+// The same part of one row after the other (jam.c): it stays in the first cache.
+static bool is_part_of_rows(const Stmt *loop, const Stmt *outer) {
+  return outer && outer->how == HOW_SEQ && !expr_is_const(loop->lo) && !expr_uses_index(loop->lo, outer->ix);
+}
+
+static bool short_of_streams(const Stmt *loop, const Stmt *outer) {
+  if (outer && outer->step && is_index(loop->lo, outer->ix)) return outer->step < LEAST_STREAMS * (int64_t)loop->lanes;
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < LEAST_STREAMS * (int64_t)loop->lanes;
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
@@ -158,6 +176,7 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   }
   if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
   if (loop->lanes == LANES) stream_stores(v, loop);
+  loop->streams = in_any_order(loop) && !short_of_streams(loop, outer) && !is_part_of_rows(loop, outer);
 }
 
 static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
@@ -212,8 +231,11 @@ static Stmt *drop_folds(Stmt *s) {
 
 // ---- prefetching -------------------------------------------------------------------------------
 
-// Steps ahead that a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
-enum { AHEAD = 2048, MAX_WALK = 4 };
+// How far ahead a loop fetches which walks its row once, in bytes; rows lie one behind the other, so beyond the end is the next.
+// See Note [Four streams] in codegen/vector_c.c.
+enum { AHEAD = 2048, AHEAD_OF_STREAMS = 32768, MOST_ROWS_AHEAD = 8, MAX_WALK = 4 };
+
+static int steps_ahead(const Stmt *loop, const Tensor *t) { return (loop->streams ? AHEAD_OF_STREAMS : AHEAD) * 8 / dtypes[t->dtype].bits; }
 
 // Subscript of one step more as the loop goes one step on?
 static bool steps_with(ExprTable *x, Expr *sub, Index *ix) {
@@ -266,6 +288,18 @@ static void find_walked(void *cx, Expr *e) {
 
 static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
 
+// Steps of a short row; 0: it is long, or not known.
+static int64_t short_steps(const Stmt *loop, const Tensor *t) {
+  if (!expr_is_const(loop->lo) || !expr_is_const(loop->hi)) return 0;
+  int64_t steps = loop->hi->u.v.i - loop->lo->u.v.i;
+  return steps > 0 && steps < steps_ahead(loop, t) ? steps : 0;
+}
+
+static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
+  int64_t steps = short_steps(loop, t), rows = steps ? steps_ahead(loop, t) / steps : 1;
+  return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
+}
+
 static int subscript_of(const Expr *read, const Index *row) {
   for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && is_index(read->arg[k], row)) return k;
   return -1;
@@ -281,12 +315,13 @@ static Expr *later_read(ExprTable *x, Expr *read, const Index *row, int64_t rows
   return expr_make(x, OP_READ, (Dtype)read->dtype, 0, read->u.t, read->at, read->u.t->rank, sub);
 }
 
-static void add_prefetch(Vector *v, Stmt *loop, Expr *read, int part, int parts) {
+static void add_prefetch(Vector *v, Stmt *loop, Expr *read, bool near, int part, int parts) {
   if (!read) return;
   Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
   f->t = read->u.t;
   f->nsub = read->u.t->rank;
   memcpy(f->sub, read->arg, (size_t)f->nsub * sizeof *f->sub);
+  f->near = near;
   f->part = part;
   f->parts = parts;
   f->next = loop->body;
@@ -295,15 +330,14 @@ static void add_prefetch(Vector *v, Stmt *loop, Expr *read, int part, int parts)
 
 // What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
 // but a part of it; in a tile, of the tile beside it.
-static Expr *ahead(Vector *v, const Stmt *loop, const Stmt *outer, Expr *read) {
+static void look_ahead(Vector *v, Stmt *loop, const Stmt *outer, Expr *read) {
   ExprTable *x = v->p->plan->x;
   const Index *row = outer ? outer->ix : NULL;
-  Scalar steps;
-  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX;
-  if (tile) return later_read(x, read, NULL, 0, loop->lanes);
-  if (row && !expr_is_int(loop->lo, 0)) return later_read(x, read, row, 1, 0);
-  bool known = expr_is_int(loop->lo, 0) && expr_fold(loop->hi, &steps) && steps.i > 0 && steps.i < AHEAD && subscript_of(read, row) >= 0;
-  return known ? later_read(x, read, row, (AHEAD + steps.i - 1) / steps.i, 0) : later_read(x, read, NULL, 0, AHEAD);
+  const Tensor *t = read->u.t;
+  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX, part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
+  bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
+  Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
+  add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
 }
 
 // Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
@@ -318,14 +352,17 @@ static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
     Walk o = walk_of(s);
     later += o.n && same_range(first, &o);
   }
-  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) add_prefetch(v, loop, ahead(v, loop, outer, w.read.v[i]), 0, 1);
+  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
   for (Stmt *s = first->loop[0]->next; s && outer; s = s->next) {
     Walk o = walk_of(s);
     if (!o.n || !same_range(first, &o)) continue;
     Index *from[MAX_WALK];
     Expr *to[MAX_WALK];
     for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
-    for (int i = 0; i < w.read.n; i++) add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, 1, 0), part, later);
+    for (int i = 0; i < w.read.n; i++) {
+      int64_t rows = o.n == 1 ? rows_ahead(last_of(&o), w.read.v[i]->u.t) : 1;
+      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, rows, 0), false, part, later);
+    }
     part++;
   }
 }
