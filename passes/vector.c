@@ -322,8 +322,8 @@ static void add_prefetch(Vector *v, Stmt *loop, Expr *read, bool near, int part,
   f->t = read->u.t;
   f->nsub = read->u.t->rank;
   memcpy(f->sub, read->arg, (size_t)f->nsub * sizeof *f->sub);
-  f->part = part;
   f->near = near;
+  f->part = part;
   f->parts = parts;
   f->next = loop->body;
   loop->body = f;
@@ -331,14 +331,14 @@ static void add_prefetch(Vector *v, Stmt *loop, Expr *read, bool near, int part,
 
 // What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
 // but a part of it; in a tile, of the tile beside it.
-static Expr *ahead(Vector *v, const Stmt *loop, const Stmt *outer, Expr *read) {
+static void look_ahead(Vector *v, Stmt *loop, const Stmt *outer, Expr *read) {
   ExprTable *x = v->p->plan->x;
   const Index *row = outer ? outer->ix : NULL;
-  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX;
-  if (tile) return later_read(x, read, NULL, 0, loop->lanes);
-  if (row && !expr_is_int(loop->lo, 0)) return later_read(x, read, row, 1, 0);
-  return short_steps(loop, read->u.t) && subscript_of(read, row) >= 0 ? later_read(x, read, row, rows_ahead(loop, read->u.t), 0)
-                                                                   : later_read(x, read, NULL, 0, steps_ahead(loop, read->u.t));
+  const Tensor *t = read->u.t;
+  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX, part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
+  bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
+  Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
+  add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
 }
 
 // Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
@@ -353,17 +353,17 @@ static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
     Walk o = walk_of(s);
     later += o.n && same_range(first, &o);
   }
-  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) {
-    Expr *next = ahead(v, loop, outer, w.read.v[i]);
-    add_prefetch(v, loop, next, !loop->streams && next && next->arg[next->nargs - 1] != w.read.v[i]->arg[next->nargs - 1], 0, 1);
-  }
+  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
   for (Stmt *s = first->loop[0]->next; s && outer; s = s->next) {
     Walk o = walk_of(s);
     if (!o.n || !same_range(first, &o)) continue;
     Index *from[MAX_WALK];
     Expr *to[MAX_WALK];
     for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
-    for (int i = 0; i < w.read.n; i++) add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, rows_ahead(last_of(&o), w.read.v[i]->u.t), 0), false, part, later);
+    for (int i = 0; i < w.read.n; i++) {
+      int64_t rows = o.n == 1 ? rows_ahead(last_of(&o), w.read.v[i]->u.t) : 1;
+      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, rows, 0), false, part, later);
+    }
     part++;
   }
 }
