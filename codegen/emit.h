@@ -56,9 +56,10 @@ struct Emit {
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
-  VEC(Drawn) drawn;       // its random numbers that stand in an array of lanes
+  VEC(Drawn) drawn;       // its random numbers and reads that stand in an array of lanes
   Scan scan;
   int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
+  bool uses_strides[5][5];      // by bytes of an element and columns: take_…
   bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry

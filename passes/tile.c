@@ -13,7 +13,8 @@
 
 enum {
   ROWS = 64, COLUMNS = 64,      // of a tile
-  MAX_STAGED = 2        // tensors: together the whole of it
+  MAX_STAGED = 2,       // tensors: together the whole of it
+  FEW = 4               // columns that the printer takes from whole vectors (stride_c.c)
 };
 
 typedef struct Tiling {
@@ -178,6 +179,16 @@ static Stmt *rewritten(Tiling *t) {
   return nest;
 }
 
+static bool has_few_columns(const Expr *read) {
+  const Expr *columns = read->u.t->extent[read->u.t->rank - 1];
+  return columns->op == OP_CONST && columns->u.v.i <= FEW;
+}
+
+static bool is_worth_tiles(const Tiling *t) {
+  for (int i = 0; i < t->staged.reads.n; i++) if (has_few_columns(t->staged.reads.v[i])) return false;
+  return t->staged.reads.n > 0;
+}
+
 static Stmt *walk(Pipe *p, Stmt *s) {
   Stmt *first = s, **link = &first;
   for (; s; link = &(*link)->next, s = *link) {
@@ -185,7 +196,7 @@ static Stmt *walk(Pipe *p, Stmt *s) {
     if (find_nest(&t, s)) {
       find_staged(&t);
       Stmt *next = s->next;
-      if (t.staged.reads.n) {
+      if (is_worth_tiles(&t)) {
         *link = rewritten(&t);
         (*link)->next = next;
       }
