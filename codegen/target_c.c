@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-  TILE = 16384,             // bytes of a stored tensor that one core takes at a time, where a vector loop is split over cores
   PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
 };
 
@@ -108,17 +107,9 @@ static const char *if_clause(Emit *e, const Expr *work) {
 
 enum { MAX_COLLAPSE = 8 };
 
-// A tile is four pages of what the loop stores, or fewer: Note [Four streams] in vector_c.c.
-static int tile_steps(const Stmt *loop) {
-  int bytes = 4;
-  for (const Stmt *s = loop->body; s; s = s->next)
-    if (s->kind == ST_STORE && dtypes[s->t->dtype].bits <= 16) bytes = 2;
-  return TILE / bytes;
-}
-
-// Tiles of the range are what cores share out; each is a vector loop. The brace is left open.
+// Tiles of the range are what cores share out; each is a vector loop, of four pages or so. The brace is left open.
 static void tile_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
-  int steps = tile_steps(s);
+  int steps = c_tile_steps(s);
   const char *tile = names_fresh(&e->names, arena_printf(e->a, "%s_tile", s->ix->name));
   const char *end = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
   emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, steps);
@@ -310,7 +301,7 @@ const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
   .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
-  .stage = c_stage, .fault = fault, .entry = c_entry,
+  .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };
 
 // Note [Contraction]

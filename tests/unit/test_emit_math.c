@@ -244,12 +244,12 @@ static bool prints(Op op, int exactness, const char *call) {
 }
 
 START_TEST(a_marked_function_prints_the_coarsest_row_that_is_allowed) {
-  ck_assert(prints(OP_EXP, EXACT, "= exp_f32(x[i])"));
-  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16(x[i])"));
-  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16(x[i])"));
-  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16(x[i])"));       // there is no coarser one
-  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32(x[i])"));          // nor here one at all
-  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32(x[i])"));
+  ck_assert(prints(OP_EXP, EXACT, "= exp_f32((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16((x + i0)[lane])"));
+  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16((x + i0)[lane])"));       // there is no coarser one
+  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32((x + i0)[lane])"));          // nor here one at all
+  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32((x + i0)[lane])"));
 } END_TEST
 
 // All functions of the sweep's list that are coarse, on all pairs of special values, by all of built_ways.
