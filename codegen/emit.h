@@ -57,8 +57,9 @@ struct Emit {
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
-  VEC(Drawn) drawn;       // its random numbers that stand in an array of lanes
+  VEC(Drawn) drawn;       // its random numbers and reads that stand in an array of lanes
   Scan scan;
+  bool uses_strides[5][5];      // by bytes of an element and columns: take_…
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
   bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file

@@ -174,6 +174,13 @@ static Text lane_of(Emit *e, const Expr *x) {
   return TEXT(LEVEL_PRIMARY, "(%s + %s)[%s]", emit_tensor(e, t), at, e->lane);
 }
 
+// The lane's element of an array that the block filled before its lanes run.
+static Text drawn_before(Emit *e, const Expr *x) {
+  for (int i = 0; i < e->drawn.n; i++)
+    if (e->drawn.v[i].x == x) return TEXT(LEVEL_PRIMARY, "%s[%s]", e->drawn.v[i].array, e->lane);
+  return (Text){0};
+}
+
 // An element as it is stored; i4, u4: as its value.
 static Text element_bits(Emit *e, const Expr *x) {
   const Tensor *t = x->u.t;
@@ -182,7 +189,8 @@ static Text element_bits(Emit *e, const Expr *x) {
   const char *name = emit_tensor(e, t), *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND);
   if (t->dtype == DT_I4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_i4), name, at);
   if (t->dtype == DT_U4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_u4), name, at);
-  return TEXT(LEVEL_PRIMARY, "%s[%s]", name, at);
+  Text lane = drawn_before(e, x);
+  return lane.s ? TEXT(LEVEL_PRIMARY, "TAKEN(%s, %s[%s])", lane.s, name, at) : TEXT(LEVEL_PRIMARY, "%s[%s]", name, at);
 }
 
 static bool is_narrow_float(Dtype d) { return dtype_is_float(d) && !dtype_is_wide(d); }
@@ -570,8 +578,8 @@ static bool in_quads(const Expr *c, const Expr **quad, const Expr **word) {
 static Math variant(Emit *e, const char *name) { return e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name)) : MATH_COUNT; }
 
 static Text uniform(Emit *e, const Expr *x) {
-  for (int i = 0; i < e->drawn.n; i++)
-    if (e->drawn.v[i].x == x) return TEXT(LEVEL_PRIMARY, "%s[%s]", e->drawn.v[i].array, e->lane);
+  Text lane = drawn_before(e, x);
+  if (lane.s) return lane;
   const Expr *quad, *word;
   Math parts = variant(e, "uniform_word_f32"), whole = variant(e, "uniform_at_f32");
   if (parts == MATH_COUNT || !in_quads(x->arg[1], &quad, &word))

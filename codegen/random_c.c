@@ -50,9 +50,12 @@ static void draw(void *cx, Expr *x) {
   for (int i = 0; i < e->drawn.n; i++) if (e->drawn.v[i].x == x) return;
   if (!is_row(w, x)) return;
   const char *name = names_fresh(&e->names, "random"), *room = names_fresh(&e->names, arena_printf(e->a, "%s_v", name));
+  const char *outer = e->lane_first;
   names_open(&e->names);
   names_bind_to(&e->names, w->loop->ix, w->block);
+  e->lane_first = w->block;           // which is no use of the index
   const char *seed = emit_expr(e, x->arg[0], LEVEL_COND), *first = emit_expr(e, x->arg[1], LEVEL_COND);
+  e->lane_first = outer;
   names_close(&e->names);
   emit_math(e, MATH_uniform_f32);
   emit_line(e, "%sfloat %s[%d];", e->t->aligned_words, room, ROOM);

@@ -10,6 +10,7 @@
 // See Note [Lanes in C] and Note [Streaming stores].
 #include "codegen/vector_c.h"
 #include "codegen/random_c.h"
+#include "codegen/stride_c.h"
 #include <string.h>
 
 enum {
@@ -80,9 +81,12 @@ static int stored_bytes(const Stmt *s) { return dtypes[s->t->dtype].bits / 8; }
 
 // The address of the element that the store writes at step `block` of the loop.
 static const char *address_at(Emit *e, const Stmt *s, const Stmt *loop, const char *block) {
+  const char *outer = e->lane_first;
   names_open(&e->names);
   names_bind_to(&e->names, loop->ix, block);
+  e->lane_first = block;           // which is no use of the index
   const char *at = arena_printf(e->a, "%s + %s", emit_tensor(e, s->t), emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD));
+  e->lane_first = outer;
   names_close(&e->names);
   return at;
 }
@@ -171,6 +175,7 @@ void c_vector_prologue(Emit *e) {
   streams_prologue(e);
   wide_prologue(e);
   c_random_functions(e);
+  c_stride_functions(e);
   if (!e->uses_streams) return;
   buf_puts(e->out,
     "// 64 bytes past the caches, to a line that is written whole.\n"
@@ -203,6 +208,7 @@ void c_vector_names(Emit *e) {
   static const char *const own[] = { "WIDE", "wide", "store_wide", "store_block", "next_line", "block_at", "f32x16", "SHIFTED", "scan_block" };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_fresh(&e->names, own[i]);
   c_random_names(e);
+  c_stride_names(e);
 }
 
 // ---- the loop ----------------------------------------------------------------------------------
@@ -231,6 +237,7 @@ static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *
   prefetches(e, s, block);
   open_arrays(e, s, all);
   c_random_open(e, s, block, true);
+  c_stride_open(e, s, block);
   if (s->how == HOW_SCAN) scan_pass(e, s, block);
   else lane_pass(e, s, block, s->lanes, NULL);
   c_random_close(e);

@@ -20,7 +20,8 @@
 enum {
   ROWS = 64, COLUMNS = 64,      // of a tile
   MAX_STAGED = 2,       // tensors read, and as many written: together most of a first cache
-  MAX_WRITES = 8        // stores of a nest that runs in order
+  MAX_WRITES = 8,       // stores of a nest that runs in order
+  FEW = 4               // columns that the printer takes from whole vectors (stride_c.c)
 };
 
 typedef struct Tiling {
@@ -124,6 +125,15 @@ static Stmt *loop_of_stores(const Tiling *t) {
   return row && row != innermost(t) ? loop_of(t, row) : NULL;
 }
 
+static bool has_few_columns(const Tiling *t) {
+  for (int i = 0; i < t->staged.reads.n; i++) {
+    const Tensor *x = t->staged.reads.v[i]->u.t;
+    const Expr *columns = x->extent[x->rank - 1];
+    if (columns->op == OP_CONST && columns->u.v.i >= 2 && columns->u.v.i <= FEW) return true;
+  }
+  return false;
+}
+
 // Stores go along rows where what is read across them can be turned.
 static void find_reads(Tiling *t) {
   Stmt *inner = t->nest[t->n - 1], *other = inner->how == HOW_PAR ? loop_of_stores(t) : NULL;
@@ -132,6 +142,7 @@ static void find_reads(Tiling *t) {
   t->staged = (Turned){ .a = t->p->scratch, .n = t->n, .ix = t->ix, .most = MAX_STAGED };
   for (const Stmt *b = inner->body; b; b = b->next) if (b->a) turned_find(&t->staged, b->a);
   if (other && !t->staged.reads.n) swap_loops(other, inner);
+  if (has_few_columns(t) && inner->how == HOW_PAR) t->staged.reads.n = 0, t->staged.across = NULL;
   t->across = t->staged.across;
 }
 
