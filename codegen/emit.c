@@ -326,7 +326,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->ranges = map_make(e->a);
   e->loose = map_make(e->a);
   mark_reads(e, k->body);
-  if (e->t->variants) emit_find_loose(e, k->body);
+  if (e->t->variants || e->t->fixed_quotients) emit_find_loose(e, k->body);
   e->faults = e->uses_shared = false;
   e->out = &body;
   names_open(&e->names);

@@ -81,6 +81,14 @@ static void print_turn(Emit *e, int bytes, int side) {
     "}\n\n", bytes, type, n, n, n, n, side, n, n, n, side, side, bytes, bytes, n, side, side);
 }
 
+void c_turn_names(Emit *e) {
+  for (int bytes = 1; bytes <= 8; bytes *= 2) {
+    names_fresh(&e->names, arena_printf(e->a, "turn_%d", bytes));
+    names_fresh(&e->names, arena_printf(e->a, "turned_%d", square(bytes)));
+    names_fresh(&e->names, arena_printf(e->a, "turn_square_%d", square(bytes)));
+  }
+}
+
 void c_turn_prologue(Emit *e) {
   for (int bytes = 1; bytes <= 8; bytes *= 2) if (e->turns[bytes]) print_turn(e, bytes, e->turns[bytes]);
 }

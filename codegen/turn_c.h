@@ -6,4 +6,5 @@
 void c_stage(Emit *e, const Stmt *s);
 // The helpers that the STAGE statements of this file call.
 void c_turn_prologue(Emit *e);
+void c_turn_names(Emit *e);
 #endif

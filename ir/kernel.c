@@ -60,6 +60,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
   if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
+  if (s->streams) buf_puts(out, " in streams");
   buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
   print_value(s->lo, out);
   if (s->how == HOW_ONE) return;
@@ -158,7 +159,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_FORGET: buf_printf(out, "forget what came of %s", s->t->name); return;
   case ST_PREFIX: buf_printf(out, "prefix %s, %s = %s of those before, of all", s->var->name, s->var2->name, reducers[s->reducer].name); return;
   case ST_STAGE: print_stage(s, out); return;
-  case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
+  case ST_PREFETCH: buf_printf(out, "prefetch %s%d of %d: %s[", s->near ? "near " : "", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
   }
 }
 

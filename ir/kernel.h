@@ -57,6 +57,7 @@ struct Stmt {
   Index *ix2; Expr *lo2, *hi2;  // STAGE
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
+  bool streams;                 // LOOP (LANES, VEC, PAR_VEC): its blocks are computed as four streams side by side
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
   int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
@@ -70,6 +71,7 @@ struct Stmt {
   bool again;                   // FOLD: comes again for other values (it stands in a loop)
   Expr *stream;                 // STORE in a vector loop: where true the values go past the caches; NULL: never
   int part, parts;              // PREFETCH
+  bool near;                    // PREFETCH: of what is read next, into the first cache
   Stmt *body, *els;             // first statements of the blocks
   Stmt *next;
   Site *site;                   // FAULT

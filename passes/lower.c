@@ -167,12 +167,15 @@ Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at) {
   return NULL;
 }
 
+// Of one of the rows that are kept.
+static int64_t row_values(const Lower *l) { return (pipe_is_gpu(l->p) ? LOWER_GPU_ROW_VALUES : LOWER_ROW_VALUES) / l->nrows; }
+
 // The arrays on the stack that keep rows.
 static void alloc_rows(Lower *l) {
   for (int i = 0; i < l->nrows; i++) {
     Tensor *t = l->row_tensor[i];
     Scalar steps;
-    int64_t most = LOWER_ROW_VALUES / l->nrows;
+    int64_t most = row_values(l);
     Expr *extent = expr_int(l->x, DT_I64, expr_fold(t->extent[t->rank - 1], &steps) && steps.i < most ? steps.i : most, NO_SPAN);
     l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
     Stmt *s = stmt_new(l->p->a, ST_ALLOC);
@@ -264,7 +267,7 @@ static Stmt *lower_rows(Lower *l, int64_t longest) {
   Expr *steps = NULL;
   Scalar known;
   Stmt *shared = lower_shared(l, &steps);
-  int64_t most = shared ? LOWER_ROW_VALUES / l->nrows : 0;
+  int64_t most = shared ? row_values(l) : 0;
   if (shared && expr_fold(steps, &known) && known.i <= most) return shared;
   l->nrows = 0;
   Stmt *direct = lower_variant(l, false);

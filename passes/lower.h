@@ -7,7 +7,8 @@
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
   LOWER_CHUNK_ALIGN = 64,       // and their alignment: whole lane groups
-  LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
+  LOWER_ROW_VALUES = 65536,     // of all arrays on the stack that keep a row: 256 KiB of f32, a small part of any thread's stack
+  LOWER_GPU_ROW_VALUES = 32768, // on a GPU, in registers of a block or cluster
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
   LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it

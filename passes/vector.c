@@ -15,6 +15,7 @@ enum {
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
   SHORT = 16,           // steps of a loop that is not worth lanes
+  LEAST_STREAMS = 16,   // blocks that are worth four streams
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
 
@@ -136,6 +137,22 @@ static bool stores_one_place(const Stmt *loop) {
   return false;
 }
 
+// May its blocks come in any order? Terms of argmax come in that of their index.
+static bool in_any_order(const Stmt *loop) {
+  if (loop->how != HOW_LANES && loop->how != HOW_VEC && loop->how != HOW_PAR_VEC) return false;
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->kind == ST_ACC && s->var2) return false;
+  return true;
+}
+
+// The same part of one row after the other (jam.c): it stays in the first cache.
+static bool is_part_of_rows(const Stmt *loop, const Stmt *outer) {
+  return outer && outer->how == HOW_SEQ && !expr_is_const(loop->lo) && !expr_uses_index(loop->lo, outer->ix);
+}
+
+static bool short_of_streams(const Stmt *loop) {
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < LEAST_STREAMS * (int64_t)loop->lanes;
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
@@ -153,6 +170,7 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   }
   if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
   if (loop->lanes == LANES) stream_stores(v, loop);
+  loop->streams = in_any_order(loop) && !short_of_streams(loop) && !is_part_of_rows(loop, outer);
 }
 
 static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
@@ -206,8 +224,11 @@ static Stmt *drop_folds(Stmt *s) {
 
 // ---- prefetching -------------------------------------------------------------------------------
 
-// Steps ahead that a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
-enum { AHEAD = 2048 };
+// How far ahead a loop fetches which walks its row once, in bytes; rows lie one behind the other, so beyond the end is the next.
+// See Note [Four streams] in codegen/vector_c.c.
+enum { AHEAD = 2048, AHEAD_OF_STREAMS = 32768, MOST_ROWS_AHEAD = 8 };
+
+static int ahead(const Stmt *loop, const Tensor *t) { return (loop->streams ? AHEAD_OF_STREAMS : AHEAD) * 8 / dtypes[t->dtype].bits; }
 
 // Does the read walk a row of memory as the loop runs?
 static bool walks(const Expr *read, const Index *ix) {
@@ -229,25 +250,39 @@ static void find_walked(void *cx, Expr *e) {
 
 static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
 
-// Subscripts of what the loop should fetch when it reads `read`: the same place of the next row, or further on in this one.
-static bool soon(ExprTable *x, const Expr *read, const Index *row, Expr **sub) {
+// Steps of a short row; 0: it is long, or not known.
+static int64_t short_steps(const Stmt *loop, const Tensor *t) {
+  if (!expr_is_const(loop->lo) || !expr_is_const(loop->hi)) return 0;
+  int64_t steps = loop->hi->u.v.i - loop->lo->u.v.i;
+  return steps > 0 && steps < ahead(loop, t) ? steps : 0;
+}
+
+static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
+  int64_t steps = short_steps(loop, t), rows = steps ? ahead(loop, t) / steps : 1;
+  return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
+}
+
+// Subscripts of what the loop should fetch when it reads `read`: the same place of the next row (of short ones, some rows on), or
+// further on in this one.
+static bool soon(ExprTable *x, const Stmt *loop, const Expr *read, const Index *row, Expr **sub) {
   int n = read->u.t->rank, at = -1;
   for (int k = 0; k < n; k++) {
     sub[k] = read->arg[k];
     if (k + 1 < n && row && is_index(sub[k], row)) at = k;
   }
   if (row && at < 0) return false;
-  if (row) sub[at] = plus(x, sub[at], 1);
-  else sub[n - 1] = plus(x, sub[n - 1], AHEAD);
+  if (row) sub[at] = plus(x, sub[at], rows_ahead(loop, read->u.t));
+  else sub[n - 1] = plus(x, sub[n - 1], ahead(loop, read->u.t));
   return true;
 }
 
 static void add_prefetch(Vector *v, Stmt *loop, Expr *read, const Index *row, int part, int parts) {
   Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
-  if (!soon(v->p->plan->x, read, row, f->sub)) return;
+  if (!soon(v->p->plan->x, loop, read, row, f->sub)) return;
   f->t = read->u.t;
   f->nsub = read->u.t->rank;
   f->part = part;
+  f->near = !row && !loop->streams;
   f->parts = parts;
   f->next = loop->body;
   loop->body = f;
@@ -265,7 +300,10 @@ static void prefetch_for(Vector *v, Stmt *first, const Index *row) {
   int later = 0, part = 0;
   for (const Stmt *s = first->next; s; s = s->next) later += same_range(first, s);
   bool part_of_row = row && !expr_is_int(first->lo, 0);
-  for (int i = 0; i < w.read.n && (!later || !row); i++) add_prefetch(v, first, w.read.v[i], part_of_row ? row : NULL, 0, 1);
+  for (int i = 0; i < w.read.n && (!later || !row); i++) {
+    bool next_row = part_of_row || (row && short_steps(first, w.read.v[i]->u.t));
+    add_prefetch(v, first, w.read.v[i], next_row ? row : NULL, 0, 1);
+  }
   for (Stmt *s = first->next; s && row; s = s->next) {
     if (!same_range(first, s)) continue;
     Expr *here = expr_index(x, s->ix);
