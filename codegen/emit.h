@@ -16,7 +16,8 @@ typedef struct Range { double lo, hi; } Range;
 
 // What a kernel takes: a dimension, a scalar argument (rank 0) or a tensor in memory.
 typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
-typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: the kernel can report one
+// faults: the kernel can report one. from, to: where it stands in the text of all kernels, once it is printed.
+typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
 typedef struct Staged { const Stmt *store; const char *array; } Staged;
 typedef struct Drawn { const Expr *x; const char *array; } Drawn;
@@ -58,7 +59,8 @@ struct Emit {
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   VEC(Drawn) drawn;       // its random numbers that stand in an array of lanes
   Scan scan;
-  int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
+  bool turns[9];          // by bytes of an element: does a STAGE statement move such?
+  bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
   bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
@@ -69,6 +71,7 @@ struct Emit {
 // Names. Dims and tensors (versions as their parameter) have one name in the file, indices and vars one in their block.
 const char *emit_dim(Emit *e, const Dim *d);             // marks it used
 const char *emit_tensor(Emit *e, const Tensor *t);       // marks its root used
+void emit_written(Emit *e, const Tensor *t);            // marks that the kernel writes it
 const char *emit_type(Dtype wide);                       // C type of a value: bool is int
 const char *emit_storage(const Tensor *t);               // C type of an element; bytes for formats
 

@@ -19,22 +19,24 @@ enum {
 
 // ---- one pass over a block's lanes -------------------------------------------------------------
 
-static void print_prefetch(Emit *e, const Stmt *s, const Stmt *loop, const char *block) {
+// The lines of `elements` from s->sub on.
+static void print_prefetch(Emit *e, const Stmt *s, int elements) {
   int bytes = dtypes[s->t->dtype].bits / 8;
-  const char *name = emit_tensor(e, s->t);
-  names_open(&e->names);
-  names_bind_to(&e->names, loop->ix, block);
-  const char *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
-  names_close(&e->names);
-  for (int line = s->part; line * LINE < loop->lanes * bytes; line += s->parts) {
+  const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
+  for (int line = s->part; line * LINE < elements * bytes; line += s->parts) {
     const char *step = line ? arena_printf(e->a, " + %d", line * LINE / bytes) : "";
     emit_line(e, "__builtin_prefetch(%s + %s%s, 0, %d);", name, at, step, s->near ? 3 : 2);      // a read, into the first or second cache
   }
 }
 
+void c_prefetch(Emit *e, const Stmt *s) { print_prefetch(e, s, s->lanes); }
+
 static void prefetches(Emit *e, const Stmt *loop, const char *block) {
+  names_open(&e->names);
+  names_bind_to(&e->names, loop->ix, block);
   for (const Stmt *s = loop->body; s; s = s->next)
-    if (s->kind == ST_PREFETCH) print_prefetch(e, s, loop, block);
+    if (s->kind == ST_PREFETCH) print_prefetch(e, s, loop->lanes);
+  names_close(&e->names);
 }
 
 // for lane < count: body. With `rest`, a text, only the lanes below it do anything.
@@ -282,10 +284,13 @@ static const char *nth_block(Emit *e, const Stmt *s, const char *n, const char *
   return arena_printf(e->a, "block_at(%s, %s, %d)", n, blocks, c_tile_steps(s) / 4 / s->lanes);
 }
 
+static const char *single(Emit *e, const char *text) { return strchr(text, ' ') ? arena_printf(e->a, "(%s)", text) : text; }
+
 static void blocks_in_streams(Emit *e, const Stmt *s, const Streams *all, const char *lo, const char *block, const char *hi) {
   const char *ix = s->ix->name, *n = names_fresh(&e->names, arena_printf(e->a, "%s_n", ix)), *big = open_streams(e, all);
   const char *blocks = names_fresh(&e->names, arena_printf(e->a, "%s_blocks", ix));
-  const char *from = strcmp(lo, "0") ? arena_printf(e->a, "%s + ", lo) : "", *steps = *from ? arena_printf(e->a, "(%s - %s)", hi, lo) : hi;
+  const char *from = strcmp(lo, "0") ? arena_printf(e->a, "%s + ", lo) : "";
+  const char *steps = *from ? arena_printf(e->a, "(%s - %s)", hi, single(e, lo)) : single(e, hi);
   emit_line(e, "const long long %s = %s / %d;", blocks, steps, s->lanes);
   emit_line(e, "for (long long %s = 0; %s < %s; %s++) {", n, n, blocks, n);
   emit_open(e);

@@ -62,7 +62,7 @@ typedef struct ReaderList { Arena *a; VEC(Reader) v; } ReaderList;
 typedef struct Readers { ReaderList *of; int n; } Readers;
 
 // A reduction over the grid: each part of the grid has a value of its own, and argmax an index.
-typedef struct Share { Eqn *q; Tensor *part, *at; } Share;
+typedef struct Share { Eqn *q; Tensor *part, *at; Var *acc, *acc2; } Share;
 
 // When elements of each tensor are read at all (lower_wanted.c).
 typedef struct Wanted Wanted;
@@ -169,6 +169,7 @@ Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent);      /
 // Reductions over the grid (lower_mixed.c).
 bool lower_has_shares(const Group *u);
 Stmt *lower_mixed(Lower *l, Expr *work, bool online);
+bool lower_join_share(const Lower *l, Item *it);
 void lower_finish_share(Lower *l, Item *it);
 void lower_share_term(Lower *l, Item *it);
 

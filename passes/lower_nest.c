@@ -92,6 +92,7 @@ void lower_note(Lower *l, Stmt *s, const Eqn *q) {
 // ---- accumulators ------------------------------------------------------------------------------
 
 void lower_open_accumulator(Lower *l, Item *it) {
+  if (it->shares && lower_join_share(l, it)) return;
   Expr *e = it->q->body;
   Reducer r = e->u.bind->reducer;
   it->acc = lower_accumulator(l, r, it->q->def->root->name, (Dtype)reduce_term(e)->dtype, (Dtype)e->dtype, &it->acc2, it->q->at);
