@@ -238,6 +238,7 @@ typedef struct Online {
   int64_t step;                 // of the tiles
   int64_t align;                // tiles begin at multiples of it
   bool team;                    // threads of a team have a share each of every tile, or of the range: they fold once, at the end
+  bool settled;                 // they have, and agree on references
   Cascade c;
 } Online;
 
@@ -510,6 +511,7 @@ static void settle(Online *o, Expr *team_lo, Expr *team_hi) {
       if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
     }
   end_tile(o);
+  o->settled = true;
 }
 
 // ---- the end -----------------------------------------------------------------------------------
@@ -524,15 +526,32 @@ static Expr *all_usable(Online *o, const Runner *r) {
   return lower_named(o->l, usable, "usable");
 }
 
+static Expr *has_terms(Online *o, const Runner *r) {
+  ExprTable *x = o->l->x;
+  Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
+  if (!r->any) return some;
+  Expr *any = expr_var(x, r->any);
+  return expr_is_true(some) ? any : expr_op2(x, OP_AND, some, any, NO_SPAN);
+}
+
 // The state for the reference as it is in the end: nothing but 1, 0 or a difference of 0, unless it is infinite or NaN. Without terms the
 // reduction is its identity whatever the others are.
 static Expr *final_state(Online *o, const Runner *r) {
   ExprTable *x = o->l->x;
   Expr *usable = all_usable(o, r);
   Expr *v = expr_select(x, usable, rescale_state(x, &r->r, 0, r->run, false), rescale_state(x, &r->r, 0, r->run, true), NO_SPAN);
-  Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
-  if (r->any) some = expr_op2(x, OP_AND, some, expr_var(x, r->any), NO_SPAN);
-  return expr_select(x, some, v, expr_var(x, r->run[0]), NO_SPAN);
+  Expr *some = has_terms(o, r);
+  return expr_is_true(some) ? v : expr_select(x, some, v, expr_var(x, r->run[0]), NO_SPAN);
+}
+
+// After `settle` the state is for that reference already, unless it is infinite or NaN.
+static void end_settled(Online *o, Runner *r) {
+  ExprTable *x = o->l->x;
+  Expr *lost = expr_op1(x, OP_NOT, all_usable(o, r), NO_SPAN);
+  if (!expr_is_true(has_terms(o, r))) lost = expr_op2(x, OP_AND, has_terms(o, r), lost, NO_SPAN);
+  Stmt *s = lower_if_open(o->l, lost, NULL);
+  set(o->l, r->run[0], rescale_state(x, &r->r, 0, r->run, true));
+  lower_if_close(o->l, s);
 }
 
 static void end_runner(Online *o, Runner *r, bool *final) {
@@ -544,7 +563,8 @@ static void end_runner(Online *o, Runner *r, bool *final) {
       set(l, r->r.atom[k]->now, lower_expr(l, r->r.atom[k]->atom));
       final[j] = true;
     }
-  if (r->follows) set(l, r->run[0], final_state(o, r));
+  if (r->follows && o->settled) end_settled(o, r);
+  else if (r->follows) set(l, r->run[0], final_state(o, r));
   lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q, lower_wanted(l, 1, &r->it->q)) : expr_var(l->x, r->run[0]));
 }
 
