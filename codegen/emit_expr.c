@@ -504,7 +504,7 @@ static Text logic(Emit *e, const Expr *x) {
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
-  map_putp(&e->used, x->u.ix, (void *)x);
+  uses_put(&e->used, x->u.ix);
   return primary(name);
 }
 

@@ -149,7 +149,8 @@ typedef struct Plan {
   Arena *a;
   ExprTable *x;         // == fn->x
   VEC(Kernel *) kernels;
-  VEC(Temp) temps;
+  VEC(Temp) temps;      // by plan_add_temp
+  Map temp_of;          // Tensor -> its number in temps + 1
   Expr *scratch_bytes;  // i64 over dims
   VEC(Site *) sites;
   VEC(Where) conds;     // conditions checked at the call before anything is written (subscripts that depend on no data), beside fn->where
@@ -160,6 +161,8 @@ typedef struct Plan {
 } Plan;
 
 Place tensor_place(const Plan *p, const Tensor *t);
+void plan_add_temp(Plan *p, Temp t);
+int plan_temp_of(const Plan *p, const Tensor *t);      // position in temps; -1: t is none
 Stmt *stmt_new(Arena *a, StmtKind kind);
 // Fills k->args from k->body: tensors in memory by role (parameters, mut, results, temporaries), then id.
 void kernel_list_args(Plan *p, Kernel *k);

@@ -176,13 +176,11 @@ bool lower_nonempty(Lower *l, Expr *reduce) {
 
 // ---- where an expression can be computed -------------------------------------------------------
 
-// Tensors made on the way (arrays of a block format) are newer than the table of members.
-bool lower_is_member(const Lower *l, const Tensor *t) { return t->id < l->ntensors && l->state[t->id].member; }
+bool lower_is_member(const Lower *l, const Tensor *t) { return map_getp(&l->state, t) != NULL; }
 
 static const Member_state *open_value(Lower *l, const Expr *read) {
-  if (!lower_is_member(l, read->u.t)) return NULL;
-  const Member_state *st = &l->state[read->u.t->id];
-  if (!st->value) return NULL;
+  const Member_state *st = map_getp(&l->state, read->u.t);
+  if (!st || !st->value) return NULL;
   bool open = false;
   for (Scope *s = l->scope; s; s = s->up) open |= s == st->scope;
   for (int k = 0; k < st->n && open; k++) open = read->arg[k] == st->sub[k];
