@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <stddef.h>
 
-typedef struct MapSlot { uint64_t key; void *value; } MapSlot;
-
 Map map_make(Arena *a) { return (Map){.a = a}; }
+
+Map map_on(MapSlot few[MAP_FEW], Arena *a) { return (Map){.slot = few, .cap = MAP_FEW, .a = a}; }
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of the key reaches the low ones.
 static uint64_t spread(uint64_t v) {

@@ -19,7 +19,8 @@ static void visit_node(Visit *v, Expr *e) {
 }
 
 void expr_visit(Arena *scratch, Expr *e, ExprVisit f, void *cx) {
-  visit_node(&(Visit){.seen = map_make(scratch), .f = f, .cx = cx}, e);
+  MapSlot few[MAP_FEW] = {0};
+  visit_node(&(Visit){.seen = map_on(few, scratch), .f = f, .cx = cx}, e);
 }
 
 // search
@@ -37,8 +38,9 @@ static bool search_node(Search *s, const Expr *e) {
 }
 
 static bool search(const Expr *e, Op op, const Tensor *t) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *a = arena_create();
-  bool found = search_node(&(Search){.seen = map_make(a), .op = op, .t = t}, e);
+  bool found = search_node(&(Search){.seen = map_on(few, a), .op = op, .t = t}, e);
   arena_destroy(a);
   return found;
 }
@@ -80,8 +82,9 @@ static Expr *map_node(Mapping *m, Expr *e) {
 }
 
 Expr *expr_map(ExprTable *x, Expr *e, ExprMap f, void *cx) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *a = arena_create();
-  Expr *made = map_node(&(Mapping){.done = map_make(a), .x = x, .f = f, .cx = cx}, e);
+  Expr *made = map_node(&(Mapping){.done = map_on(few, a), .x = x, .f = f, .cx = cx}, e);
   arena_destroy(a);
   return made;
 }
@@ -169,8 +172,9 @@ static Expr *subst_node(Subst *s, Expr *e) {
 }
 
 Expr *expr_subst(ExprTable *x, Expr *e, int n, Index *const *ix, Expr *const *by) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *a = arena_create();
-  Subst s = {.x = x, .a = a, .n = n, .ix = (Index **)(uintptr_t)ix, .by = (Expr **)(uintptr_t)by, .done = map_make(a)};
+  Subst s = {.x = x, .a = a, .n = n, .ix = (Index **)(uintptr_t)ix, .by = (Expr **)(uintptr_t)by, .done = map_on(few, a)};
   Expr *made = subst_node(&s, e);
   arena_destroy(a);
   return made;
@@ -283,8 +287,9 @@ static bool same_expr(Same *s, const Expr *a, const Expr *b) {
 }
 
 bool expr_same_as(const Expr *a, const Expr *b, int n, Index *const *ia, Index *const *ib, ExprPair pair, void *cx) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *arena = arena_create();
-  Same s = {.equal = map_make(arena), .arena = arena, .pair = pair, .cx = cx};
+  Same s = {.equal = map_on(few, arena), .arena = arena, .pair = pair, .cx = cx};
   for (int k = 0; k < n; k++) pairs_push(arena, &s.scope, ia[k], ib[k]);
   bool same = same_expr(&s, a, b);
   arena_destroy(arena);
@@ -349,8 +354,9 @@ static uint64_t hash_expr(Hashing *h, const Expr *e) {
 }
 
 uint64_t expr_shape_hash(const Expr *e, int n, Index *const *ix) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *arena = arena_create();
-  Hashing h = {.done = map_make(arena), .arena = arena};
+  Hashing h = {.done = map_on(few, arena), .arena = arena};
   for (int k = 0; k < n; k++) pairs_push(arena, &h.scope, ix[k], NULL);
   uint64_t key = hash_expr(&h, e);
   arena_destroy(arena);
