@@ -32,6 +32,15 @@ static void map_grow(Map *m) {
 
 void *map_get(const Map *m, uint64_t key) { return m->cap ? map_slot(m, key)->value : NULL; }
 
+bool map_add(Map *m, uint64_t key) {
+  if (2 * (m->n + 1) > m->cap) map_grow(m);
+  MapSlot *s = map_slot(m, key);
+  if (s->value) return false;
+  *s = (MapSlot){key, m};
+  m->n++;
+  return true;
+}
+
 void map_put(Map *m, uint64_t key, void *value) {
   assert(value);
   if (2 * (m->n + 1) > m->cap) map_grow(m);

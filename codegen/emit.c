@@ -3,6 +3,7 @@
 // Order of the file: comment with the source, the target's prologue, helper functions, tables, kernels, entry points.
 // It is printed from the end: what kernels use decides what stands before them.
 #include "codegen/emit.h"
+#include "ir/rewrite.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -480,6 +481,7 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   *e.own = buf_make(a);
   e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_used = arena_array(a, bool, MATH_COUNT);
+  e.rows = arena_array(a, short, OP_COUNT_ * DT_COUNT * EXACTNESSES);
   e.op_host = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_host = arena_array(a, bool, MATH_COUNT);
   return e;

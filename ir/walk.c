@@ -12,8 +12,7 @@
 typedef struct Visit { Map seen; ExprVisit f; void *cx; } Visit;
 
 static void visit_node(Visit *v, Expr *e) {
-  if (map_get(&v->seen, e->id)) return;
-  map_put(&v->seen, e->id, e);
+  if (!map_add(&v->seen, e->id)) return;
   for (uint32_t k = 0; k < e->nargs; k++) visit_node(v, e->arg[k]);
   v->f(v->cx, e);
 }

@@ -432,6 +432,7 @@ static Stmt *lower_shapes(Lower *l) {
 static Stmt *lower_group(Lower *l, Group *u) {
   *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .whole = l->whole };
   l->reads = map_make(l->p->scratch);
+  l->expansions = map_make(l->p->scratch);
   l->facts = safe_ranges_again(l->f, &l->whole->extents, l->p->scratch);
   for (int i = 0; i < u->m.n; i++) vec_push(l->p->a, &l->k->eqns, u->m.v[i].q);
   return run_only_when_needed(l, lower_shapes(l));

@@ -83,6 +83,7 @@ typedef struct Lower {
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
   Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
   Map reads;            // Eqn → which tensors it reads, by id
+  Map expansions;       // Eqn → what it says in a cascade (lower_online.c)
   Map names;            // Name → how often used
   Map state;            // Tensor → Member_state
   int ntensors;         // those that are newer are arrays that belong to no member
