@@ -198,9 +198,11 @@ static const char *staged_array(const Emit *e, const Stmt *s) {
   return NULL;
 }
 
+void emit_written(Emit *e, const Tensor *t) { map_putp(&e->written, root_of(t), (void *)&present); }
+
 static void print_store(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
-  map_putp(&e->written, root_of(t), (void *)&present);
+  emit_written(e, t);
   if (s->field >= 0) {
     print_store_field(e, s);
     return;
@@ -272,7 +274,7 @@ static void print_statement(Emit *e, const Stmt *s) {
   case ST_FORGET: e->t->forget(e, s); return;
   case ST_PREFIX: e->t->prefix(e, s); return;
   case ST_STAGE: e->t->stage(e, s); return;
-  case ST_PREFETCH: return;      // the loop around it prints it once a block
+  case ST_PREFETCH: if (s->lanes > 1) e->t->prefetch(e, s); return;      // others: the loop around prints them once a block
   }
 }
 
@@ -321,7 +323,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->ranges = map_make(e->a);
   e->loose = map_make(e->a);
   mark_reads(e, k->body);
-  if (e->t->variants) emit_find_loose(e, k->body);
+  if (e->t->variants || e->t->fixed_quotients) emit_find_loose(e, k->body);
   e->faults = e->uses_shared = false;
   e->out = &body;
   names_open(&e->names);
@@ -331,10 +333,13 @@ static void print_kernel(Emit *e, const Kernel *k) {
   names_close(&e->names);
   e->out = out;
   e->kernel = NULL;
-  map_putp(&e->params, k, params_of(e));
+  Params *params = params_of(e);
+  map_putp(&e->params, k, params);
+  params->from = out->n;
   e->t->kernel_head(e, k);
   buf_puts(out, body.s);
   buf_puts(out, "}\n\n");
+  params->to = out->n;
 }
 
 // A comment line by line; `//` ends at a backslash only by accident, so that one gets a point behind it.

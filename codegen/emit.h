@@ -17,9 +17,11 @@ typedef struct Range { double lo, hi; } Range;
 
 // What a kernel takes: a dimension, a scalar argument (rank 0) or a tensor in memory.
 typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
-typedef struct Params { VEC(Param) list; bool faults; } Params;     // faults: the kernel can report one
+// faults: the kernel can report one. from, to: where it stands in the text of all kernels, once it is printed.
+typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
 typedef struct Staged { const Stmt *store; const char *array; } Staged;
+typedef struct Drawn { const Expr *x; const char *array; } Drawn;
 
 // A running sum that is printed in blocks: of its ACC, the array of the block's values, and whether these are its terms (first) or
 // already sums.
@@ -36,6 +38,8 @@ struct Emit {
   const Kernel *kernel;   // being printed
   bool parallel;          // inside a loop that is split over cores
   const char *lane;       // in a LANES loop: the lane's variable
+  const Stmt *lane_loop;  // that loop where its lanes are steps side by side, the first of them `lane_first`; else NULL
+  const char *lane_first;
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it
@@ -58,9 +62,12 @@ struct Emit {
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words
   Map in_shared;          // Tensor -> its ALLOC: arrays of a thread block
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
+  VEC(Drawn) drawn;       // its random numbers and reads that stand in an array of lanes
   Scan scan;
-  int turns[9];           // by bytes of an element: the side of the tiles that STAGE statements fill
-  bool uses_parallel, uses_simd, uses_streams, uses_scans, uses_clusters;      // in the file
+  bool uses_strides[5][5];      // by bytes of an element and columns: take_…
+  bool turns[9];          // by bytes of an element: does a STAGE statement move such?
+  bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
+  bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got
@@ -70,6 +77,7 @@ struct Emit {
 // Names. Dims and tensors (versions as their parameter) have one name in the file, indices and vars one in their block.
 const char *emit_dim(Emit *e, const Dim *d);             // marks it used
 const char *emit_tensor(Emit *e, const Tensor *t);       // marks its root used
+void emit_written(Emit *e, const Tensor *t);            // marks that the kernel writes it
 const char *emit_type(Dtype wide);                       // C type of a value: bool is int
 const char *emit_storage(const Tensor *t);               // C type of an element; bytes for formats
 

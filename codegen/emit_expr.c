@@ -153,14 +153,44 @@ static Text widen(Emit *e, Dtype d, Text bits) {
   }
 }
 
+// t[..., j] in a loop over j in lanes: all of its steps lie in the last dimension.
+static bool is_in_lanes(const Emit *e, const Expr *x) {
+  const Stmt *loop = e->lane_loop;
+  int last = x->u.t->rank - 1;
+  if (!loop || last < 0 || x->arg[last]->op != OP_INDEX || x->arg[last]->u.ix != loop->ix) return false;
+  for (int k = 0; k < last; k++)
+    if (expr_uses_index(x->arg[k], loop->ix)) return false;
+  return expr_is_int(loop->lo, 0) && expr_same(loop->hi, x->u.t->extent[last], 0, NULL, NULL);
+}
+
+// See Note [Addresses of lanes] in vector_c.c.
+static Text lane_of(Emit *e, const Expr *x) {
+  const Tensor *t = x->u.t;
+  const Index *j = e->lane_loop->ix;
+  const char *name = names_of(&e->names, j);
+  names_bind_to(&e->names, j, e->lane_first);
+  const char *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_ADD);
+  names_bind_to(&e->names, j, name);
+  return TEXT(LEVEL_PRIMARY, "(%s + %s)[%s]", emit_tensor(e, t), at, e->lane);
+}
+
+// The lane's element of an array that the block filled before its lanes run.
+static Text drawn_before(Emit *e, const Expr *x) {
+  for (int i = 0; i < e->drawn.n; i++)
+    if (e->drawn.v[i].x == x) return TEXT(LEVEL_PRIMARY, "%s[%s]", e->drawn.v[i].array, e->lane);
+  return (Text){0};
+}
+
 // An element as it is stored; i4, u4: as its value.
 static Text element_bits(Emit *e, const Expr *x) {
   const Tensor *t = x->u.t;
   if (!t->rank && t->role == ROLE_PARAM) return primary(emit_tensor(e, t));
+  if (dtypes[t->dtype].bits != 4 && is_in_lanes(e, x)) return lane_of(e, x);
   const char *name = emit_tensor(e, t), *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_COND);
   if (t->dtype == DT_I4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_i4), name, at);
   if (t->dtype == DT_U4) return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_load_u4), name, at);
-  return TEXT(LEVEL_PRIMARY, "%s[%s]", name, at);
+  Text lane = drawn_before(e, x);
+  return lane.s ? TEXT(LEVEL_PRIMARY, "TAKEN(%s, %s[%s])", lane.s, name, at) : TEXT(LEVEL_PRIMARY, "%s[%s]", name, at);
 }
 
 static bool is_narrow_float(Dtype d) { return dtype_is_float(d) && !dtype_is_wide(d); }
@@ -402,10 +432,32 @@ static Text loose(Emit *e, const Expr *x) {
   return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x));
 }
 
+typedef struct Fixed { const Stmt *loop; bool yes; } Fixed;
+
+static void see_fixed(void *cx, Expr *x) {
+  Fixed *f = cx;
+  if (x->op == OP_INDEX) f->yes &= x->u.ix != f->loop->ix;
+  if (x->op == OP_READ || x->op == OP_FIELD) f->yes &= x->op == OP_READ && !x->u.t->rank;
+  for (const Stmt *s = f->loop->body; s && x->op == OP_VAR; s = s->next) f->yes &= s->var != x->u.var && s->var2 != x->u.var;
+}
+
+// Compilers move what a vector loop does not change out of it, if no memory is read.
+static bool is_fixed(Emit *e, const Expr *x) {
+  Fixed f = { e->lane_loop, true };
+  expr_visit(e->a, (Expr *)x, see_fixed, &f);
+  return f.yes;
+}
+
+static bool has_fixed_divisor(Emit *e, const Expr *x) {
+  bool here = e->t->fixed_quotients && e->lane_loop && x->op == OP_DIV && x->dtype == DT_F32 && emit_is_loose(e, x);
+  return here && is_fixed(e, x->arg[1]) && !is_fixed(e, x->arg[0]);
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
   bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
+  if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
   Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
   return t.s ? t : operation(e, x);
 }
@@ -513,7 +565,7 @@ static Text logic(Emit *e, const Expr *x) {
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
-  uses_put(&e->used, x->u.ix);
+  if (name != e->lane_first) uses_put(&e->used, x->u.ix);
   return primary(name);
 }
 
@@ -535,6 +587,8 @@ static bool in_quads(const Expr *c, const Expr **quad, const Expr **word) {
 static Math variant(Emit *e, const char *name) { return e->t->variants ? math_by_name(arena_printf(e->a, "%s%s", e->t->variants, name)) : MATH_COUNT; }
 
 static Text uniform(Emit *e, const Expr *x) {
+  Text lane = drawn_before(e, x);
+  if (lane.s) return lane;
   const Expr *quad, *word;
   Math parts = variant(e, "uniform_word_f32"), whole = variant(e, "uniform_at_f32");
   if (parts == MATH_COUNT || !in_quads(x->arg[1], &quad, &word))

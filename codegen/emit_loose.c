@@ -67,10 +67,19 @@ bool emit_is_loose(Emit *e, const Expr *x) {
 
 // ---- variables ---------------------------------------------------------------------------------
 
+static bool is_choice(const Stmt *s) { return s->reducer == RED_MAX || s->reducer == RED_MIN; }
+
+// Of a sum's terms there are many. The greatest of some is one of them: as open as the least open.
+static void find_accumulator(Emit *e, const Stmt *s) {
+  if (!dtype_is_float(s->var->dtype)) return;
+  if (s->reducer == RED_SUM) know(e, s->var, MANY);
+  if (is_choice(s) && known(e, s->var) != 0) know(e, s->var, roundings(e, s->a) > SURE ? MANY : 0);
+}
+
 static void find_sums(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
     if (s->kind == ST_LET) know(e, s->var, roundings(e, s->a));
-    if (s->kind == ST_ACC && s->reducer == RED_SUM && dtype_is_float(s->var->dtype)) know(e, s->var, MANY);
+    if (s->kind == ST_ACC) find_accumulator(e, s);
     find_sums(e, s->body);
     find_sums(e, s->els);
   }

@@ -24,8 +24,9 @@ void launches_of_plan(Emit *e, Launches *out) {
     const Kernel *k = e->p->kernels.v[i];
     const Grid *g = k->grid;
     const char *name = names_of(&e->names, k);
+    const Params *params = map_getp(&e->params, k);
     Launch l = {.function = arena_strndup(e->p->a, name, strlen(name)), .blocks = g->blocks, .threads = g->threads, .shared_bytes = g->shared_bytes,
-                .when = g->when, .cluster = g->cluster > 1 ? g->cluster : 0, .dependent = cu_dependent(e)};
+                .when = g->when, .from = params->from, .to = params->to, .cluster = g->cluster > 1 ? g->cluster : 0, .dependent = cu_dependent(e)};
     take_args(e, k, &l);
     vec_push(e->p->a, out, l);
   }
@@ -35,6 +36,8 @@ static bool emit(const Plan *p, const EmitOptions *opt, int arch, Buf *text, Lau
   GpuText gpu = {.arch = arch, .launches = launches};
   EmitOptions o = {.target = &target_cuda, .jit = opt->jit, .line = opt->line, .dependent = opt->dependent, .gpu = &gpu};
   emit_plan(p, &o, text, opt->header);
+  size_t before = launches->n ? text->n - launches->v[launches->n - 1].to : 0;      // kernels end the text
+  for (int i = 0; i < launches->n && opt->jit; i++) launches->v[i].from += before, launches->v[i].to += before;
   return true;
 }
 

@@ -35,3 +35,16 @@ Math math_by_name(const char *name) {
 // and no exponential is needed; its rounding errors shrink with q^3.
 // erfc is exp(-a^2) times a polynomial in a / (a + 1.75); a^2 is taken in two parts, and only the factor 1 / (a + 1.75), not the
 // polynomial's argument, feels the rounding of a + 1.75 where a is small.
+
+// Note [Quotients by products]
+//
+// Where r is 1 / d rounded, q = x * r may be off by one and a half units of its last place. over = q * d - x, which an FMA gives exactly, or all but its
+// last bit, tells by how much, and q - over * r is the quotient with hardly more than one rounding [Markstein, Computation of elementary
+// functions on the IBM RISC System/6000, 1990]. That holds while over's last bit is no less than 2^-149: divisors below
+// 2^-64 are scaled, as are those beyond 2^126, whose reciprocals would be subnormal. Powers of two change nothing else: where x * 2^64
+// overflows, x / d does; where x * 2^-64 falls to 0, x / d does. With the divisor made positive, 0 keeps its sign. Infinities, NaN and a
+// quotient that overflows make a NaN of the correction: the product is the result then.
+//
+// So this is for quotients whose operands are nobody's promise in their last digits (emit_loose.c). The scale and 1 / d do not change in the
+// loop, so compilers move them out of it. In a loop that does more than some twelve operations for each element the division would
+// run beside these, and nothing is gained or lost.

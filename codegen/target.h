@@ -15,6 +15,7 @@ typedef struct Target {
   const char *aligned_words;    // before the element type of local arrays that vectors load from
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
   const char *variants;         // a row of math.def with this before its name takes the other's place: "cuda_"; NULL: none does
+  bool fixed_quotients; // a quotient by what a vector loop does not change may be a product (quotient_f32 of math.def)
   const char *infinity[2], *nan[2];     // of f64 and of f32
   // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
   const char *(*op_text)(const OpInfo *o, char kind);
@@ -26,6 +27,7 @@ typedef struct Target {
   void (*lanes_var)(Emit *e, const Stmt *var);             // VAR with lanes > 1
   void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
   void (*stage)(Emit *e, const Stmt *stage);               // STAGE
+  void (*prefetch)(Emit *e, const Stmt *prefetch);         // PREFETCH that stands by itself
   void (*fault)(Emit *e, int site, const char *value);     // a statement
   // Of GPUs only.
   void (*alloc)(Emit *e, const Stmt *alloc);               // a local array elsewhere than on the stack

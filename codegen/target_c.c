@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-  TILE = 4096,              // steps of a vector loop that one core takes at a time, where the loop is split over cores
   PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
 };
 
@@ -22,6 +21,12 @@ static bool any_faults(Emit *e) {
   for (int i = 0; i < e->p->kernels.n; i++)
     if (((const Params *)map_getp(&e->params, e->p->kernels.v[i]))->faults) return true;
   return false;
+}
+
+static void names(Emit *e) {
+  c_vector_names(e);
+  c_turn_names(e);
+  names_fresh(&e->names, "report_fault");
 }
 
 static void prologue(Emit *e) {
@@ -102,13 +107,14 @@ static const char *if_clause(Emit *e, const Expr *work) {
 
 enum { MAX_COLLAPSE = 8 };
 
-// Tiles of the range are what cores share out; each is a vector loop. The brace is left open.
+// Tiles of the range are what cores share out; each is a vector loop, of four pages or so. The brace is left open.
 static void tile_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
+  int steps = c_tile_steps(s);
   const char *tile = names_fresh(&e->names, arena_printf(e->a, "%s_tile", s->ix->name));
   const char *end = names_fresh(&e->names, arena_printf(e->a, "%s_end", s->ix->name));
-  emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, TILE);
+  emit_line(e, "for (long long %s = %s; %s < %s; %s += %d) {", tile, lo, tile, hi, tile, steps);
   e->indent++;
-  emit_line(e, "const long long %s = %s + %d < %s ? %s + %d : %s;", end, tile, TILE, hi, tile, TILE, hi);
+  emit_line(e, "const long long %s = %s + %d < %s ? %s + %d : %s;", end, tile, steps, hi, tile, steps, hi);
   c_vector_loop(e, s, tile, end);
 }
 
@@ -289,9 +295,9 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
-  .own_functions = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
-  .op_text = op_text, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
-  .stage = c_stage, .fault = fault, .entry = c_entry,
+  .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
+  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };
 
 // Note [Contraction]

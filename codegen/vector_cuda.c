@@ -7,6 +7,7 @@
 // Helpers are functions of the file, printed where they are used. A fold goes through the lanes of a warp, then through shared
 // memory, in an order that is the same in all threads, so all of them get the same bits. See Note [Packed arrays].
 #include "codegen/vector_cuda.h"
+#include "codegen/fold_ptx.h"
 #include <assert.h>
 #include <string.h>
 
@@ -62,9 +63,9 @@ static int parts_of(const Team *t) {
 
 // ---- folds of one value ------------------------------------------------------------------------
 
-typedef struct FoldText { const char *type, *combine; } FoldText;       // of v and w
+typedef struct FoldText { const char *type, *combine, *ptx; } FoldText;       // of v and w; ptx: in one instruction, or NULL
 
-static void print_lanes(Emit *e, int size, const FoldText *f) {
+static void lanes_text(Emit *e, int size, const FoldText *f) {
   const char *mask = lanes_mask(e, size);
   helper(e, "  for (int d = %d; d > 0; d /= 2) {\n    const %s w = __shfl_xor_sync(%s, v, d);\n    v = %s;\n  }\n", size / 2, f->type, mask, f->combine);
 }
@@ -73,36 +74,45 @@ static void print_parts(Emit *e, const FoldText *f, const char *first, const cha
   helper(e, "  v = %s;\n  for (%s) {\n    const %s w = %s;\n    v = %s;\n  }\n", first, loop, f->type, next, f->combine);
 }
 
-static void print_block(Emit *e, const Team *t, const FoldText *f) {
-  print_lanes(e, 32, f);
+static void block_text(Emit *e, const Team *t, const FoldText *f) {
+  lanes_text(e, 32, f);
   helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = v;\n  __syncthreads();\n");
   print_parts(e, f, "part[0]", arena_printf(e->a, "int n = 1; n < %d; n++", t->threads / 32), "part[n]");
 }
 
-static void print_cluster(Emit *e, const Team *t, const FoldText *f) {
-  int mine = t->threads / 32;
-  print_block(e, t, f);
-  helper(e, "  if (threadIdx.x == 0) part[%d] = v;\n  PLAIT_CLUSTER_SYNC();\n", mine);
-  print_parts(e, f, arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, 0)", mine), arena_printf(e->a, "int n = 1; n < %d; n++", t->cluster),
-              arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, n)", mine));
-}
-
-static void print_column(Emit *e, const Team *t, const FoldText *f) {
+static void column_text(Emit *e, const Team *t, const FoldText *f) {
   helper(e, "  part[threadIdx.x] = v;\n  __syncthreads();\n");
   print_parts(e, f, arena_printf(e->a, "part[threadIdx.x %% %d]", t->stride), arena_printf(e->a, "int n = %d; n < %d; n += %d", t->stride, t->threads, t->stride),
               arena_printf(e->a, "part[n + threadIdx.x %% %d]", t->stride));
 }
 
+// Inside a block; as PTX where that is shorter to compile.
+static void print_block(Emit *e, const Team *t, const FoldText *f) {
+  bool warp = in_warp(t);
+  PtxFold fold = {f->ptx, warp && t->size < 32 ? lanes_mask(e, t->size) : NULL, t->size, warp ? 0 : t->threads, t->stride};
+  const char *ptx = ptx_fold(e->a, &fold);
+  if (ptx) helper(e, "#ifdef PLAIT_EMU\n");
+  if (warp) lanes_text(e, t->size, f);
+  else if (t->stride > 1) column_text(e, t, f);
+  else block_text(e, t, f);
+  if (ptx) helper(e, "#else\n  %s\n#endif\n", ptx);
+}
+
+static void print_cluster(Emit *e, const Team *t, const FoldText *f) {
+  int mine = t->threads / 32;
+  helper(e, "  if (threadIdx.x == 0) part[%d] = v;\n  PLAIT_CLUSTER_SYNC();\n", mine);
+  print_parts(e, f, arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, 0)", mine), arena_printf(e->a, "int n = 1; n < %d; n++", t->cluster),
+              arena_printf(e->a, "*PLAIT_CLUSTER_MAP(part + %d, n)", mine));
+}
+
 static const char *value_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
   const char *name = arena_printf(e->a, "%s_%s_%s", team_name(e, t), reducers[r].name, dtypes[d].name);
-  FoldText f = {emit_type(d), emit_strip(e, emit_combine(e, reducers[r].combine, d, "v", "w"))};
+  FoldText f = {emit_type(d), emit_strip(e, emit_combine(e, reducers[r].combine, d, "v", "w")), ptx_combine(r, d)};
   if (!wanted(e, &name)) return name;
   if (in_warp(t)) helper(e, "// The same for all %d lanes of a team.\n" FUNCTION "%s %s(%s v) {\n", t->size, f.type, name, f.type);
   else helper(e, "// The same for all threads of a team. part: %d values.\n" FUNCTION "%s %s(%s v, %s *part) {\n", parts_of(t), f.type, name, f.type, f.type);
-  if (in_warp(t)) print_lanes(e, t->size, &f);
-  else if (t->stride > 1) print_column(e, t, &f);
-  else if (t->cluster > 1) print_cluster(e, t, &f);
-  else print_block(e, t, &f);
+  print_block(e, t, &f);
+  if (t->cluster > 1) print_cluster(e, t, &f);
   helper(e, "  return v;\n}\n\n");
   return name;
 }
@@ -172,9 +182,9 @@ static const char *arg_helper(Emit *e, const Team *t, const Stmt *s) {
 
 // ---- the statement -----------------------------------------------------------------------------
 
-static const char *parts_for(Emit *e, const Team *t, const Var *v) {
+static const char *parts_for(Emit *e, const Team *t, const Var *v, const char *words) {
   const char *name = names_fresh(&e->names, arena_printf(e->a, "%s_part", v->name));
-  emit_line(e, "__shared__ %s %s[%d];", emit_type(v->dtype), name, parts_of(t));
+  emit_line(e, "__shared__ %s%s %s[%d];", words, emit_type(v->dtype), name, parts_of(t));
   return name;
 }
 
@@ -193,7 +203,7 @@ void cu_fold(Emit *e, const Stmt *s) {
     const char *i = emit_var(e, s->var2), *name = arg_helper(e, &t, s);
     if (in_warp(&t)) emit_line(e, "%s(&%s, &%s);", name, v, i);
     else {
-      const char *part = parts_for(e, &t, s->var), *at = parts_for(e, &t, s->var2);
+      const char *part = parts_for(e, &t, s->var, ""), *at = parts_for(e, &t, s->var2, "");
       emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, i, part, at);
     }
     return;
@@ -201,7 +211,8 @@ void cu_fold(Emit *e, const Stmt *s) {
   const char *name = value_helper(e, &t, s->reducer, s->var->dtype);
   if (in_warp(&t)) emit_line(e, "%s = %s(%s);", v, name, v);
   else {
-    const char *part = parts_for(e, &t, s->var);
+    const char *align = t.stride == 1 && ptx_combine(s->reducer, s->var->dtype) ? "__align__(16) " : "";      // four parts are loaded at a time
+    const char *part = parts_for(e, &t, s->var, align);
     emit_line(e, "%s = %s(%s, %s);", v, name, v, part);
   }
 }
@@ -239,7 +250,7 @@ static const char *prefix_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
 void cu_prefix(Emit *e, const Stmt *s) {
   Team t = team_of(e);
   assert(t.size == t.threads && t.cluster == 1 && t.threads % 32 == 0 && "a block has the row");
-  const char *v = emit_var(e, s->var), *all = emit_var(e, s->var2), *name = prefix_helper(e, &t, s->reducer, s->var->dtype), *part = parts_for(e, &t, s->var);
+  const char *v = emit_var(e, s->var), *all = emit_var(e, s->var2), *name = prefix_helper(e, &t, s->reducer, s->var->dtype), *part = parts_for(e, &t, s->var, "");
   print_sync(e, &t);            // what the last one left has been read
   emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, all, emit_expr(e, s->a, LEVEL_COND), part);
 }

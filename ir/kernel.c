@@ -21,6 +21,8 @@ Stmt *stmt_new(Arena *a, StmtKind kind) {
   return s;
 }
 
+bool stmt_stores(const Stmt *s) { return s->kind == ST_STORE || (s->kind == ST_STAGE && s->nsub); }
+
 void plan_add_temp(Plan *p, Temp t) {
   vec_push(p->a, &p->temps, t);
   p->temp_of.a = p->a;
@@ -64,6 +66,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   buf_puts(out, how_words[s->how]);
   if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
+  if (s->streams) buf_puts(out, " in streams");
   buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
   print_value(s->lo, out);
   if (s->how == HOW_ONE) return;
@@ -95,6 +98,12 @@ static void print_acc(const Stmt *s, Buf *out) {
   buf_putc(out, ')');
 }
 
+static void print_stream(const Stmt *s, Buf *out) {
+  if (!s->stream) return;
+  buf_puts(out, " streaming if ");
+  print_value(s->stream, out);
+}
+
 static void print_store(const Stmt *s, Buf *out) {
   buf_puts(out, s->t->name);
   if (s->field >= 0) buf_printf(out, ".%s", s->t->fmt->field[s->field].name);
@@ -105,9 +114,7 @@ static void print_store(const Stmt *s, Buf *out) {
   }
   buf_puts(out, " = ");
   print_value(s->a, out);
-  if (!s->stream) return;
-  buf_puts(out, " streaming if ");
-  print_value(s->stream, out);
+  print_stream(s, out);
 }
 
 static void print_alloc(const Stmt *s, Buf *out) {
@@ -133,7 +140,9 @@ static void print_fold(const Stmt *s, Buf *out) {
 }
 
 static void print_stage(const Stmt *s, Buf *out) {
-  buf_printf(out, "stage %s = ", s->t->name);
+  buf_printf(out, "stage %s", s->t->name);
+  if (s->nsub) buf_putc(out, '['), print_list(out, s->nsub, s->sub), buf_putc(out, ']');
+  buf_puts(out, " = ");
   print_value(s->a, out);
   buf_printf(out, " for %s in ", s->ix->name);
   print_value(s->lo, out);
@@ -143,6 +152,14 @@ static void print_stage(const Stmt *s, Buf *out) {
   print_value(s->lo2, out);
   buf_puts(out, " .. ");
   print_value(s->hi2, out);
+  print_stream(s, out);
+}
+
+static void print_prefetch(const Stmt *s, Buf *out) {
+  if (s->lanes > 1) buf_printf(out, "prefetch %d of %s[", s->lanes, s->t->name);
+  else buf_printf(out, "prefetch %s%d of %d: %s[", s->near ? "near " : "", s->part, s->parts, s->t->name);
+  print_list(out, s->nsub, s->sub);
+  buf_putc(out, ']');
 }
 
 // The line of s itself.
@@ -162,7 +179,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_FORGET: buf_printf(out, "forget what came of %s", s->t->name); return;
   case ST_PREFIX: buf_printf(out, "prefix %s, %s = %s of those before, of all", s->var->name, s->var2->name, reducers[s->reducer].name); return;
   case ST_STAGE: print_stage(s, out); return;
-  case ST_PREFETCH: buf_printf(out, "prefetch %d of %d: %s[", s->part, s->parts, s->t->name); print_list(out, s->nsub, s->sub); buf_putc(out, ']'); return;
+  case ST_PREFETCH: print_prefetch(s, out); return;
   }
 }
 

@@ -18,9 +18,11 @@ typedef enum StmtKind {
   ST_STORE,     // t[sub] = a (rounded to the storage type); field >= 0: field of a block, sub as in FIELD
   ST_IF,        // if a: body else els
   ST_FAULT,     // record `site` with value a; the statement is skipped when an earlier fault was recorded
-  ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon
+  ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon; with lanes
+                // above 1 anywhere: of so many elements
   ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
-                // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix
+                // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix. With subscripts: t[sub] is the
+                // element that READ a of a local array stores; in sub, ix2 is the last and ix another
   ST_ALLOC,     // a local array t, live to the end of the enclosing block, where `space` says
   ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
                 // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
@@ -55,8 +57,9 @@ struct Stmt {
   LoopHow how;
   Index *ix; Expr *lo, *hi;     // LOOP, STAGE
   Index *ix2; Expr *lo2, *hi2;  // STAGE
-  int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR
+  int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR, MOVE, PREFETCH
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
+  bool streams;                 // LOOP (LANES, VEC, PAR_VEC): its blocks are computed as four streams side by side
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
   int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
@@ -64,12 +67,13 @@ struct Stmt {
   Var *var, *var2;              // LET VAR SET ACC FOLD PREFIX; var2: index of arg reducers
   Reducer reducer;              // ACC FOLD PREFIX
   Expr *a, *b;                  // operands, see above
-  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, ALLOC, PREFETCH, MOVE
+  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, STAGE, ALLOC, PREFETCH, MOVE
   Space space;                  // ALLOC
   Tensor *t2; bool out;         // MOVE
   bool again;                   // FOLD: comes again for other values (it stands in a loop)
-  Expr *stream;                 // STORE in a vector loop: where true the values go past the caches; NULL: never
+  Expr *stream;                 // STORE in a vector loop, STAGE: where true the values go past the caches; NULL: never
   int part, parts;              // PREFETCH
+  bool near;                    // PREFETCH: of what is read next, into the first cache
   Stmt *body, *els;             // first statements of the blocks
   Stmt *next;
   Site *site;                   // FAULT
@@ -164,6 +168,8 @@ Place tensor_place(const Plan *p, const Tensor *t);
 void plan_add_temp(Plan *p, Temp t);
 int plan_temp_of(const Plan *p, const Tensor *t);      // position in temps; -1: t is none
 Stmt *stmt_new(Arena *a, StmtKind kind);
+// Does s itself write elements of s->t to memory?
+bool stmt_stores(const Stmt *s);
 // Fills k->args from k->body: tensors in memory by role (parameters, mut, results, temporaries), then id.
 void kernel_list_args(Plan *p, Kernel *k);
 

@@ -29,7 +29,7 @@ static void see_stmts(Args *a, const Stmt *s) {
     see_operand(a, s->b);
     for (int k = 0; k < s->nsub; k++) see_operand(a, s->sub[k]);
     if (s->kind == ST_ALLOC) use_of(a, s->t)->stack = true;
-    if (s->kind == ST_STORE || (s->kind == ST_MOVE && s->out)) use_of(a, s->t)->written = true;
+    if (stmt_stores(s) || (s->kind == ST_MOVE && s->out)) use_of(a, s->t)->written = true;
     if (s->kind == ST_MOVE && !s->out) use_of(a, s->t)->read = true;
     see_stmts(a, s->body);
     see_stmts(a, s->els);

@@ -190,9 +190,13 @@ static void check_stage(Verify *v, const Stmt *s) {
   show(v, (Seen){.object = s->ix});
   show(v, (Seen){.object = s->ix2});
   check_expr(v, s->a, DT_NONE, "what is staged");
+  for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
   v->visible.n = mark;
+  if (s->stream) check_expr(v, s->stream, DT_BOOL, "a condition to stream");
+  if (s->nsub && s->nsub != s->t->rank) fail(v, "staging with a wrong number of subscripts:", s->t->name);
   if (s->a && (s->a->op != OP_READ || s->a->u.t->dtype != s->t->dtype)) fail(v, "what is staged is no read of the array's type:", s->t->name);
-  if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name);
+  if (s->nsub) check_tensor(v, s->t, true);
+  else if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name);
 }
 
 static void check_inside(Verify *v, const Stmt *s) {
@@ -221,7 +225,7 @@ static void check_stmt(Verify *v, const Stmt *s) {
   case ST_PREFIX: check_change(v, s, s->var); check_change(v, s, s->var2); check_expr(v, s->a, s->var->dtype, s->var->name); return;
   case ST_STAGE: check_stage(v, s); return;
   case ST_PREFETCH:
-    if (!v->vector && !v->lanes) fail(v, "a prefetch outside a vector loop:", s->t->name);
+    if (!v->vector && !v->lanes && s->lanes <= 1) fail(v, "a prefetch outside a vector loop:", s->t->name);
     for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
     return;
   }

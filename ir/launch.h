@@ -17,6 +17,7 @@ typedef struct LaunchArg {
 
 typedef struct Launch {
   const char *function;         // NAME
+  size_t from, to;              // where its kernel stands in a text of kernels alone: what is before the first one belongs to all
   int nargs; LaunchArg *arg;
   Expr *blocks;                 // i64; 0: this launch is left out
   int threads;                  // of a block: 1 to 1024

@@ -38,6 +38,12 @@ const Machine *machine_default(const char *target) {
   return &machines[0];
 }
 
+const Machine *machine_gpu(int n) {
+  for (unsigned i = 0; i < sizeof machines / sizeof *machines; i++)
+    if (machines[i].arch && !n--) return &machines[i];
+  return 0;
+}
+
 const Machine *machine_of_arch(int arch) {
   const Machine *best = machine_default("cuda");
   for (unsigned i = 0; i < sizeof machines / sizeof *machines; i++)

@@ -22,5 +22,6 @@ typedef struct Machine {
 
 const Machine *machine_by_name(const char *name);    // NULL when unknown
 const Machine *machine_default(const char *target);  // never NULL
+const Machine *machine_gpu(int i);                   // the GPUs, oldest architecture first; NULL when there are no more
 const Machine *machine_of_arch(int arch);            // the GPU of this architecture, or the newest older one; never NULL
 #endif

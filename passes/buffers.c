@@ -37,7 +37,7 @@ static void see_stmts(Buffers *b, Stmt *s) {
     for (int k = 0; k < 4; k++) see_operand(b, operand[k]);
     for (int k = 0; k < s->nsub; k++) see_operand(b, s->sub[k]);
     if (s->kind == ST_ALLOC) b->use[s->t->id].stack = true;
-    if (s->kind == ST_STORE) {
+    if (stmt_stores(s)) {
       Use *u = &b->use[s->t->id];
       use_under(b, u);
       if (!u->written) u->first = b->kernel;
@@ -63,7 +63,7 @@ static void see_kernel(Buffers *b, Stmt *s) {
 }
 
 static bool unread_store(const Buffers *b, const Stmt *s) {
-  return (s->kind == ST_STORE || s->kind == ST_ALLOC) && s->t->role == ROLE_LOCAL && !b->use[s->t->id].read;
+  return (stmt_stores(s) || s->kind == ST_ALLOC) && s->t->role == ROLE_LOCAL && !b->use[s->t->id].read;
 }
 
 static Stmt *drop_stores(const Buffers *b, Stmt *s) {

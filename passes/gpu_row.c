@@ -449,16 +449,19 @@ static Expr *end_for(Team *t, const Row *r, const Stmt *loop) {
   return loop->hi;
 }
 
+// Which of a thread's vectors; the only one is 0.
+static Expr *item(const Team *t, const Row *r, Index *k) { return r->items == 1 ? gpu_int(t->g, 0) : expr_index(t->g->x, k); }
+
 // unroll k in 0 .. items:  let first = (k * team + member) * lanes:  inside
 static Stmt *over_items(Team *t, const Row *r, const char *name, Index **k, Expr **first, Block *in) {
   Gpu *g = t->g;
   *k = gpu_index(g, "k");
-  Expr *at = gpu_plus(g, gpu_mul(g, expr_index(g->x, *k), gpu_int(g, t->size)), t->member);
+  Expr *at = gpu_plus(g, gpu_mul(g, item(t, r, *k), gpu_int(g, t->size)), t->member);
   gpu_let(g, in, name, gpu_mul(g, at, gpu_int(g, r->lanes)), first);
   return gpu_loop(g, HOW_UNROLL, *k, gpu_int(g, 0), gpu_int(g, r->items), NULL);
 }
 
-static Expr *slot_of(const Team *t, const Row *r, Index *k) { return gpu_mul(t->g, expr_index(t->g->x, k), gpu_int(t->g, r->lanes)); }
+static Expr *slot_of(const Team *t, const Row *r, Index *k) { return gpu_mul(t->g, item(t, r, k), gpu_int(t->g, r->lanes)); }
 
 // The end of what is loaded; NULL: all vectors are there.
 static Expr *end_of_load(Team *t, const Row *r, const Kept *kept) {
@@ -467,27 +470,34 @@ static Expr *end_of_load(Team *t, const Row *r, const Kept *kept) {
   return r->host ? r->steps : gpu_int(t->g, r->length);
 }
 
+static Stmt *load_kept(Team *t, const Row *r, const Kept *kept, Index *k, Expr *first) {
+  Gpu *g = t->g;
+  Tensor *a = kept->read->u.t;
+  Expr *sub[8], *end = end_of_load(t, r, kept);
+  for (int d = 0; d < a->rank; d++) sub[d] = expr_subst(g->x, kept->read->arg[d], 1, &r->kept.row, &first);
+  Stmt *move = gpu_move(g, a, a->rank, sub, kept->local, slot_of(t, r, k), r->lanes, false);
+  return end ? gpu_if(g, less(t, first, end), move, NULL) : move;
+}
+
+// All that is kept, by one loop.
 Stmt *gpu_load_row(Team *t, Row *r) {
   Gpu *g = t->g;
-  Block b = gpu_block();
-  for (int i = 0; i < r->kept.kept.n; i++) {
-    Kept *kept = &r->kept.kept.v[i];
-    Tensor *a = kept->read->u.t;
-    Index *k;
-    Expr *first, *sub[8];
-    Block in = gpu_block();
-    Stmt *alloc = stmt_new(g->a, ST_ALLOC), *loop = over_items(t, r, "first", &k, &first, &in);
-    alloc->t = kept->local;
-    alloc->space = dtypes[a->dtype].bits < 32 ? SPACE_PACKED : SPACE_STACK;
-    gpu_add(&b, alloc);
-    for (int d = 0; d < a->rank; d++) sub[d] = expr_subst(g->x, kept->read->arg[d], 1, &r->kept.row, &first);
-    Stmt *move = gpu_move(g, a, a->rank, sub, kept->local, slot_of(t, r, k), r->lanes, false);
-    Expr *end = end_of_load(t, r, kept);
-    gpu_add(&in, end ? gpu_if(g, less(t, first, end), move, NULL) : move);
-    loop->body = in.first;
-    gpu_add(&b, loop);
-  }
+  Block b = gpu_block(), in = gpu_block();
+  Index *k;
+  Expr *first;
   r->loaded = true;
+  if (!r->kept.kept.n) return NULL;
+  Stmt *loop = over_items(t, r, "first", &k, &first, &in);
+  for (int i = 0; i < r->kept.kept.n; i++) {
+    const Kept *kept = &r->kept.kept.v[i];
+    Stmt *alloc = stmt_new(g->a, ST_ALLOC);
+    alloc->t = kept->local;
+    alloc->space = dtypes[kept->local->dtype].bits < 32 ? SPACE_PACKED : SPACE_STACK;
+    gpu_add(&b, alloc);
+    gpu_add(&in, load_kept(t, r, kept, k, first));
+  }
+  loop->body = in.first;
+  gpu_add(&b, loop);
   return b.first;
 }
 

@@ -307,6 +307,9 @@ bool pass_inline(Pipe *p) {
 // `page` may hold anything beyond len[b], so `a` moves. A subscript that is then not known to be inside a's own extent
 // keeps its check: `if 0 <= t and t < M * 16 then … else a[b, t]`, where the second read is marked as one that fails.
 //
+// "Every element is read" means: where the reader has any, and its sums have terms. Where dimensions are 0 nothing reads it; then its
+// faults are not reported (lower_wanted.c).
+//
 // What such a one moves into fails there. A map that is read behind guards alone, or at few places, then moves too. Not so a reduction, nor a map in which one stands: a whole product would be computed at each of its readers' steps, for
 // the sake of an error that it may report too early. Where the source has the reduction itself behind the guard, it stays there
 // (split.c).

@@ -400,6 +400,19 @@ Stmt *jam_lanes(Pipe *p, Stmt *loop, Index *first, int lanes, JamArrays *arrays)
   return alloc_arrays(&j, body);
 }
 
+Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end) {
+  Jam j = jam_of(p, loop);
+  do {
+    j.changed = false;
+    mark_varying(&j, loop->body, false);
+  } while (j.changed);
+  if (!can_move(&j, loop->body)) return NULL;
+  find_arrays(&j);
+  j.steps = steps;
+  j.tile = first;
+  return alloc_arrays(&j, distribute(&j, loop->body, end));
+}
+
 // The innermost of a nest of PAR loops, when it starts at 0.
 static void walk(Pipe *p, Stmt *s) {
   for (; s; s = s->next) {

@@ -147,91 +147,6 @@ static bool kept_outside(void *cx, const Tensor *t) {
   return fn_is_output(t) || lower_read_elsewhere(l, t);
 }
 
-// ---- is a kernel needed? -----------------------------------------------------------------------
-
-// Outputs that need a member of this kernel: through readers, and readers of these.
-typedef struct Needing { Lower *l; bool *seen; VEC(const Tensor *) open; } Needing;
-
-static void add_needing(Needing *n, const Tensor *t) {
-  if (n->seen[t->id]) return;
-  n->seen[t->id] = true;
-  vec_push(n->l->p->scratch, &n->open, t);
-}
-
-static void find_needing(Needing *n) {
-  Lower *l = n->l;
-  n->seen = arena_array(l->p->scratch, bool, l->f->tensors.n + 1);
-  for (int i = 0; i < l->u->m.n; i++) add_needing(n, l->u->m.v[i].q->def);
-  for (int k = 0; k < n->open.n; k++) {
-    const Tensor *t = n->open.v[k];
-    if (t->id >= l->whole->readers.n) continue;
-    const ReaderList *r = &l->whole->readers.of[t->id];
-    for (int i = 0; i < r->v.n; i++) add_needing(n, r->v.v[i].q->def);
-  }
-}
-
-// Has the output any element? NULL: always.
-static Expr *has_elements(Lower *l, const Eqn *q) {
-  Expr *all = NULL, *zero = expr_int(l->x, DT_I64, 0, q->at);
-  for (int k = 0; k < q->n; k++) {
-    Expr *e = q->extent[k];
-    if (expr_is_const(e) && e->u.v.i > 0) continue;
-    Expr *some = expr_op2(l->x, OP_GT, e, zero, q->at);
-    all = all ? expr_op2(l->x, OP_AND, all, some, q->at) : some;
-  }
-  return all;
-}
-
-// A kernel over exactly the elements of its outputs runs no step when there are none.
-static bool covers_outputs(const Group *u) {
-  for (int i = 0; i < u->m.n; i++)
-    for (int k = 0; k < u->m.v[i].q->n; k++) {
-      bool grid = false;
-      for (int g = 0; g < u->ngrid; g++) grid |= u->m.v[i].pos[g] == k;
-      if (!grid && fn_is_output(u->m.v[i].q->def)) return false;
-    }
-  return true;
-}
-
-// All it computes is one output, and what that needs.
-static bool single_output(const Group *u) { return u->m.n == 1 && fn_is_output(u->m.v[0].q->def); }
-
-// The condition over dimensions under which some element of some output needs this kernel; NULL: always. An element that nothing
-// reads is not computed, so its errors are not reported: a kernel with checks runs only when it is needed.
-static Expr *needed_when(Lower *l) {
-  Expr *any = NULL;
-  if (single_output(l->u) && covers_outputs(l->u)) return NULL;
-  Needing n = { .l = l };
-  find_needing(&n);
-  for (int i = 0; i < l->f->eqns.n; i++) {
-    Eqn *q = l->f->eqns.v[i];
-    if (!fn_is_output(q->def) || !n.seen[q->def->id]) continue;
-    Expr *some = has_elements(l, q);
-    if (!some) return NULL;
-    any = any ? expr_op2(l->x, OP_OR, any, some, NO_SPAN) : some;
-  }
-  return any;
-}
-
-Expr *lower_needed(Lower *l) {
-  if (!l->asked_needed) l->needed = needed_when(l);
-  l->asked_needed = true;
-  return l->needed;
-}
-
-static bool has_fault(const Stmt *s) {
-  for (; s; s = s->next) if (s->kind == ST_FAULT || has_fault(s->body) || has_fault(s->els)) return true;
-  return false;
-}
-
-static Stmt *run_only_when_needed(Lower *l, Stmt *body) {
-  if (!has_fault(body) || !lower_needed(l)) return body;
-  Stmt *s = stmt_new(l->p->a, ST_IF);
-  s->a = l->needed;
-  s->body = body;
-  return s;
-}
-
 Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent) {
   Expr *at = n ? sub[0] : expr_int(l->x, DT_I64, 0, NO_SPAN);
   for (int k = 1; k < n; k++) at = expr_op2(l->x, OP_ADD, expr_op2(l->x, OP_MUL, at, extent[k], NO_SPAN), sub[k], NO_SPAN);
@@ -252,12 +167,15 @@ Tensor *lower_local(Lower *l, const Tensor *t, Expr *const *sub, Expr **at) {
   return NULL;
 }
 
+// Of one of the rows that are kept.
+static int64_t row_values(const Lower *l) { return (pipe_is_gpu(l->p) ? LOWER_GPU_ROW_VALUES : LOWER_ROW_VALUES) / l->nrows; }
+
 // The arrays on the stack that keep rows.
 static void alloc_rows(Lower *l) {
   for (int i = 0; i < l->nrows; i++) {
     Tensor *t = l->row_tensor[i];
     Scalar steps;
-    int64_t most = LOWER_ROW_VALUES / l->nrows;
+    int64_t most = row_values(l);
     Expr *extent = expr_int(l->x, DT_I64, expr_fold(t->extent[t->rank - 1], &steps) && steps.i < most ? steps.i : most, NO_SPAN);
     l->row_local[i] = fn_tensor(l->f, t->name, ROLE_LOCAL, t->dtype, NULL, 1, &extent, t->at);
     Stmt *s = stmt_new(l->p->a, ST_ALLOC);
@@ -349,7 +267,7 @@ static Stmt *lower_rows(Lower *l, int64_t longest) {
   Expr *steps = NULL;
   Scalar known;
   Stmt *shared = lower_shared(l, &steps);
-  int64_t most = shared ? LOWER_ROW_VALUES / l->nrows : 0;
+  int64_t most = shared ? row_values(l) : 0;
   if (shared && expr_fold(steps, &known) && known.i <= most) return shared;
   l->nrows = 0;
   Stmt *direct = lower_variant(l, false);
@@ -430,17 +348,17 @@ static Stmt *lower_shapes(Lower *l) {
 }
 
 static Stmt *lower_group(Lower *l, Group *u) {
-  *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .whole = l->whole };
+  *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .whole = l->whole, .wanted = l->wanted };
   l->reads = map_make(l->p->scratch);
   l->expansions = map_make(l->p->scratch);
   l->facts = safe_ranges_again(l->f, &l->whole->extents, l->p->scratch);
   for (int i = 0; i < u->m.n; i++) vec_push(l->p->a, &l->k->eqns, u->m.v[i].q);
-  return run_only_when_needed(l, lower_shapes(l));
+  return lower_shapes(l);
 }
 
 // Groups side by side: n of one kernel number.
 static void lower_kernel(Pipe *p, int n, Group **u, Whole *whole) {
-  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u[0], .whole = whole };
+  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u[0], .whole = whole, .wanted = whole->wanted };
   Kernel *k = l.k = arena_new(p->a, Kernel);
   Stmt **tail = &k->body;
   k->id = p->plan->kernels.n;
@@ -485,7 +403,7 @@ static Readers find_readers(Pipe *p) {
 
 static Whole find_whole(Pipe *p) {
   Arena *a = p->scratch;
-  Whole w = { find_readers(p), { .a = a }, intern_create(a), map_make(a), map_make(a), map_make(a) };
+  Whole w = { find_readers(p), lower_find_wanted(p), { .a = a }, intern_create(a), map_make(a), map_make(a), map_make(a) };
   for (int i = 0; i < p->source->eqns.n; i++) map_putp(&w.source, intern(w.names, p->source->eqns.v[i]->def->name), p->source->eqns.v[i]);
   return w;
 }

@@ -7,7 +7,8 @@
 enum {
   LOWER_CHUNKS = 64,            // parts of a reduction that has no index to run in parallel over
   LOWER_CHUNK_ALIGN = 64,       // and their alignment: whole lane groups
-  LOWER_ROW_VALUES = 32768,     // of all arrays on the stack that keep a row: 128 KiB of f32, a small part of any thread's stack
+  LOWER_ROW_VALUES = 65536,     // of all arrays on the stack that keep a row: 256 KiB of f32, a small part of any thread's stack
+  LOWER_GPU_ROW_VALUES = 32768, // on a GPU, in registers of a block or cluster
   LOWER_TILE_UNIT = 16,         // a one-pass cascade's tile is so many steps, or a multiple
   LOWER_TILE_OUTER = 8,         // where loops of unknown length stand inside it
   LOWER_TILE_COLUMN = 32,       // where a step is a row of memory, some pages of it
@@ -59,9 +60,13 @@ typedef struct Reader { Eqn *q; int kernel; } Reader;
 typedef struct ReaderList { Arena *a; VEC(Reader) v; } ReaderList;
 typedef struct Readers { ReaderList *of; int n; } Readers;
 
+// When elements of each tensor are read at all (lower_wanted.c).
+typedef struct Wanted Wanted;
+
 // What is known of the whole plan.
 typedef struct Whole {
   Readers readers;
+  Wanted *wanted;
   SafeExtents extents;
   Interner *names;      // of the next two
   Map source;           // Name → the source's Eqn of a tensor of that name
@@ -70,7 +75,7 @@ typedef struct Whole {
 } Whole;
 
 // A reduction over the grid: each part of the grid has a value of its own, and argmax an index.
-typedef struct Share { Eqn *q; Tensor *part, *at; } Share;
+typedef struct Share { Eqn *q; Tensor *part, *at; Var *acc, *acc2; } Share;
 
 typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
@@ -88,11 +93,10 @@ typedef struct Lower {
   Map state;            // Tensor → Member_state
   int ntensors;         // those that are newer are arrays that belong to no member
   Whole *whole;
+  Wanted *wanted;
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   const Expr *granted;  // a read that the guard around it has been made for
   int inline_guard;     // > 0: inside a branch that prints as `?:`; nothing may be evaluated before it
-  bool asked_needed;    // the next has been found out
-  Expr *needed;         // lower_needed: when the kernel's values are read at all, over dimensions; NULL: always
   VEC(Share *) shares;  // and the index of the part at hand
   Index *part;
   bool spread;          // loops of maps run in parallel too: rows are few
@@ -117,9 +121,9 @@ Var *lower_var(Lower *l, const char *hint, Dtype dtype);
 Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a);
 Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype value, Var **index, Span at);
 void lower_accumulate(Lower *l, Reducer r, Var *v, Var *v2, Expr *cond, Expr *term, Index *ix);
-Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *q);
+Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, Eqn *q);
 void lower_fold_lanes(Lower *l, Reducer r, Var *v, Var *v2);       // its first half: lanes to one value
-Expr *lower_arg_value(Lower *l, Var *at, Expr *reduce, const Eqn *q);     // its second, for an index: checked, in its type
+Expr *lower_arg_value(Lower *l, Var *at, Expr *reduce, const Eqn *q, Expr *wanted);     // its second, for an index: checked, in its type
 void lower_open_accumulator(Lower *l, Item *it);
 
 // Kernels (lower.c).
@@ -177,6 +181,7 @@ Expr *lower_flat(Lower *l, int n, Expr *const *sub, Expr *const *extent);      /
 // Reductions over the grid (lower_mixed.c).
 bool lower_has_shares(const Group *u);
 Stmt *lower_mixed(Lower *l, Expr *work, bool online);
+bool lower_join_share(const Lower *l, Item *it);
 void lower_finish_share(Lower *l, Item *it);
 void lower_share_term(Lower *l, Item *it);
 
@@ -189,9 +194,9 @@ bool lower_harmless(Lower *l, Expr *e);            // computing e here cannot fa
 Stmt *lower_if_open(Lower *l, Expr *lowered, Expr *fact);    // fact: the condition before lowering, for proofs; NULL: none
 void lower_if_close(Lower *l, Stmt *s);
 Site *lower_site(Lower *l, Code code, Span at, const Eqn *q, const Tensor *t, int axis, Expr *extent);
-void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value);
-Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub);    // NULL: nothing to check
-Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data);    // hi, or lo when the range is too long
+void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value, Expr *wanted);
+Expr *lower_check_store(Lower *l, Eqn *q, Expr *const *sub);    // NULL: nothing to check
+Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, Expr *wanted);    // from data: hi, or lo when the range is too long
 bool lower_from_data(const Expr *e);               // reads a tensor
 bool lower_dims_only(const Expr *e);                // dimensions and constants
 Expr *lower_named(Lower *l, Expr *e, const char *hint);        // e, in a variable unless it is one
@@ -199,7 +204,14 @@ bool lower_nonempty(Lower *l, Expr *reduce);
 bool lower_too_big(Lower *l);
 bool lower_reads(Lower *l, Eqn *q, const Tensor *t);
 bool lower_read_elsewhere(const Lower *l, const Tensor *t);       // by other kernels
-Expr *lower_needed(Lower *l);
+
+// Faults (lower_wanted.c).
+Wanted *lower_find_wanted(Pipe *p);
+// When some element of these equations is read: a condition over dimensions and scalar arguments, without what is known at this place.
+// NULL: always, as far as can be said.
+Expr *lower_wanted(Lower *l, int n, Eqn *const *q);
+Expr *lower_wanted_read(Lower *l, const Expr *read);     // of the members that evaluate this read,
+Expr *lower_wanted_inside(Lower *l);                     // or a reduction inside an expression
 
 // Split reductions (lower_split.c).
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);

@@ -99,18 +99,26 @@ void lower_if_close(Lower *l, Stmt *s) {
   lower_emit(l, s);
 }
 
-static Stmt *fault(Lower *l, Site *site, Expr *value) {
+// `wanted`: when it is reported; NULL: always.
+static void emit_fault(Lower *l, Site *site, Expr *value, Expr *wanted) {
   Stmt *s = stmt_new(l->p->a, ST_FAULT);
   s->site = site;
   s->a = value;
   s->at = site->at;
-  return s;
+  if (!wanted) { lower_emit(l, s); return; }
+  Stmt *when = stmt_new(l->p->a, ST_IF);
+  when->a = wanted;
+  when->body = s;
+  lower_emit(l, when);
 }
 
-void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value) {
+void lower_fault_unless(Lower *l, Expr *cond, Site *site, Expr *value, Expr *wanted) {
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = expr_op1(l->x, OP_NOT, cond, site->at);
-  s->body = fault(l, site, value);
+  if (wanted && expr_is_false(wanted)) return;
+  scope_open(l, NULL, true);
+  emit_fault(l, site, value, wanted);
+  s->body = scope_close(l);
   lower_emit(l, s);
 }
 
@@ -131,7 +139,7 @@ Expr *lower_named(Lower *l, Expr *e, const char *hint) {
 
 static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d);
 
-Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
+Expr *lower_check_store(Lower *l, Eqn *q, Expr *const *sub) {
   const Tensor *t = q->def;
   Expr *all = NULL;
   Expr *as_read = expr_read(l->x, q->base, t->rank, sub, NULL, q->at);
@@ -140,19 +148,18 @@ Expr *lower_check_store(Lower *l, const Eqn *q, Expr *const *sub) {
     if (safe_subscript(l->facts, l->x, as_read, d) || checked_at_call(l, q, as_read, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, sub[d]), "at");
     Expr *ok = in_range(l, s, t->extent[d], q->at);
-    lower_fault_unless(l, ok, lower_site(l, E_data_subscript, q->at, q, t, d, t->extent[d]), s);
+    lower_fault_unless(l, ok, lower_site(l, E_data_subscript, q->at, q, t, d, t->extent[d]), s, lower_wanted(l, 1, &q));
     all = conjunction(l, all, ok);
   }
   return all;
 }
 
-Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data) {
-  if (!data) return hi;
+Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, Expr *wanted) {
   hi = lower_named(l, hi, "to");
   Site *site = lower_site(l, E_data_range, q->body->at, q, NULL, -1, NULL);
   if (expr_is_int(lo, 0)) {
     Expr *ok = lower_named(l, expr_op2(l->x, OP_LE, hi, expr_int(l->x, DT_I64, LIMIT_RANGE, q->at), q->at), "is");
-    lower_fault_unless(l, ok, site, hi);
+    lower_fault_unless(l, ok, site, hi, wanted);
     return lower_named(l, expr_select(l->x, ok, hi, lo, q->at), "end");
   }
   lo = lower_named(l, lo, "from");
@@ -160,7 +167,7 @@ Expr *lower_range_limit(Lower *l, const Eqn *q, Expr *lo, Expr *hi, bool data) {
   Expr *len = expr_op2(l->x, OP_SUB, expr_cast(l->x, DT_U64, hi, q->at), expr_cast(l->x, DT_U64, lo, q->at), q->at);
   Expr *fits = expr_op2(l->x, OP_LE, len, expr_int(l->x, DT_U64, LIMIT_RANGE, q->at), q->at);
   Expr *ok = lower_named(l, expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, hi, lo, q->at), fits, q->at), "is");
-  lower_fault_unless(l, ok, site, hi);
+  lower_fault_unless(l, ok, site, hi, wanted);
   return lower_named(l, expr_select(l->x, ok, hi, lo, q->at), "end");
 }
 
@@ -377,7 +384,7 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
     if (!c->ix || !ranges_of(l->facts, c->ix, &from, &to)) continue;
     ok = expr_op2(l->x, OP_OR, expr_op2(l->x, OP_LE, to, from, read->at), ok, read->at);
   }
-  Expr *needed = lower_needed(l);
+  Expr *needed = lower_wanted_read(l, read);
   if (needed) ok = expr_op2(l->x, OP_OR, expr_op1(l->x, OP_NOT, needed, read->at), ok, read->at);
   add_condition(l, ok, read_site(l, E_call_bounds, q, read, d));
   return true;
@@ -419,11 +426,12 @@ static Expr *checked_element(Lower *l, Expr *e, Expr **sub, const bool *known) {
   s->body = scope_close(l);
   ranges_pop(l->facts);
   scope_open(l, NULL, true);
+  Expr *wanted = lower_wanted_read(l, e);
   for (int d = 0; d < e->u.t->rank; d++) {
     if (!each[d]) continue;
     Site *site = read_site(l, E_data_subscript, q, e, d);
-    if (unknown == 1) lower_emit(l, fault(l, site, sub[d]));       // it is this one
-    else lower_fault_unless(l, each[d], site, sub[d]);
+    if (unknown == 1) emit_fault(l, site, sub[d], wanted);       // it is this one
+    else lower_fault_unless(l, each[d], site, sub[d], wanted);
   }
   s->els = scope_close(l);
   lower_emit(l, s);
@@ -464,7 +472,7 @@ static Expr *no_steps(Lower *l, const Scope *to) {
 // free of branches. When the loops take no step nothing is read, so nothing is reported.
 static Expr *check_before_loops(Lower *l, Expr *e, Expr **sub, const bool *known, Scope *to) {
   const Eqn *q = current_equation(l);
-  Expr *all = NULL, *none = no_steps(l, to);
+  Expr *all = NULL, *none = no_steps(l, to), *wanted = lower_wanted_read(l, e);
   Scope *here = l->scope;
   l->scope = to;
   for (int d = 0; d < e->u.t->rank; d++) {
@@ -472,7 +480,7 @@ static Expr *check_before_loops(Lower *l, Expr *e, Expr **sub, const bool *known
     sub[d] = lower_named(l, lower_expr(l, e->arg[d]), "at");
     Expr *ok = in_range(l, sub[d], e->u.t->extent[d], e->at);
     Expr *pass = none ? expr_op2(l->x, OP_OR, ok, none, e->at) : ok;
-    lower_fault_unless(l, pass, read_site(l, E_data_subscript, q, e, d), sub[d]);
+    lower_fault_unless(l, pass, read_site(l, E_data_subscript, q, e, d), sub[d], wanted);
     all = conjunction(l, all, ok);
   }
   all = lower_named(l, all, "ok");
@@ -486,7 +494,7 @@ static Expr *failing_read(Lower *l, Expr *e) {
   for (int d = 0; d < e->u.t->rank; d++) {
     if (range_known(l, e, d)) continue;
     Expr *s = lower_named(l, lower_expr(l, e->arg[d]), "at");
-    lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), read_site(l, E_data_subscript, q, e, d), s);
+    lower_fault_unless(l, in_range(l, s, e->u.t->extent[d], e->at), read_site(l, E_data_subscript, q, e, d), s, lower_wanted_read(l, e));
   }
   return expr_scalar(l->x, (Dtype)e->dtype, (Scalar){0}, e->at);
 }
@@ -669,7 +677,7 @@ static Expr *lower_reduction(Lower *l, Expr *e) {
   for (int k = 0; k < b->n; k++) {
     Expr *lo0 = expr_subst(l->x, reduce_lo(e, k), k, b->ix, to), *hi0 = expr_subst(l->x, reduce_hi(e, k), k, b->ix, to);
     Expr *lo = lower_expr(l, lo0), *hi = lower_expr(l, hi0);
-    hi = lower_range_limit(l, q, lo, hi, lower_from_data(lo0) || lower_from_data(hi0));
+    if (lower_from_data(lo0) || lower_from_data(hi0)) hi = lower_range_limit(l, q, lo, hi, lower_wanted_inside(l));
     ix[k] = index_new(l->x, b->ix[k]->name, b->ix[k]->at);
     to[k] = expr_index(l->x, ix[k]);
     loop[k] = loop_open(l, ix[k], lo, hi, HOW_SEQ);
@@ -679,7 +687,8 @@ static Expr *lower_reduction(Lower *l, Expr *e) {
   lower_count(l, term);
   lower_accumulate(l, b->reducer, v, v2, cond, term, ix[b->n - 1]);
   for (int k = b->n - 1; k >= 0; k--) loop_close(l, loop[k]);
-  return lower_fold(l, b->reducer, v, v2, e, q);
+  lower_fold_lanes(l, b->reducer, v, v2);
+  return v2 ? lower_arg_value(l, v2, e, q, lower_wanted_inside(l)) : expr_var(l->x, v);
 }
 
 // ---- comparisons that the ranges decide --------------------------------------------------------

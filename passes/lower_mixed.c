@@ -59,10 +59,25 @@ static Expr *load(Lower *l, const Item *it, Tensor *t) {
   return expr_read(l->x, t, t->rank, sub, NULL, it->q->at);
 }
 
+static void accumulate(Lower *l, const Item *it, const Share *s, Expr *value, Expr *at) {
+  Stmt *acc = stmt_new(l->p->a, ST_ACC);
+  acc->reducer = reducer_of(it);
+  acc->var = s->acc;
+  acc->var2 = s->acc2;
+  acc->a = value;
+  acc->b = at;
+  acc->lanes = 1;
+  lower_emit(l, acc);
+}
+
 // part = combine(part, value)
 static void add_to_share(Lower *l, const Item *it, Expr *value, Expr *at) {
   Share *s = share_of(l, it->q);
   Reducer r = reducer_of(it);
+  if (s->acc) {
+    accumulate(l, it, s, value, at);
+    return;
+  }
   Expr *old = load(l, it, s->part);
   if (!s->at) {
     store(l, it, s->part, expr_op2(l->x, reduce_op(r), old, value, it->q->at));
@@ -74,8 +89,17 @@ static void add_to_share(Lower *l, const Item *it, Expr *value, Expr *at) {
   store(l, it, s->at, expr_select(l->x, better, at, old_at, it->q->at));
 }
 
+// A reduction inside a grid point adds to the part's own variable, where it has one.
+bool lower_join_share(const Lower *l, Item *it) {
+  const Share *s = share_of(l, it->q);
+  it->acc = s->acc;
+  it->acc2 = s->acc2;
+  return s->acc != NULL;
+}
+
 // A reduction that has run over what is inside a grid point.
 void lower_finish_share(Lower *l, Item *it) {
+  if (share_of(l, it->q)->acc) return;
   lower_fold_lanes(l, reducer_of(it), it->acc, it->acc2);
   add_to_share(l, it, expr_var(l->x, it->acc), it->acc2 ? expr_var(l->x, it->acc2) : NULL);
 }
@@ -84,6 +108,11 @@ void lower_finish_share(Lower *l, Item *it) {
 void lower_share_term(Lower *l, Item *it) {
   Expr *e = it->q->body, *cond = lower_at_item(l, it, reduce_cond(e));
   Expr *term = expr_cast(l->x, value_type(it), lower_at_item(l, it, reduce_term(e)), it->q->at);
+  const Share *s = share_of(l, it->q);
+  if (s->acc && !s->acc2) {
+    lower_accumulate(l, reducer_of(it), s->acc, NULL, cond, term, NULL);
+    return;
+  }
   Stmt *branch = expr_is_true(cond) ? NULL : lower_if_open(l, lower_expr(l, cond), cond);
   Expr *value = lower_named(l, lower_expr(l, term), it->q->def->root->name);
   Expr *at = reducers[reducer_of(it)].arg ? lower_at_item(l, it, expr_index(l->x, e->u.bind->ix[0])) : NULL;
@@ -107,13 +136,28 @@ static void open_own(Lower *l, Item *it, LoopHow how, Stmt **loop) {
 
 static void close_own(Lower *l, const Item *it, Stmt **loop) { for (int k = it->q->n - 1; k >= 0; k--) loop_close(l, loop[k]); }
 
-static void clear_share(Lower *l, const Share *s) {
+// One number, which can have lanes, is kept in a variable to the end of the part; a row in memory.
+static void clear_share(Lower *l, Share *s) {
   Item it = { .q = s->q };
   Stmt *loop[8];
+  if (!s->q->n) {
+    lower_open_accumulator(l, &it);
+    s->acc = it.acc;
+    s->acc2 = it.acc2;
+    return;
+  }
   open_own(l, &it, HOW_SEQ, loop);
   store(l, &it, s->part, expr_scalar(l->x, s->part->dtype, reducers[reducer_of(&it)].identity(s->part->dtype), s->q->at));
   if (s->at) store(l, &it, s->at, expr_int(l->x, DT_I64, LOWER_NO_INDEX, s->q->at));
   close_own(l, &it, loop);
+}
+
+static void close_share(Lower *l, Share *s) {
+  Item it = { .q = s->q };
+  if (!s->acc) return;
+  lower_fold_lanes(l, reducer_of(&it), s->acc, s->acc2);
+  store(l, &it, s->part, expr_var(l->x, s->acc));
+  if (s->at) store(l, &it, s->at, expr_var(l->x, s->acc2));
 }
 
 static void merge_share(Lower *l, const Share *s, Expr *work) {
@@ -180,6 +224,7 @@ Stmt *lower_mixed(Lower *l, Expr *work, bool online) {
   l->grid_depth = 0;
   for (int i = 0; i < l->shares.n; i++) clear_share(l, l->shares.v[i]);
   run_part(l, step);
+  for (int i = 0; i < l->shares.n; i++) close_share(l, l->shares.v[i]);
   loop_close(l, parts);
   for (int i = 0; i < l->shares.n; i++) merge_share(l, l->shares.v[i], work);
   return scope_close(l);

@@ -93,6 +93,7 @@ void lower_note(Lower *l, Stmt *s, const Eqn *q) {
 // ---- accumulators ------------------------------------------------------------------------------
 
 void lower_open_accumulator(Lower *l, Item *it) {
+  if (it->shares && lower_join_share(l, it)) return;
   Expr *e = it->q->body;
   Reducer r = e->u.bind->reducer;
   it->acc = lower_accumulator(l, r, it->q->def->root->name, (Dtype)reduce_term(e)->dtype, (Dtype)e->dtype, &it->acc2, it->q->at);
@@ -141,16 +142,16 @@ void lower_fold_lanes(Lower *l, Reducer r, Var *v, Var *v2) {
   lower_emit(l, s);
 }
 
-Expr *lower_arg_value(Lower *l, Var *v, Expr *reduce, const Eqn *q) {
+Expr *lower_arg_value(Lower *l, Var *v, Expr *reduce, const Eqn *q, Expr *wanted) {
   Expr *at = expr_var(l->x, v), *none = expr_int(l->x, DT_I64, LOWER_NO_INDEX, reduce->at), *zero = expr_int(l->x, DT_I64, 0, reduce->at);
   if (!lower_nonempty(l, reduce))
-    lower_fault_unless(l, expr_op2(l->x, OP_NE, at, none, reduce->at), lower_site(l, E_data_argmax_empty, reduce->at, q, NULL, -1, NULL), zero);
+    lower_fault_unless(l, expr_op2(l->x, OP_NE, at, none, reduce->at), lower_site(l, E_data_argmax_empty, reduce->at, q, NULL, -1, NULL), zero, wanted);
   return expr_cast(l->x, (Dtype)reduce->dtype, at, reduce->at);
 }
 
-Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, const Eqn *q) {
+Expr *lower_fold(Lower *l, Reducer r, Var *v, Var *v2, Expr *reduce, Eqn *q) {
   lower_fold_lanes(l, r, v, v2);
-  return v2 ? lower_arg_value(l, v2, reduce, q) : expr_var(l->x, v);
+  return v2 ? lower_arg_value(l, v2, reduce, q, lower_wanted(l, 1, &q)) : expr_var(l->x, v);
 }
 
 // ---- finishing an item -------------------------------------------------------------------------
@@ -239,7 +240,7 @@ static void scan_step(Lower *l, Item *it) {
   lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, lower_at_item(l, &at, reduce_cond(e)), lower_at_item(l, &at, reduce_term(e)), at.to[at.nbound - 1]->u.ix);
   Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
   lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
-  lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q) : expr_var(l->x, v));
+  lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q, lower_wanted(l, 1, &it->q)) : expr_var(l->x, v));
 }
 
 // One step of a reduction: its term goes to the accumulator.
@@ -270,6 +271,12 @@ static bool begins_scan(const Item *it, const NextLoop *next) {
   return true;
 }
 
+static Expr *items_wanted(Lower *l, int n, Item **items) {
+  Eqn **q = arena_array(l->p->scratch, Eqn *, n);
+  for (int i = 0; i < n; i++) q[i] = items[i]->q;
+  return lower_wanted(l, n, q);
+}
+
 // A loop that several items share; each goes on inside with the loop's index bound.
 static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   bool scans = false, *opens = arena_array(l->p->scratch, bool, n);      // a reduction starts here
@@ -281,7 +288,7 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   }
   Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
   bool data = lower_from_data(next[0].lo) || lower_from_data(next[0].hi);
-  if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, true);
+  if (data) lo = lower_named(l, lo, "from"), hi = lower_range_limit(l, items[0]->q, lo, hi, items_wanted(l, n, items));
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   bool spread = l->spread && l->scope->depth == l->grid_depth && !next[0].reduce && !data;
   for (int i = 0; i < n; i++) spread &= lower_expands(items[i]->q);
@@ -376,16 +383,19 @@ static void lower_leaf(Lower *l, Item *it) {
 }
 
 // phase[i]: how many loops must have ended before item i may start. Those of a cascade start together, when all others that they
-// need have ended.
+// need have ended, also those that a map needs which they compute for themselves (for_cascade).
 static void find_phases(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, const bool *cascade, int *phase) {
+  int *for_cascade = arena_array(l->p->scratch, int, n);
   for (int i = 0; i < n; i++) {
     phase[i] = 0;
     for (int j = 0; j < i; j++) {
       int d = dependence(l, &items[j], loops[j] ? &next[j] : NULL, &items[i], loops[i] ? &next[i] : NULL);
-      if (cascade[i] && !cascade[j] && lower_expands(items[j].q)) continue;
+      bool computed = !cascade[j] && lower_expands(items[j].q);
       bool ends = cascade[i] || cascade[j] ? cascade[i] != cascade[j] : d == 2;
-      int after = phase[j] + (ends && loops[j]);
+      int after = phase[j] + (ends && loops[j]), before = cascade[j] ? 0 : computed ? for_cascade[j] : phase[j] + loops[j];
+      if (cascade[i] && computed) after = for_cascade[j];
       if (d && after > phase[i]) phase[i] = after;
+      if (d && before > for_cascade[i]) for_cascade[i] = before;
     }
   }
 }

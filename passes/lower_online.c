@@ -580,7 +580,7 @@ static void end_runner(Online *o, Runner *r, bool *final) {
       final[j] = true;
     }
   if (r->follows) set(l, r->run[0], final_state(o, r));
-  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : expr_var(l->x, r->run[0]));
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q, lower_wanted(l, 1, &r->it->q)) : expr_var(l->x, r->run[0]));
 }
 
 static void start_runner(Online *o, Runner *r, Item *it) {
@@ -787,7 +787,7 @@ static void merge_runner(Online *o, Runner *r, Parts *p) {
   if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
   Expr *v = expr_var(x, r->run[0]);
   if (r->any) v = expr_select(x, expr_var(x, r->any), v, expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN);
-  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q) : v);
+  lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q, lower_wanted(l, 1, &r->it->q)) : v);
 }
 
 // The grid's indices stand in p->at[1 …].

@@ -14,6 +14,7 @@
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
 //    │ quotient   in loops, products instead of coarse quotients by one number
+//    │ short      points with a few elements each: 64 at a time, a column beside the other
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
 //    │ tile       transposes: maps that read across the rows they write go by tiles
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
@@ -37,6 +38,7 @@ const Pass passes[] = {
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
   { "quotient",  STAGE_PLAN, pass_quotient, 0,             "multiply coarse values by the reciprocal of what a loop divides by" },
+  { "short",     STAGE_PLAN, pass_short,    0,             "run points of a few elements each 64 at a time" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },

@@ -68,6 +68,7 @@ bool pass_cse(Pipe *p);         // equal equations become one
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
+bool pass_short(Pipe *p);      // points with a few elements each: 64 at a time
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
 bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
@@ -87,4 +88,6 @@ typedef struct JamArrays { VEC(JamArray) v; } JamArrays;       // local arrays i
 // that cannot be done, or there is nothing to gain.
 Stmt *jam_lanes(Pipe *p, Stmt *loop, Index *first, int lanes, JamArrays *arrays);
 bool jam_can(Pipe *p, Stmt *loop);
+// The body of a loop over points, for those from `first` to `end`, at most `steps` of them: loops over these inside its own. NULL: cannot be.
+Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end);
 #endif

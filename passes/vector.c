@@ -8,13 +8,16 @@
 //
 // Lanes make the order of a reduction part of the program: the same bits with any compiler, vector width and thread count. Only
 // innermost loops without branches change; a loop that is split over cores and has no loop inside is both.
+#include "ir/affine.h"
 #include "passes/pass.h"
+#include <string.h>
 
 enum {
   LANES = 64,           // of one block: f32 values of four AVX-512 registers, so that sums do not wait for one another
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
   SHORT = 16,           // steps of a loop that is not worth lanes
+  LEAST_STREAMS = 16,   // blocks that are worth four streams
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
 
@@ -108,10 +111,13 @@ static void note_reads(Vector *v, const Stmt *s) {
   }
 }
 
+static void stream_store(Vector *v, Stmt *s) {
+  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, s->t->root ? s->t->root : s->t)) s->stream = is_large(v->p->plan->x, s->t);
+}
+
 static void stream_stores(Vector *v, Stmt *loop) {
-  ExprTable *x = v->p->plan->x;
   for (Stmt *s = loop->body; s; s = s->next)
-    if (s->kind == ST_STORE && s->t->role != ROLE_LOCAL && contiguous(s, loop->ix) && !map_getp(&v->reads, s->t->root ? s->t->root : s->t)) s->stream = is_large(x, s->t);
+    if (s->kind == ST_STORE && contiguous(s, loop->ix)) stream_store(v, s);
 }
 
 // ---- the choice of each loop -------------------------------------------------------------------
@@ -136,6 +142,24 @@ static bool stores_one_place(const Stmt *loop) {
   return false;
 }
 
+// May its blocks come in any order? Terms of argmax come in that of their index.
+static bool in_any_order(const Stmt *loop) {
+  if (loop->how != HOW_LANES && loop->how != HOW_VEC && loop->how != HOW_PAR_VEC) return false;
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->kind == ST_ACC && s->var2) return false;
+  return true;
+}
+
+// The same part of one row after the other (jam.c): it stays in the first cache.
+static bool is_part_of_rows(const Stmt *loop, const Stmt *outer) {
+  return outer && outer->how == HOW_SEQ && !expr_is_const(loop->lo) && !expr_uses_index(loop->lo, outer->ix);
+}
+
+static bool short_of_streams(const Stmt *loop, const Stmt *outer) {
+  int64_t least = LEAST_STREAMS * (int64_t)loop->lanes;
+  if (outer && outer->step && outer->step < least && is_index(loop->lo, outer->ix)) return true;      // one of its tiles
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < least;
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
@@ -153,10 +177,12 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   }
   if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
   if (loop->lanes == LANES) stream_stores(v, loop);
+  loop->streams = in_any_order(loop) && !short_of_streams(loop, outer) && !is_part_of_rows(loop, outer);
 }
 
 static void walk(Vector *v, Stmt *s, const Stmt *outer, bool in_parallel) {
   for (; s; s = s->next) {
+    if (s->kind == ST_STAGE && s->nsub) stream_store(v, s);
     if (s->kind == ST_LOOP) choose(v, s, outer, in_parallel);
     bool parallel = in_parallel || (s->kind == ST_LOOP && (s->how == HOW_PAR || s->how == HOW_PAR_VEC));
     walk(v, s->body, s->kind == ST_LOOP ? s : NULL, parallel);
@@ -206,22 +232,56 @@ static Stmt *drop_folds(Stmt *s) {
 
 // ---- prefetching -------------------------------------------------------------------------------
 
-// Steps ahead that a loop fetches which walks its row once; rows lie one behind the other, so beyond the end is the next.
-enum { AHEAD = 2048 };
+// How far ahead a loop fetches which walks its row once, in bytes; rows lie one behind the other, so beyond the end is the next.
+// See Note [Four streams] in codegen/vector_c.c.
+enum { AHEAD = 2048, AHEAD_OF_STREAMS = 32768, MOST_ROWS_AHEAD = 16, MAX_WALK = 4 };
+
+static int steps_ahead(const Stmt *loop, const Tensor *t) { return (loop->streams ? AHEAD_OF_STREAMS : AHEAD) * 8 / dtypes[t->dtype].bits; }
+
+// Subscript of one step more as the loop goes one step on?
+static bool steps_with(ExprTable *x, Expr *sub, Index *ix) {
+  Expr *coef, *rest;
+  return is_index(sub, ix) || (!expr_has(sub, OP_VAR) && !expr_has(sub, OP_READ) && affine_split(x, sub, 1, &ix, &coef, &rest) && expr_is_int(coef, 1));
+}
 
 // Does the read walk a row of memory as the loop runs?
-static bool walks(const Expr *read, const Index *ix) {
+static bool walks(ExprTable *x, const Expr *read, Index *ix) {
   int n = read->u.t->rank;
-  if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !is_index(read->arg[n - 1], ix)) return false;
+  if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !steps_with(x, read->arg[n - 1], ix)) return false;
   for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix) || expr_has(read->arg[k], OP_VAR) || expr_has(read->arg[k], OP_READ)) return false;
   return true;
 }
 
-typedef struct Walked { Pipe *p; const Index *ix; bool again; VEC(Expr *) read; } Walked;    // again: the whole range, once for each step outside
+static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
+
+// Loops that stand one inside the other, beside nothing but LETs, the innermost a vector loop: a walk over a part of memory.
+typedef struct Walk { int n; Stmt *loop[MAX_WALK]; } Walk;
+
+static Walk walk_of(Stmt *s) {
+  Walk w = { 0 };
+  while (w.n < MAX_WALK && s && s->kind == ST_LOOP) {
+    w.loop[w.n++] = s;
+    if (is_vector_loop(s)) return w;
+    if (s->how != HOW_SEQ || s->step || s->ordered) break;
+    for (s = s->body; s && s->kind == ST_LET; s = s->next) { }
+    if (s && s->next) break;
+  }
+  return (Walk){ 0 };
+}
+
+static Stmt *last_of(const Walk *w) { return w->loop[w->n - 1]; }
+
+static bool same_range(const Walk *a, const Walk *b) {
+  bool same = a->n == b->n;
+  for (int k = 0; k < a->n && same; k++) same = a->loop[k]->lo == b->loop[k]->lo && a->loop[k]->hi == b->loop[k]->hi;
+  return same;
+}
+
+typedef struct Walked { Pipe *p; Index *ix; bool again; VEC(Expr *) read; } Walked;    // again: the whole range, once for each step outside
 
 static void find_walked(void *cx, Expr *e) {
   Walked *w = cx;
-  if (e->op != OP_READ || e->u.t->role == ROLE_LOCAL || !walks(e, w->ix)) return;
+  if (e->op != OP_READ || e->u.t->role == ROLE_LOCAL || !walks(w->p->plan->x, e, w->ix)) return;
   if (w->again && e->free->n == 1) return;      // the same row every time stays in the cache
   for (int i = 0; i < w->read.n; i++) if (w->read.v[i] == e) return;
   vec_push(w->p->scratch, &w->read, e);
@@ -229,56 +289,107 @@ static void find_walked(void *cx, Expr *e) {
 
 static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
 
-// Subscripts of what the loop should fetch when it reads `read`: the same place of the next row, or further on in this one.
-static bool soon(ExprTable *x, const Expr *read, const Index *row, Expr **sub) {
-  int n = read->u.t->rank, at = -1;
-  for (int k = 0; k < n; k++) {
-    sub[k] = read->arg[k];
-    if (k + 1 < n && row && is_index(sub[k], row)) at = k;
-  }
-  if (row && at < 0) return false;
-  if (row) sub[at] = plus(x, sub[at], 1);
-  else sub[n - 1] = plus(x, sub[n - 1], AHEAD);
-  return true;
+// Steps of a row that ends before what the loop fetches ahead; 0: it does not, or that is not known.
+static int64_t short_steps(const Stmt *loop, const Tensor *t) {
+  Scalar steps;
+  bool known = expr_is_int(loop->lo, 0) && expr_fold(loop->hi, &steps);
+  return known && steps.i > 0 && steps.i < steps_ahead(loop, t) ? steps.i : 0;
 }
 
-static void add_prefetch(Vector *v, Stmt *loop, Expr *read, const Index *row, int part, int parts) {
+static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
+  int64_t steps = short_steps(loop, t), rows = steps ? AHEAD_OF_STREAMS * 8 / dtypes[t->dtype].bits / steps : 1;
+  return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
+}
+
+static int subscript_of(const Expr *read, const Index *row) {
+  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && is_index(read->arg[k], row)) return k;
+  return -1;
+}
+
+// What a loop should fetch when it reads `read`: the element so many rows, or so many steps, further on.
+static Expr *later_read(ExprTable *x, Expr *read, const Index *row, int64_t rows, int64_t steps) {
+  int at = rows ? subscript_of(read, row) : read->u.t->rank - 1;
+  if (at < 0) return NULL;
+  Expr *sub[8];
+  memcpy(sub, read->arg, (size_t)read->u.t->rank * sizeof *sub);
+  sub[at] = plus(x, sub[at], rows ? rows : steps);
+  return expr_make(x, OP_READ, (Dtype)read->dtype, 0, read->u.t, read->at, read->u.t->rank, sub);
+}
+
+static void add_prefetch(Vector *v, Stmt *loop, Expr *read, bool near, int part, int parts) {
+  if (!read) return;
   Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
-  if (!soon(v->p->plan->x, read, row, f->sub)) return;
   f->t = read->u.t;
   f->nsub = read->u.t->rank;
+  memcpy(f->sub, read->arg, (size_t)f->nsub * sizeof *f->sub);
+  f->near = near;
   f->part = part;
   f->parts = parts;
   f->next = loop->body;
   loop->body = f;
 }
 
-static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
-static bool same_range(const Stmt *a, const Stmt *b) { return is_vector_loop(b) && a->lo == b->lo && a->hi == b->hi; }
-
-// Loops behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
-// ahead itself, in the next row where it walks but a part of this one.
-static void prefetch_for(Vector *v, Stmt *first, const Index *row) {
+// What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
+// but a part of it; in a tile, of the tile beside it.
+static void look_ahead(Vector *v, Stmt *loop, const Stmt *outer, Expr *read) {
   ExprTable *x = v->p->plan->x;
-  Walked w = { v->p, first->ix, row && expr_is_int(first->lo, 0), { 0 } };
-  for (const Stmt *s = first->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
+  const Index *row = outer ? outer->ix : NULL;
+  const Tensor *t = read->u.t;
+  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX, part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
+  bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
+  Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
+  add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
+}
+
+// Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
+// ahead itself.
+static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
+  ExprTable *x = v->p->plan->x;
+  Stmt *loop = last_of(first);
+  Walked w = { v->p, loop->ix, outer && first->n == 1 && expr_is_int(loop->lo, 0), { 0 } };
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
   int later = 0, part = 0;
-  for (const Stmt *s = first->next; s; s = s->next) later += same_range(first, s);
-  bool part_of_row = row && !expr_is_int(first->lo, 0);
-  for (int i = 0; i < w.read.n && (!later || !row); i++) add_prefetch(v, first, w.read.v[i], part_of_row ? row : NULL, 0, 1);
-  for (Stmt *s = first->next; s && row; s = s->next) {
-    if (!same_range(first, s)) continue;
-    Expr *here = expr_index(x, s->ix);
-    for (int i = 0; i < w.read.n; i++) add_prefetch(v, s, expr_subst(x, w.read.v[i], 1, (Index *const[]){ first->ix }, &here), row, part, later);
+  for (Stmt *s = first->loop[0]->next; s; s = s->next) {
+    Walk o = walk_of(s);
+    later += o.n && same_range(first, &o);
+  }
+  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
+  for (Stmt *s = first->loop[0]->next; s && outer; s = s->next) {
+    Walk o = walk_of(s);
+    if (!o.n || !same_range(first, &o)) continue;
+    Index *from[MAX_WALK];
+    Expr *to[MAX_WALK];
+    for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
+    for (int i = 0; i < w.read.n; i++) {
+      int64_t rows = o.n == 1 ? rows_ahead(last_of(&o), w.read.v[i]->u.t) : 1;
+      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, rows, 0), false, part, later);
+    }
     part++;
   }
 }
 
+static bool has_walk_behind(const Walk *w) {
+  for (Stmt *s = w->loop[0]->next; s; s = s->next) {
+    Walk o = walk_of(s);
+    if (o.n && same_range(w, &o)) return true;
+  }
+  return false;
+}
+
+static bool has_walk_before(Stmt *first, const Walk *w) {
+  for (Stmt *s = first; s != w->loop[0]; s = s->next) {
+    Walk o = walk_of(s);
+    if (o.n && same_range(w, &o)) return true;
+  }
+  return false;
+}
+
 static void prefetch(Vector *v, Stmt *s, const Stmt *outer) {
   for (Stmt *t = s; t; t = t->next) {
-    bool first = is_vector_loop(t);
-    for (const Stmt *b = s; b != t && first; b = b->next) first = !same_range(t, b);
-    if (first) prefetch_for(v, t, outer ? outer->ix : NULL);
+    Walk w = walk_of(t);
+    bool before = w.n && has_walk_before(s, &w), behind = w.n && outer && has_walk_behind(&w);
+    if (w.n && !before && (w.n == 1 || behind)) prefetch_for(v, &w, outer);
+    if (w.n > 1 && (before || behind) && outer) continue;
     const Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
     prefetch(v, t->body, row);
     prefetch(v, t->els, NULL);

@@ -1,5 +1,6 @@
 // api_cuda.c: devices in the public interface, and what the files about GPUs share.
 #include "runtime/api_internal.h"
+#include "ir/machine.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +29,26 @@ static plait_status give_error(CudaError *e, plait_messages **messages) {
   return messages_give(m, messages);
 }
 
+// There is no description of an older GPU than the first, and what kernels are printed with needs that one.
+static bool report_old_arch(int arch, Diags *d) {
+  char known[256];
+  int n = 0;
+  for (int i = 0; machine_gpu(i) && n < (int)sizeof known; i++)
+    n += snprintf(known + n, sizeof known - (size_t)n, "%ssm_%d", i ? ", " : "", machine_gpu(i)->arch);
+  diag_error(d, E_bad_option, NO_SPAN, "kernels are not made for sm_%d, which is older than sm_%d", arch, machine_gpu(0)->arch);
+  diag_help(d, "known are %s; those between and beyond are treated like the next older one", known);
+  return false;
+}
+
 bool arch_of(const char *name, int otherwise, int *arch, char *feature, Diags *d) {
   *arch = otherwise;
   *feature = 0;
-  if (!name || gpu_arch_parse(name, arch, feature)) return true;
-  diag_error(d, E_bad_option, NO_SPAN, "there is no architecture `%s`", name);
-  diag_help(d, "they are written sm_80, sm_90, sm_100");
-  return false;
+  if (name && !gpu_arch_parse(name, arch, feature)) {
+    diag_error(d, E_bad_option, NO_SPAN, "there is no architecture `%s`", name);
+    diag_help(d, "they are written sm_80, sm_90, sm_100");
+    return false;
+  }
+  return *arch >= machine_gpu(0)->arch || report_old_arch(*arch, d);
 }
 
 // ---- text --------------------------------------------------------------------------------------------------------

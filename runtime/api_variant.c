@@ -38,6 +38,16 @@ const Variant *exec_variant_at(const ExecCuda *c, size_t i) {
 
 // ---- making one --------------------------------------------------------------------------------------------------
 
+static void keep_spills(GpuUse *u, const GpuCode *code) {
+  for (; code; code = code->next) {
+    for (int k = 0; k < code->nuse; k++) {
+      if (strcmp(code->use[k].name, u->name) != 0) continue;
+      u->spill_stores = code->use[k].spill_stores;
+      u->spill_loads = code->use[k].spill_loads;
+    }
+  }
+}
+
 // Each kernel once, with what the compiler's log says of spills.
 static void keep_use(Variant *v, const GpuCode *code) {
   v->use = arena_array(v->build.a, GpuUse, v->launches.n);
@@ -47,12 +57,7 @@ static void keep_use(Variant *v, const GpuCode *code) {
     for (int k = 0; k < v->nuse && !known; k++) known = strcmp(v->use[k].name, u->name) == 0;
     if (known) continue;
     v->use[v->nuse] = *u;
-    for (int k = 0; k < code->nuse; k++) {
-      if (strcmp(code->use[k].name, u->name) != 0) continue;
-      v->use[v->nuse].spill_stores = code->use[k].spill_stores;
-      v->use[v->nuse].spill_loads = code->use[k].spill_loads;
-    }
-    v->nuse++;
+    keep_spills(&v->use[v->nuse++], code);
   }
 }
 
@@ -71,10 +76,22 @@ static bool load(const ExecCuda *c, Variant *v, const GpuCode *code, Diags *d) {
   return true;
 }
 
+// Where the kernels stand in the text; 0: not known.
+static int spans_of(const Variant *v, GpuSpan **out) {
+  GpuSpan *s = *out = arena_array(v->build.a, GpuSpan, v->launches.n);
+  for (int i = 0; i < v->launches.n; i++) {
+    s[i] = (GpuSpan){v->launches.v[i].from, v->launches.v[i].to};
+    if (s[i].to <= s[i].from || (i && s[i].from != s[i - 1].to)) return 0;
+  }
+  return v->launches.n;
+}
+
 static bool compile(const plait_exec *x, const ExecCuda *c, Variant *v, const Buf *text, const plait_build_options *o, Diags *d) {
   CudaError e = {0};
   GpuCode code = {0};
-  GpuRequest r = {.text = text->s, .len = text->n, .arch = c->arch, .feature = c->feature, .ptx = c->arch != c->d->arch};
+  GpuSpan *span;
+  int nspans = spans_of(v, &span);
+  GpuRequest r = {.text = text->s, .len = text->n, .nspans = nspans, .span = span, .arch = c->arch, .feature = c->feature, .ptx = c->arch != c->d->arch};
   double since = now_ms();
   bool good = cuda_compile_for_device(x->entry->program->cx->cuda, c->d, &r, &code, v->compiler, &e) || report_cuda(d, &e);
   if (o->timing) o->timing(o->user, "compile", now_ms() - since);

@@ -3,6 +3,7 @@
 // NVRTC makes code for the devices that it knows and is the first choice. Clang inside the process makes PTX, which the
 // driver translates; it needs nothing of NVIDIA's but the driver.
 #include "runtime/cuda_int.h"
+#include "runtime/pool.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,99 @@ static bool compile_fitting(const Nvrtc *n, const GpuRequest *r, GpuCode *out, C
   gpu_code_free(&worse);
   free(text);
   return true;
+}
+
+// ---- kernels side by side ----------------------------------------------------------------------------------------
+
+// A text's kernels in `n` texts, each behind what all of them need. Most programs have one kernel; NVRTC takes 15 ms of 50 for what
+// all share, so that a text for each kernel pays only where there are threads for them.
+typedef struct Part { const Nvrtc *n; GpuRequest r; char *text; GpuCode code; CudaError e; bool good; } Part;
+typedef struct Parts { Part *part; int n; } Parts;
+
+static size_t size_of(const GpuSpan *s) { return s->to - s->from; }
+
+static void append(Part *p, const char *text, size_t n) {
+  memcpy(p->text + p->r.len, text, n);
+  p->text[p->r.len += n] = 0;
+}
+
+static Part *shortest(const Parts *p) {
+  Part *best = p->part;
+  for (int i = 1; i < p->n; i++)
+    if (p->part[i].r.len < best->r.len) best = &p->part[i];
+  return best;
+}
+
+// Kernels go, in their order, to the part that is the shortest so far.
+static bool share_out(const Nvrtc *n, const GpuRequest *r, Parts *p) {
+  for (int i = 0; i < p->n; i++) {
+    Part *x = &p->part[i];
+    *x = (Part){.n = n, .r = *r, .text = malloc(r->len + 1)};
+    if (!x->text) return false;
+    x->r.text = x->text;
+    x->r.len = 0;
+    append(x, r->text, r->span[0].from);
+  }
+  for (int i = 0; i < r->nspans; i++) append(shortest(p), r->text + r->span[i].from, size_of(&r->span[i]));
+  return true;
+}
+
+static void compile_some(void *cx, int part, int parts) {
+  Parts *p = cx;
+  for (int i = part; i < p->n; i += parts) {
+    Part *x = &p->part[i];
+    x->good = compile_fitting(x->n, &x->r, &x->code, &x->e);
+  }
+}
+
+// All of it to *out, or the first error to *e.
+static bool collect(Parts *p, GpuCode *out, CudaError *e) {
+  GpuCode **last = &out->next;
+  *out = p->part[0].code;
+  for (int i = 1; i < p->n; i++) {
+    GpuCode *c = *last = malloc(sizeof *c);
+    if (!c) return cuda_fail(e, CUDA_HOST_MEMORY, "out of memory");
+    *c = p->part[i].code;
+    p->part[i].code = (GpuCode){0};
+    out->ms += c->ms;
+    last = &c->next;
+  }
+  return true;
+}
+
+static bool all_good(Parts *p, CudaError *e) {
+  for (int i = 0; i < p->n; i++) {
+    if (p->part[i].good) continue;
+    if (e && !e->fault) *e = p->part[i].e, p->part[i].e = (CudaError){0};
+    return false;
+  }
+  return true;
+}
+
+static void free_parts(Parts *p, bool kept) {
+  for (int i = 0; i < p->n; i++) {
+    free(p->part[i].text);
+    if (i || !kept) gpu_code_free(&p->part[i].code);
+    cuda_error_clear(&p->part[i].e);
+  }
+  free(p->part);
+}
+
+static int parts_of(const GpuRequest *r) {
+  int most = r->nspans > 1 ? pool_threads() : 1;
+  return r->nspans < most ? r->nspans : most;
+}
+
+static bool compile_apart(const Nvrtc *n, const GpuRequest *r, GpuCode *out, CudaError *e) {
+  Parts p = {.n = parts_of(r)};
+  if (p.n < 2 || !(p.part = calloc((size_t)p.n, sizeof *p.part))) return compile_fitting(n, r, out, e);
+  bool good = share_out(n, r, &p) || cuda_fail(e, CUDA_HOST_MEMORY, "out of memory");
+  if (good) pool_run(compile_some, &p, p.n);
+  good = good && all_good(&p, e);
+  bool kept = good;
+  good = good && collect(&p, out, e);
+  free_parts(&p, kept);
+  return good;
 }
 
 // ---- the compilers -----------------------------------------------------------------------------------------------
@@ -101,7 +195,7 @@ static bool compile_by_nvrtc(const Nvrtc *n, const GpuRequest *r, GpuCode *out, 
   asked.arch = nvrtc_arch_below(n, r->arch);
   asked.ptx = r->ptx || asked.arch != r->arch;
   if (asked.arch != r->arch) asked.feature = 0;
-  if (asked.arch) return compile_fitting(n, &asked, out, e);
+  if (asked.arch) return compile_apart(n, &asked, out, e);
   cuda_fail(e, CUDA_NO_ARCH, "%s makes code for sm_%d and newer, the device is sm_%d", compiler, n->arch[0], r->arch);
   cuda_help(e, "use an NVRTC of an older CUDA");
   return false;

@@ -145,7 +145,7 @@ bool cuda_knows(const CudaDevice *d, const void *p) {
 
 // ---- modules -----------------------------------------------------------------------------------------------------
 
-struct CudaModule { const CudaDevice *d; CuModule module; };
+struct CudaModule { const CudaDevice *d; CuModule module; CudaModule *next; };      // next: with further kernels
 
 static bool is_of_version(CuResult r) {
   return r == CU_INVALID_IMAGE || r == CU_NO_BINARY || r == CU_INVALID_PTX || r == CU_UNSUPPORTED_PTX || r == CU_NO_JIT;
@@ -173,7 +173,7 @@ static CuResult load(const CudaDevice *d, const GpuCode *code, char *log, size_t
   return d->f->module_load(out, code->bytes, code->ptx ? 2 : 0, option, value);
 }
 
-CudaModule *cuda_load(const CudaDevice *d, const GpuCode *code, const char *compiler, CudaError *e) {
+static CudaModule *load_one(const CudaDevice *d, const GpuCode *code, const char *compiler, CudaError *e) {
   CudaScope s;
   char log[2048] = "";
   CudaModule *m = calloc(1, sizeof *m);
@@ -189,9 +189,19 @@ CudaModule *cuda_load(const CudaDevice *d, const GpuCode *code, const char *comp
   return NULL;
 }
 
+CudaModule *cuda_load(const CudaDevice *d, const GpuCode *code, const char *compiler, CudaError *e) {
+  CudaModule *first = NULL, **last = &first;
+  for (; code; code = code->next) {
+    if (!(*last = load_one(d, code, compiler, e))) return cuda_unload(first), NULL;
+    last = &(*last)->next;
+  }
+  return first;
+}
+
 void cuda_unload(CudaModule *m) {
   CudaScope s;
   if (!m) return;
+  cuda_unload(m->next);
   if (cuda_enter(m->d, &s, NULL)) {
     int mode = relax(m->d);
     m->d->f->context_wait();
@@ -227,7 +237,9 @@ static bool permit(const CudaModule *m, const CudaKernel *k, bool dynamic, int c
 bool cuda_kernel(const CudaModule *m, const char *name, bool dynamic, int cluster, CudaKernel *out, CudaError *e) {
   CudaScope s;
   if (!cuda_enter(m->d, &s, e)) return false;
-  bool good = cuda_check(m->d->f, m->d->f->module_function(&out->f, m->module, name), e, "looking for the kernel `%s`", name);
+  CuResult r = CU_NOT_FOUND;
+  for (const CudaModule *in = m; in && r == CU_NOT_FOUND; in = in->next) r = m->d->f->module_function(&out->f, in->module, name);
+  bool good = cuda_check(m->d->f, r, e, "looking for the kernel `%s`", name);
   if (good) describe(m, name, out);
   if (good) good = permit(m, out, dynamic, cluster, e);
   cuda_leave(&s);

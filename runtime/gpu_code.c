@@ -5,6 +5,8 @@
 #include <string.h>
 
 void gpu_code_free(GpuCode *c) {
+  if (c->next) gpu_code_free(c->next);
+  free(c->next);
   free(c->bytes);
   free(c->log);
   free(c->use);

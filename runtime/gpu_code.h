@@ -13,8 +13,12 @@ typedef struct GpuUse {
   int spill_stores, spill_loads;   // bytes of a thread: values that found no register
 } GpuUse;
 
+// Where a kernel stands in a text.
+typedef struct GpuSpan { size_t from, to; } GpuSpan;
+
 typedef struct GpuRequest {
   const char *text; size_t len;
+  int nspans; const GpuSpan *span; // its kernels, which end it, may be compiled apart from each other; 0: they may not
   int arch;                  // 90 for sm_90
   char feature;              // 'a' for sm_90a; 0: none
   bool ptx;                  // portable text for this and newer devices instead of code for this one
@@ -22,6 +26,7 @@ typedef struct GpuRequest {
 
 // Zero-initialise; free after use.
 typedef struct GpuCode {
+  struct GpuCode *next;      // the code of further kernels; NULL: this is all
   char *bytes; size_t size;  // a NUL follows, which is not counted
   bool ptx;
   int arch;

@@ -77,7 +77,7 @@ class Memory:
     def empty(self, shape, dtype):
         kind = np.dtype(NUMPY[dtype])
         size = max(1, math.prod(shape)) * kind.itemsize
-        pages = mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        pages = mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if size >= 1 << 21:
             pages.madvise(mmap.MADV_HUGEPAGE)
         array = np.frombuffer(pages, kind, max(1, math.prod(shape))).reshape(shape)

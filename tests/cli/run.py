@@ -643,6 +643,7 @@ def kernels_wait_for_the_one_before_where_launches_depend():
 def options_of_gpu_code_belong_to_gpu_code():
     path = write("s.plait", SCALE)
     expect(plait("emit", path, "--arch", "sm_90"), 2, "--target cuda, ptx or cubin")
+    expect(plait("emit", path, "--target", "cuda", "--arch", "sm_70"), 3, "known are sm_80, sm_86")
     expect(plait("emit", path, "--target", "ptx", "--header", "s.h"), 2, "--header belongs to the C and the CUDA C text")
 
 

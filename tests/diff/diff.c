@@ -193,6 +193,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
     else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
+    else if (!strcmp(argv[k], "--march") && k + 1 < argc) j.march = argv[++k];
     else if (!strcmp(argv[k], "--target") && k + 1 < argc) target = argv[++k];
     else if (!strcmp(argv[k], "--limit") && k + 1 < argc) o.h.dim_limit = atoi(argv[++k]);
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
@@ -205,7 +206,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);

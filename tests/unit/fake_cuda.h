@@ -46,6 +46,7 @@ typedef struct FakeNvrtc {
   const char *loose_log;               // of texts that begin with a #define; NULL: as log
   int compiled, noptions; char option[FAKE_OPTIONS][64];   // of the compilation last made
   char text[4096];
+  int created; char begin[4][64];      // programs, also of several threads; how the first of them begin
 } FakeNvrtc;
 typedef FakeNvrtc *FakeNvrtcState(void);
 #endif

@@ -24,13 +24,15 @@ int nvrtcGetSupportedArchs(int *arch) { memcpy(arch, fake.arch, (size_t)fake.nar
 EXPORT int nvrtcCreateProgram(void **p, const char *text, const char *name, int n, const char *const *headers, const char *const *names);
 int nvrtcCreateProgram(void **p, const char *text, const char *name, int n, const char *const *headers, const char *const *names) {
   (void)name, (void)headers, (void)names;
+  int k = __atomic_fetch_add(&fake.created, 1, __ATOMIC_RELAXED);
+  if (k < 4) strncpy(fake.begin[k], text, sizeof fake.begin[k] - 1);
   strncpy(fake.text, text, sizeof fake.text - 1);
   *p = &program;
-  program++;
+  __atomic_fetch_add(&program, 1, __ATOMIC_RELAXED);
   return n ? 3 : 0;
 }
 EXPORT int nvrtcDestroyProgram(void **p);
-int nvrtcDestroyProgram(void **p) { *p = NULL; program--; return 0; }
+int nvrtcDestroyProgram(void **p) { *p = NULL; __atomic_fetch_sub(&program, 1, __ATOMIC_RELAXED); return 0; }
 
 EXPORT int nvrtcCompileProgram(void *p, int n, const char *const *option);
 int nvrtcCompileProgram(void *p, int n, const char *const *option) {
@@ -39,7 +41,7 @@ int nvrtcCompileProgram(void *p, int n, const char *const *option) {
   for (int i = 0; i < n && i < FAKE_OPTIONS; i++) snprintf(fake.option[i], sizeof fake.option[i], "%s", option[i]);
   for (int i = 0; i < n && fake.unknown; i++)
     if (strncmp(option[i], fake.unknown, strlen(fake.unknown)) == 0) return 5;
-  fake.compiled++;
+  __atomic_fetch_add(&fake.compiled, 1, __ATOMIC_RELAXED);
   return fake.result;
 }
 

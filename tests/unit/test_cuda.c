@@ -1,5 +1,6 @@
 // test_cuda.c: the driver, its devices, their memory and modules, and which compiler is chosen: with look-alikes.
 #include "fake.h"
+#include "runtime/pool.h"
 #include <stdio.h>
 #include <unistd.h>
 
@@ -289,6 +290,63 @@ START_TEST(a_device_that_nvrtc_knows_gets_a_cubin_and_a_newer_one_ptx) {
   close_case(&x);
 } END_TEST
 
+static int began(const FakeNvrtc *f, const char *text) {
+  int n = 0;
+  for (int i = 0; i < 4; i++) n += strcmp(f->begin[i], text) == 0;
+  return n;
+}
+
+static GpuRequest three_kernels(void) {
+  static const GpuSpan span[] = {{4, 8}, {8, 10}, {10, 11}};
+  return (GpuRequest){.text = "headAAAABBC", .len = 11, .nspans = 3, .span = span, .arch = 90};
+}
+
+START_TEST(kernels_are_compiled_on_all_threads_each_behind_what_they_share) {
+  Case x = open_case();
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = three_kernels();
+  FakeNvrtc *f = fake_compiler();
+  pool_set_threads(2);
+  ck_assert(cuda_compile_for_device(x.c, x.d, &r, &code, compiler, &x.e));
+  ck_assert_int_eq(f->created, 2);
+  ck_assert_int_eq(began(f, "headAAAA"), 1);
+  ck_assert_int_eq(began(f, "headBBC"), 1);
+  CudaModule *m = cuda_load(x.d, &code, "NVRTC 13.0", &x.e);
+  ck_assert_ptr_nonnull(m);
+  ck_assert_int_eq(x.f->loads, 2);
+  cuda_unload(m);
+  ck_assert_int_eq(x.f->modules, 0);
+  gpu_code_free(&code);
+  close_case(&x);
+} END_TEST
+
+START_TEST(one_thread_compiles_all_kernels_at_once) {
+  Case x = open_case();
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = three_kernels();
+  pool_set_threads(1);
+  ck_assert(cuda_compile_for_device(x.c, x.d, &r, &code, compiler, &x.e));
+  ck_assert_int_eq(began(fake_compiler(), "headAAAABBC"), 1);
+  ck_assert_ptr_null(code.next);
+  gpu_code_free(&code);
+  close_case(&x);
+} END_TEST
+
+START_TEST(a_kernel_that_does_not_compile_beside_others_is_the_error) {
+  Case x = open_case();
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = three_kernels();
+  fake_compiler()->result = 6;
+  pool_set_threads(2);
+  ck_assert(!cuda_compile_for_device(x.c, x.d, &r, &code, compiler, &x.e));
+  gpu_code_free(&code);
+  fake_failed(&x.e, CUDA_TEXT, "NVRTC 13.0 refused the generated text");
+  close_case(&x);
+} END_TEST
+
 START_TEST(a_device_older_than_nvrtc_is_an_error) {
   Case x = open_case();
   GpuCode code = {0};
@@ -523,7 +581,8 @@ int main(void) {
     nothing_needs_no_memory_and_no_copy, without_pools_memory_of_a_stream_is_freed_when_the_stream_is_done, each_failing_call_is_named,
     an_illegal_address_says_that_the_device_is_lost_to_this_process, a_kernel_tells_what_it_takes,
     code_that_the_driver_is_too_old_for_is_told_with_both_versions_and_its_log, a_device_that_nvrtc_knows_gets_a_cubin_and_a_newer_one_ptx,
-    a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused,
+    kernels_are_compiled_on_all_threads_each_behind_what_they_share, one_thread_compiles_all_kernels_at_once,
+    a_kernel_that_does_not_compile_beside_others_is_the_error, a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused,
     a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, without_a_compiler_the_error_says_what_to_install,
 #ifdef PLAIT_CLANG
     without_nvrtc_clang_makes_ptx_that_is_no_newer_than_sm_90, a_driver_older_than_nvrtc_gets_clangs_ptx,

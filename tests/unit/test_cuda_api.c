@@ -716,7 +716,7 @@ START_TEST(an_architecture_that_cannot_be_made_is_refused) {
   size_t size;
   plait_build_options o = {.struct_size = sizeof o, .arch = "sm_61"};
   open_entry(&c, scale_text);
-  said(&c, plait_emit_code(c.e, "cubin", &o, &text, &size, &c.m), PLAIT_ERROR_ENVIRONMENT, "PLE0106", "it knows sm_80 to sm_100");
+  said(&c, plait_emit_code(c.e, "cubin", &o, &text, &size, &c.m), PLAIT_ERROR_ENVIRONMENT, "PLE0109", "not made for sm_61, which is older than sm_80");
   o.arch = "hopper";
   said(&c, plait_emit(c.e, "cuda", &o, &text, NULL, &c.m), PLAIT_ERROR_ENVIRONMENT, "PLE0109", "no architecture `hopper`");
   ck_assert_int_eq(plait_emit_code(c.e, "elf", &o, &text, &size, &c.m), PLAIT_ERROR_USAGE);

@@ -170,6 +170,60 @@ START_TEST(functions_of_our_own_keep_to_their_accuracy_over_all_floats) {
   arena_destroy(m.a);
 } END_TEST
 
+// ---- quotients by products ---------------------------------------------------------------------
+
+typedef void Quotients(float *y, const float *x, float d, int n);
+
+static Quotients *quotients_by(const Way *w, void **so) {
+  char text[2048];
+  snprintf(text, sizeof text, "static inline %s\nvoid quotients(float *y, const float *x, float d, int n) {\n  for (int i = 0; i < n; i++) y[i] = quotient_f32(x[i], d);\n}\n",
+           math_functions[MATH_quotient_f32].text);
+  void *address = dlsym(*so = built_load(w->cc, w->flags, text), "quotients");
+  Quotients *f;
+  ck_assert_ptr_nonnull(address);
+  memcpy(&f, &address, sizeof f);
+  return f;
+}
+
+// Units in the last place of x / d, of which those below 2^-126 are 2^-149 each.
+static double units_off(float x, float d, float y) {
+  double exact = (double)x / (double)d, size = fabs(exact);
+  return fabs(y - exact) / ldexp(1, (size < 0x1p-126 ? -126 : ilogb(size)) - 23);
+}
+
+static void check_quotient(const Way *w, float x, float d, float y) {
+  float want = x / d;
+  bool special = isnan(want) || isinf(want) || want == 0 || isinf(y) || isnan(y), tiny = fabsf(x) < 0x1p-100f;
+  bool same = isnan(want) ? isnan(y) : y == want && signbit(y) == signbit(want);
+  bool lost = fabsf(want) <= 0x1p-149f && fabsf(y) <= 0x1p-149f && signbit(y) == signbit(want) && x != 0;      // to 0, or to the least float
+  ck_assert_msg(special ? same || lost : units_off(x, d, y) <= (tiny ? 1.6 : .501), "%s: %a / %a is %a, not %a", w->flags, (double)x, (double)d, (double)y, (double)want);
+}
+
+// All exponents of the divisor, those that are scaled among them, beside special values and random ones.
+START_TEST(a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_values) {
+  enum { RANDOM = 4000, N = NFLOATS + RANDOM };
+  static const Way ways[] = {{"gcc", "-O3 -mfma"}, {"clang", "-O3 -march=native -mfma"}, {"gcc", "-O2"}, {"clang", "-O1 -mfma " BUILT_UBSAN}};
+  static float x[N], y[N];
+  unsigned long long state = 0x1234567;
+  for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+    void *so;
+    Quotients *f = quotients_by(&ways[w], &so);
+    for (int k = 0; k < NFLOATS + 600; k++) {
+      float d = (float)(k < NFLOATS ? float_values[k] : 0);
+      uint32_t bits = (uint32_t)(unit_random(&state) >> 32);
+      if (k >= NFLOATS) memcpy(&d, &bits, 4);
+      for (int i = 0; i < N; i++) {
+        bits = (uint32_t)(unit_random(&state) >> 32);
+        if (i < NFLOATS) x[i] = (float)float_values[i];
+        else memcpy(&x[i], &bits, 4);
+      }
+      f(y, x, d, N);
+      for (int i = 0; i < N; i++) check_quotient(&ways[w], x[i], d, y[i]);
+    }
+    dlclose(so);
+  }
+} END_TEST
+
 // ---- coarse forms ------------------------------------------------------------------------------
 
 static Expr *coarse(Make *m, Op op, int exactness, Expr *const *operand) {
@@ -190,12 +244,12 @@ static bool prints(Op op, int exactness, const char *call) {
 }
 
 START_TEST(a_marked_function_prints_the_coarsest_row_that_is_allowed) {
-  ck_assert(prints(OP_EXP, EXACT, "= exp_f32(x[i])"));
-  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16(x[i])"));
-  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16(x[i])"));
-  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16(x[i])"));       // there is no coarser one
-  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32(x[i])"));          // nor here one at all
-  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32(x[i])"));
+  ck_assert(prints(OP_EXP, EXACT, "= exp_f32((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16((x + i0)[lane])"));
+  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16((x + i0)[lane])"));       // there is no coarser one
+  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32((x + i0)[lane])"));          // nor here one at all
+  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32((x + i0)[lane])"));
 } END_TEST
 
 // All functions of the sweep's list that are coarse, on all pairs of special values, by all of built_ways.
@@ -401,6 +455,51 @@ START_TEST(uniform_is_the_generator_of_the_language) {
   arena_destroy(m.a);
 } END_TEST
 
+// y[i] = uniform(seed, start + i), in loops of so many lanes.
+static const char *row_of_numbers(Make *m, Expr *size, int lanes) {
+  Tensor *start = make_param(m, "start", DT_I64, 0, NULL), *seed = make_param(m, "seed", DT_U64, 0, NULL), *y = make_result(m, "y", DT_F32, 1, &size);
+  make_kernel(m, "row_y");
+  Expr *i = make_for(m, "i", size, HOW_PAR_VEC);
+  m->open[m->depth]->lanes = lanes;
+  Expr *operand[] = {make_read(m, seed, NULL), expr_op2(m->x, OP_ADD, make_read(m, start, NULL), i, NO_SPAN)};
+  make_store(m, y, &i, expr_op(m->x, OP_UNIFORM, operand, NO_SPAN));
+  make_end(m);
+  const char *text = built_text(m, true);
+  ck_assert_ptr_nonnull(strstr(text, "= random[lane];"));
+  return text;
+}
+
+static void check_row(CallEntry *entry, int64_t start, int n, const Way *w) {
+  float out[256];
+  uint64_t seed = 0xC2B2AE3D27D4EB4Fu;
+  ck_assert_int_eq(entry((void *[]){&start, &seed, out}, (long long[]){n}, NULL, (long long[]){0, 0}), 0);
+  for (int k = 0; k < n; k++) {
+    int64_t c = (int64_t)((uint64_t)start + (uint64_t)k);
+    ck_assert_msg(out[k] == op_uniform(seed, c), "%s %s: number %d of a row from %lld", w->cc, w->flags, k, (long long)start);
+  }
+}
+
+// Rows that begin at each place among four, where the upper half of the counter changes within a row, where it wraps around, below 0.
+START_TEST(random_numbers_drawn_by_blocks_are_those_of_each_place) {
+  static const int64_t starts[] = {0, 1, 2, 3, 4099, (1ll << 34) - 150, (1ll << 34) - 127, (3ll << 34) - 64, (1ll << 34) + 2, INT64_MAX - 100, INT64_MAX, -5, -130, INT64_MIN};
+  static const Way ways[] = {
+    {"gcc", "-O3 -march=native"}, {"gcc", "-O3 -march=x86-64-v3"}, {"gcc", "-O2 -mavx"}, {"gcc", "-O3"}, {"clang", "-O3 -march=native"},
+    {"clang", "-O3 -march=x86-64-v3"}, {"clang", "-O2 -mavx"}, {"clang", "-O3"}, {"gcc", "-O1 " BUILT_UBSAN}, {"clang", "-O1 " BUILT_UBSAN},
+  };
+  for (int lanes = 16; lanes <= 64; lanes *= 2) {
+    Expr *size;
+    Make m = one_loop("row", &size);
+    const char *text = row_of_numbers(&m, size, lanes);
+    for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+      void *so = built_load(ways[w].cc, ways[w].flags, text);
+      for (size_t s = 0; s < sizeof starts / sizeof *starts; s++)
+        for (int n = 61; n < 256; n += 64) check_row(built_entry(so), starts[s], n, &ways[w]);
+      dlclose(so);
+    }
+    arena_destroy(m.a);
+  }
+} END_TEST
+
 START_TEST(literals_keep_their_values) {
   Expr *size;
   Make m = one_loop("literals", &size);
@@ -550,6 +649,7 @@ int main(void) {
     a_marked_function_prints_the_coarsest_row_that_is_allowed, coarse_functions_have_the_special_values_and_their_error, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
+    a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_values, random_numbers_drawn_by_blocks_are_those_of_each_place,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,
     index_arithmetic_prints_plainly_where_shapes_bound_it,
   };
