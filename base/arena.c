@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_FIRST = 4 << 10, CHUNK_MOST = 1 << 20 };
+enum { CHUNK_FIRST = 1 << 10, CHUNK_MOST = 1 << 20 };
 
 typedef struct Chunk {
   struct Chunk *next;
@@ -78,13 +78,16 @@ char *arena_strndup(Arena *a, const char *s, size_t n) {
   return p;
 }
 
+// Most texts are short: they are printed once.
 char *arena_vprintf(Arena *a, const char *fmt, va_list ap) {
+  char few[256];
   va_list again;
   va_copy(again, ap);
-  int n = vsnprintf(NULL, 0, fmt, ap);
+  int n = vsnprintf(few, sizeof few, fmt, ap);
   assert(n >= 0 && "format");
   char *p = arena_alloc(a, (size_t)n + 1);
-  vsnprintf(p, (size_t)n + 1, fmt, again);
+  if ((size_t)n < sizeof few) memcpy(p, few, (size_t)n);
+  else vsnprintf(p, (size_t)n + 1, fmt, again);
   va_end(again);
   return p;
 }

@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <stddef.h>
 
-typedef struct MapSlot { uint64_t key; void *value; } MapSlot;
-
 Map map_make(Arena *a) { return (Map){.a = a}; }
+
+Map map_on(MapSlot few[MAP_FEW], Arena *a) { return (Map){.slot = few, .cap = MAP_FEW, .a = a}; }
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of the key reaches the low ones.
 static uint64_t spread(uint64_t v) {
@@ -31,6 +31,15 @@ static void map_grow(Map *m) {
 }
 
 void *map_get(const Map *m, uint64_t key) { return m->cap ? map_slot(m, key)->value : NULL; }
+
+bool map_add(Map *m, uint64_t key) {
+  if (2 * (m->n + 1) > m->cap) map_grow(m);
+  MapSlot *s = map_slot(m, key);
+  if (s->value) return false;
+  *s = (MapSlot){key, m};
+  m->n++;
+  return true;
+}
 
 void map_put(Map *m, uint64_t key, void *value) {
   assert(value);

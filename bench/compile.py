@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How the time from text to C grows with the number of equations: generated programs of 10 to 10,000.
+"""How the time from text to C, or CUDA C, grows with the number of equations: generated programs of 10 to 10,000.
 
-    bench/compile.py [--shape NAMES] [--sizes 10,100,1000] [--runs 3] [--limit SECONDS] > compile.jsonl
+    bench/compile.py [--target cuda] [--shape NAMES] [--sizes 10,100,1000] [--runs 3] [--limit SECONDS] > compile.jsonl
     bench/compile.py --table compile.jsonl
 
 A line for each shape and size: milliseconds by stage (the fastest of the runs, each in a process of its own), of the
@@ -73,7 +73,7 @@ def program(params, results, body):
     return f"fn f({params}) -> ({results}) {{\n  " + "\n  ".join(body) + "\n}\n"
 
 
-def one(shape, n):
+def one(shape, n, target):
     """Milliseconds by stage of one program, on stdout: the work of a process of its own."""
     sys.path.insert(0, str(HERE))
     import plait
@@ -81,16 +81,16 @@ def one(shape, n):
     note = plait.TIMING(lambda _user, stage, ms: spent.update({stage.decode(): ms}))
     text = SHAPES[shape](n)
     entry = plait.Context().entry("generated.plait", text, timing=note)
-    c = entry.emit("c", timing=note)
-    print(json.dumps({"stages": spent, "text_bytes": len(text), "c_bytes": len(c)}))
+    printed = entry.emit(target, timing=note)
+    print(json.dumps({"stages": spent, "text_bytes": len(text), f"{target}_bytes": len(printed)}))
 
 
-def timed(shape, n, runs, limit):
+def timed(shape, n, target, runs, limit):
     """The fastest run, or what went wrong."""
     best = None
     for _ in range(runs):
         try:
-            done = subprocess.run([sys.executable, __file__, "--one", shape, str(n)], capture_output=True, text=True, timeout=limit)
+            done = subprocess.run([sys.executable, __file__, "--one", shape, str(n), "--target", target], capture_output=True, text=True, timeout=limit)
         except subprocess.TimeoutExpired:
             return {"error": f"more than {limit:g} s"}
         if done.returncode:
@@ -116,7 +116,7 @@ def measure(opt):
     for shape in opt.shape.split(","):
         points = []
         for n in map(int, opt.sizes.split(",")):
-            line = {"kind": "compile", "shape": shape, "equations": n} | timed(shape, n, opt.runs, opt.limit)
+            line = {"kind": "compile", "shape": shape, "target": opt.target, "equations": n} | timed(shape, n, opt.target, opt.runs, opt.limit)
             print(json.dumps(line), flush=True)
             print(f"{shape} {n}: {line.get('error') or line['passes_and_emit_ms']}", file=sys.stderr, flush=True)
             if "error" in line:
@@ -125,7 +125,7 @@ def measure(opt):
         large = [p for p in points if p[0] >= 100]
         if len(large) >= 2:
             stages = set(large[-1][1]["stages"])
-            print(json.dumps({"kind": "growth", "shape": shape, "from": large[0][0], "to": large[-1][0],
+            print(json.dumps({"kind": "growth", "shape": shape, "target": opt.target, "from": large[0][0], "to": large[-1][0],
                               "passes_and_emit": round(slope([(n, l["passes_and_emit_ms"]) for n, l in large]), 2),
                               "front": round(slope([(n, l["front_ms"]) for n, l in large]), 2),
                               "by_stage": {s: round(slope([(n, max(l["stages"].get(s, 0), 1e-3)) for n, l in large]), 2) for s in sorted(stages)}}),
@@ -148,6 +148,7 @@ def table(path):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--shape", default=",".join(SHAPES), help="of " + ", ".join(SHAPES))
+    p.add_argument("--target", choices=("c", "cuda"), default="c", help="what is printed (c)")
     p.add_argument("--sizes", default="10,30,100,300,1000,3000,10000")
     p.add_argument("--runs", type=int, default=3)
     p.add_argument("--limit", type=float, default=60, help="seconds for one program (60); what takes longer ends its shape")
@@ -156,7 +157,7 @@ def main():
     p.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     opt = p.parse_args()
     if opt.one:
-        one(opt.one[0], int(opt.one[1]))
+        one(opt.one[0], int(opt.one[1]), opt.target)
     elif opt.print:
         print(SHAPES[opt.print[0]](int(opt.print[1])), end="")
     elif opt.table:

@@ -3,6 +3,7 @@
 // Order of the file: comment with the source, the target's prologue, helper functions, tables, kernels, entry points.
 // It is printed from the end: what kernels use decides what stands before them.
 #include "codegen/emit.h"
+#include "ir/rewrite.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +33,7 @@ void emit_close(Emit *e) {
 static const char present = 1;
 
 const char *emit_dim(Emit *e, const Dim *d) {
-  map_putp(&e->used, d, (void *)&present);
+  uses_put(&e->used, d);
   return names_of(&e->names, d);
 }
 
@@ -41,7 +42,8 @@ static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
 
 const char *emit_tensor(Emit *e, const Tensor *t) {
   t = root_of(t);
-  map_putp(t->role == ROLE_TABLE ? &e->table_used : &e->used, t, (void *)&present);
+  if (t->role == ROLE_TABLE) map_putp(&e->table_used, t, (void *)&present);
+  else uses_put(&e->used, t);
   const char *name = names_of(&e->names, t);
   assert(name && "a tensor has a name where it is used");
   return name;
@@ -301,27 +303,20 @@ static void mark_reads(Emit *e, const Stmt *s) {
   }
 }
 
-static void add_param(Emit *e, Params *p, const Dim *d, const Tensor *t) {
-  const void *object = d ? (const void *)d : t;
-  if (!map_getp(&e->used, object) || (t && tensor_place(e->p, t) == PLACE_STACK)) return;
-  vec_push(e->a, &p->list, (Param){d, t, t && map_getp(&e->written, t)});
-}
-
-// Dimensions, then parameters, results and temporaries in their order.
 static Params *params_of(Emit *e) {
-  const Fn *f = e->p->fn;
   Params *p = arena_new(e->a, Params);
+  int *at, n = uses_sorted(&e->used, &e->number, &at);
   p->faults = e->faults;
-  for (int i = 0; i < f->dims.n; i++) add_param(e, p, f->dims.v[i], NULL);
-  for (int i = 0; i < f->params.n; i++) add_param(e, p, NULL, f->params.v[i]);
-  for (int i = 0; i < f->results.n; i++) add_param(e, p, NULL, f->results.v[i]);
-  for (int i = 0; i < e->p->temps.n; i++) add_param(e, p, NULL, e->p->temps.v[i].t);
+  for (int i = 0; i < n; i++) {
+    Param known = e->known.v[at[i]];
+    vec_push(e->a, &p->list, (Param){known.dim, known.t, known.t && map_getp(&e->written, known.t)});
+  }
   return p;
 }
 
 static void print_kernel(Emit *e, const Kernel *k) {
   Buf body = buf_make(e->a), *out = e->out;
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   e->written = map_make(e->a);
   e->read = map_make(e->a);
   e->kernel = k;
@@ -458,6 +453,19 @@ static void take_names(Emit *e) {
   }
 }
 
+static void know(Emit *e, const Dim *d, const Tensor *t) {
+  vec_push(e->a, &e->known, (Param){d, t, false});
+  map_putp(&e->number, d ? (const void *)d : t, (void *)(uintptr_t)e->known.n);
+}
+
+static void number_objects(Emit *e) {
+  const Fn *f = e->p->fn;
+  for (int i = 0; i < f->dims.n; i++) know(e, f->dims.v[i], NULL);
+  for (int i = 0; i < f->params.n; i++) know(e, NULL, f->params.v[i]);
+  for (int i = 0; i < f->results.n; i++) know(e, NULL, f->results.v[i]);
+  for (int i = 0; i < e->p->temps.n; i++) know(e, NULL, e->p->temps.v[i].t);
+}
+
 static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   Emit e = {.p = p, .t = opt->target, .opt = opt, .a = a, .names = names_make(a)};
   e.folded.kind = ST_FOLD;
@@ -466,7 +474,8 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   e.loops = map_make(a);
   e.ranges = map_make(a);
   e.loose = map_make(a);
-  e.used = map_make(a);
+  e.used = uses_make(a);
+  e.number = map_make(a);
   e.table_used = map_make(a);
   e.written = map_make(a);
   e.params = map_make(a);
@@ -477,6 +486,7 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   *e.own = buf_make(a);
   e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_used = arena_array(a, bool, MATH_COUNT);
+  e.rows = arena_array(a, short, OP_COUNT_ * DT_COUNT * EXACTNESSES);
   e.op_host = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_host = arena_array(a, bool, MATH_COUNT);
   return e;
@@ -487,6 +497,7 @@ void emit_plan(const Plan *p, const EmitOptions *opt, Buf *text, Buf *header) {
   Emit e = emit_make(a, p, opt);
   Buf kernels = buf_make(a);
   take_names(&e);
+  number_objects(&e);
   e.out = &kernels;
   for (int i = 0; i < p->kernels.n; i++) print_kernel(&e, p->kernels.v[i]);
   e.t->entry(&e, header);

@@ -7,6 +7,7 @@
 #include "codegen/math.h"
 #include "codegen/name.h"
 #include "codegen/target.h"
+#include "codegen/uses.h"
 
 // C's binding strengths as in ops.h (c_level), and the two ends that it leaves out.
 enum { LEVEL_COND = 0, LEVEL_ADD = 9, LEVEL_MUL = 10, LEVEL_PREFIX = 11, LEVEL_PRIMARY = 12 };
@@ -45,13 +46,17 @@ struct Emit {
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range
+  VEC(const Tensor *) shapes;    // tensors of the program, of those with the same extents the first; empty: not looked for yet
   Map loose;              // Var, Expr -> roundings in it, and one (emit_loose.c)
-  Map used;               // Dim, Tensor (root) -> non-NULL: what the kernel (or entry) being printed uses
+  Uses used;              // Dims, Tensors (roots), Indices that the kernel (or entry) being printed uses
+  VEC(Param) known;       // dimensions, then parameters, results and temporaries in their order
+  Map number;             // Dim, Tensor -> its place in known, and one
   Map written;            // Tensor (root), same
   bool faults;            // it has FAULT statements
   Map params;             // Kernel -> Params, once it is printed
   bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
   bool *math_used;        // [MATH_COUNT]
+  short *rows;            // [(op * DT_COUNT + dtype) * EXACTNESSES + exactness]: the row of math.def, and one; 0: not looked for yet
   bool *op_host, *math_host;     // those of them that the host calls too
   Map table_used;         // Tensor
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words

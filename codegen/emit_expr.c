@@ -355,19 +355,28 @@ static Math own_function(Emit *e, const char *prefix, const char *name, int exac
   return m != MATH_COUNT ? m : math_by_name(arena_printf(e->a, "%s%s", prefix, name));
 }
 
-// What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
-static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **call) {
-  *call = NULL;
+// Of an operation; MATH_COUNT: it has none. Names are compared once in a file.
+static Math row_of(Emit *e, Op op, Dtype d, int exactness) {
+  short *known = &e->rows[(op * DT_COUNT + (int)d) * EXACTNESSES + exactness];
+  if (*known) return (Math)(*known - 1);
   const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
   Math m = e->t->own_functions ? own_function(e, "", name, exactness) : MATH_COUNT;
   if (m == MATH_COUNT && e->t->variants) m = own_function(e, e->t->variants, name, exactness);
+  *known = (short)(m + 1);
+  return m;
+}
+
+// What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
+static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **call) {
+  *call = NULL;
+  Math m = row_of(e, op, d, exactness);
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");
   bool may_be_int = (ops[op].props & OP_DUP) && !dtype_is_float(d);     // sign(u64) has C's type int; a function gives its own
   if (!uses_twice(text) && !may_be_int) return text;
   e->op_used[op * DT_COUNT + d] = true;
-  return *call = name;
+  return *call = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
 }
 
 // GCC and Clang ask for brackets where the language does not.
@@ -556,7 +565,7 @@ static Text logic(Emit *e, const Expr *x) {
 static Text index_text(Emit *e, const Expr *x) {
   const char *name = names_of(&e->names, x->u.ix);
   assert(name && "an INDEX is used inside its loop");
-  if (name != e->lane_first) map_putp(&e->used, x->u.ix, (void *)x);
+  if (name != e->lane_first) uses_put(&e->used, x->u.ix);
   return primary(name);
 }
 

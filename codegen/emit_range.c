@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "codegen/emit.h"
 #include <math.h>
+#include <string.h>
 
 enum { MAX_FACTORS = 16 };
 
@@ -47,6 +48,20 @@ static int strike_extents(const Tensor *t, const Expr **f, int n) {
   return n;
 }
 
+// Plans have thousands of tensors of a few shapes.
+static void find_shapes(Emit *e) {
+  const Fn *f = e->p->fn;
+  Map seen = map_make(e->a);
+  for (int i = 0; i < f->tensors.n; i++) {
+    const Tensor *t = f->tensors.v[i];
+    uint64_t shape = hash_bytes(t->extent, (size_t)t->rank * sizeof *t->extent, 0);
+    const Tensor *same = map_get(&seen, shape);
+    if (same && same->rank == t->rank && memcmp(same->extent, t->extent, (size_t)t->rank * sizeof *t->extent) == 0) continue;
+    if (!same) map_put(&seen, shape, (void *)(uintptr_t)t);
+    vec_push(e->a, &e->shapes, t);
+  }
+}
+
 // A product is at most the elements of a tensor that has all its dimensions as extents. An index counts as the
 // dimension that bounds it.
 static double product_bound(Emit *e, const Expr *x) {
@@ -63,9 +78,10 @@ static double product_bound(Emit *e, const Expr *x) {
     f[k--] = f[--n];
   }
   double best = INFINITY;
-  for (int i = 0; i < e->p->fn->tensors.n; i++) {
+  if (!e->shapes.n) find_shapes(e);
+  for (int i = 0; i < e->shapes.n; i++) {
     for (int k = 0; k < n; k++) rest[k] = f[k];
-    int left = strike_extents(e->p->fn->tensors.v[i], rest, n);
+    int left = strike_extents(e->shapes.v[i], rest, n);
     double bound = scale * (double)LIMIT_EXTENT;
     for (int k = 0; k < left; k++) bound *= emit_range(e, rest[k]).hi;
     if (bound < best) best = bound;

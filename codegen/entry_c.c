@@ -62,29 +62,22 @@ static void print_call(Emit *e, int k) {
 }
 
 // Sums of sizes, each printed as the one before it and what comes on top: a plan of many temporaries would else print squares of them.
-typedef struct PlaceName { const Expr *at; const char *name; } PlaceName;
-typedef struct Places { VEC(PlaceName) v; } Places;
-
-static const char *place_known(const Places *p, const Expr *at) {
-  for (int i = p->v.n - 1; i >= 0; i--) if (p->v.v[i].at == at) return p->v.v[i].name;
-  return NULL;
-}
-
-static const char *place_of(Emit *e, Places *p, const Expr *at) {
-  const char *known = place_known(p, at), *before = at->op == OP_ADD ? place_known(p, at->arg[0]) : NULL;
+// places: such an Expr -> its name.
+static const char *place_of(Emit *e, Map *places, const Expr *at) {
+  const char *known = map_getp(places, at), *before = at->op == OP_ADD ? map_getp(places, at->arg[0]) : NULL;
   if (known) return known;
   if (expr_is_int(at, 0)) return "0";
   if (before || (at->op == OP_ADD && expr_is_int(at->arg[0], 0))) {
     const char *name = names_fresh(&e->names, "place"), *more = emit_expr(e, at->arg[1], LEVEL_MUL);
     emit_line(e, "  const long long %s = %s%s%s;", name, before ? before : "", before ? " + " : "", more);
-    vec_push(e->a, &p->v, (PlaceName){ at, name });
+    map_putp(places, at, (void *)(uintptr_t)name);
     return name;
   }
   return emit_expr(e, at, LEVEL_ADD);
 }
 
 void c_print_temps(Emit *e) {
-  Places places = { .v = {0} };
+  Map places = map_make(e->a);
   for (int i = 0; i < e->p->temps.n; i++) {
     const Temp *t = &e->p->temps.v[i];
     const char *type = emit_storage(t->t), *name = names_of(&e->names, t->t), *at = place_of(e, &places, t->offset);
@@ -94,16 +87,16 @@ void c_print_temps(Emit *e) {
 
 // ---- the uniform entry -------------------------------------------------------------------------
 
-void c_mark_uses(Emit *e, Map *used) {
+void c_mark_uses(Emit *e, Uses *used) {
   for (int k = 0; k < e->p->kernels.n; k++)
     for (int i = 0; i < kernel_params(e, k)->list.n; i++) {
       const Param *q = &kernel_params(e, k)->list.v[i];
-      map_putp(used, q->dim ? (const void *)q->dim : q->t, (void *)q);
+      uses_put(used, q->dim ? (const void *)q->dim : q->t);
     }
 }
 
 static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
-  if (!map_getp(&e->used, t)) return;
+  if (!uses_has(&e->used, t)) return;
   const char *type = emit_storage(t), *name = names_of(&e->names, t);
   if (c_is_scalar(t)) emit_line(e, "  const %s %s = *(const %s *)arg[%d];", type, name, type, number);
   else emit_line(e, "  %s%s *%s = arg[%d];", writes ? "" : "const ", type, name, number);
@@ -112,7 +105,7 @@ static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
 static void uniform_entry(Emit *e) {
   const Fn *f = e->p->fn;
   Buf temps = buf_make(e->a), *out = e->out;
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   c_mark_uses(e, &e->used);
   e->out = &temps;
   c_print_temps(e);
@@ -120,7 +113,7 @@ static void uniform_entry(Emit *e) {
   emit_line(e, "int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault) {");
   emit_line(e, "  (void)arg, (void)dim, (void)scratch;");
   for (int i = 0; i < f->dims.n; i++)
-    if (map_getp(&e->used, f->dims.v[i])) emit_line(e, "  const long long %s = dim[%d];", (const char *)names_of(&e->names, f->dims.v[i]), f->dims.v[i]->id);
+    if (uses_has(&e->used, f->dims.v[i])) emit_line(e, "  const long long %s = dim[%d];", (const char *)names_of(&e->names, f->dims.v[i]), f->dims.v[i]->id);
   for (int i = 0; i < f->params.n; i++) print_argument(e, f->params.v[i], i, f->params.v[i]->role == ROLE_MUT);
   for (int i = 0; i < f->results.n; i++) print_argument(e, f->results.v[i], f->params.n + i, true);
   buf_puts(e->out, temps.s);
@@ -238,9 +231,9 @@ void c_scratch_function(Emit *e, Buf *header) {
   const char *name = arena_printf(e->a, "%s_scratch_bytes", e->entry);
   Params p = scratch_params(e);
   const char *head = c_signature(e, "long long", name, &p, "");
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   Buf sums = buf_make(e->a), *out = e->out;
-  Places places = { .v = {0} };
+  Map places = map_make(e->a);
   e->out = &sums;
   for (int i = 0; i < e->p->temps.n; i++) place_of(e, &places, e->p->temps.v[i].offset);
   const char *bytes = place_of(e, &places, e->p->scratch_bytes);
@@ -250,7 +243,7 @@ void c_scratch_function(Emit *e, Buf *header) {
   for (int i = 0; i < p.list.n; i++) {
     const Param *q = &p.list.v[i];
     const void *object = q->dim ? (const void *)q->dim : q->t;
-    if (!map_getp(&e->used, object)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, object));
+    if (!uses_has(&e->used, object)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, object));
   }
   buf_puts(e->out, sums.s);
   emit_line(e, "  return %s;", bytes);
@@ -291,14 +284,14 @@ void c_print_checks(Emit *e, const char *otherwise) {
 static void print_body(Emit *e, const Params *p) {
   bool faults = c_any_faults(e);
   Buf checks = buf_make(e->a), *out = e->out;
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   c_mark_uses(e, &e->used);
   e->out = &checks;
   c_print_checks(e, NULL);
   c_print_temps(e);
   e->out = out;
   for (int i = 0; i < p->list.n; i++)
-    if (p->list.v[i].t && !map_getp(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
+    if (p->list.v[i].t && !uses_has(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
   buf_puts(e->out, checks.s);
   if (faults) emit_line(e, "  long long fault[2] = {0, 0};    // number of the check, and the value that failed it");
   for (int k = 0; k < e->p->kernels.n; k++) {

@@ -11,7 +11,7 @@ const char *c_parameter(Emit *e, const Param *p, const char *restrict_word);
 bool c_is_scalar(const Tensor *t);                 // a scalar argument, taken by value
 Params c_entry_params(Emit *e);
 bool c_any_faults(Emit *e);                        // some kernel can report one
-void c_mark_uses(Emit *e, Map *used);              // what kernels take
+void c_mark_uses(Emit *e, Uses *used);              // what kernels take
 void c_print_temps(Emit *e);                       // pointers into `scratch`
 // Dimensions, extents, `where`, conditions of the plan. A check that fails returns `otherwise`; NULL: its number.
 void c_print_checks(Emit *e, const char *otherwise);

@@ -197,7 +197,7 @@ static void print_body(Emit *e, const Params *p) {
 
 static void print_unused(Emit *e, const Params *p) {
   for (int i = 0; i < p->list.n; i++)
-    if (p->list.v[i].t && !map_getp(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
+    if (p->list.v[i].t && !uses_has(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
 }
 
 static const char *documentation(Emit *e, const Params *p) {
@@ -223,7 +223,7 @@ static void print_entry(Emit *e, Buf *header) {
   emit_line(e, "extern \"C\" {\n");
   c_scratch_function(e, &more);
   const char *doc = documentation(e, &p), *head = c_signature(e, "cudaError_t", e->entry, &p, last_params(e));
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   c_mark_uses(e, &e->used);
   e->out = &body;
   print_body(e, &p);

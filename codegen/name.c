@@ -1,6 +1,9 @@
 // name.c: names in the printed text.
 #include "codegen/name.h"
+#include <ctype.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // Words that the text may not define: keywords of C and C++ (the header is for both), macros that GNU C predefines, and
@@ -45,27 +48,53 @@ static void take(Names *n, Name name) {
 }
 
 Names names_make(Arena *a) {
-  Names n = {.a = a, .in = intern_create(a), .taken = map_make(a), .bound = map_make(a)};
+  Names n = {.a = a, .in = intern_create(a), .taken = map_make(a), .bound = map_make(a), .next = map_make(a)};
   for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) take(&n, intern(n.in, reserved[i]));
   return n;
 }
 
 void names_open(Names *n) { vec_push(n->a, &n->scope, n->live.n); }
 
-void names_close(Names *n) {
-  int mark = n->scope.v[--n->scope.n];
-  while (n->live.n > mark) map_putp(&n->taken, n->live.v[--n->live.n], (void *)&absent);
+enum { FIRST_NUMBER = 2, MOST_DIGITS = 9 };
+
+static int next_number(const Names *n, Name hint) {
+  int next = (int)(uintptr_t)map_getp(&n->next, hint);
+  return next ? next : FIRST_NUMBER;
 }
 
-// The hint, or the hint with the first number that makes it nobody's.
-static Name untaken(const Names *n, const char *hint) {
+// The number of a name that goes is free for its hint again.
+static void free_number(Names *n, Name name) {
+  size_t end = strlen(name), from = end;
+  while (from && isdigit((unsigned char)name[from - 1])) from--;
+  if (from < 2 || name[from - 1] != '_' || from == end || end - from > MOST_DIGITS) return;
+  Name hint = intern_n(n->in, name, from - 1);
+  int number = atoi(name + from);
+  if (number >= FIRST_NUMBER && number < next_number(n, hint)) map_putp(&n->next, hint, (void *)(uintptr_t)number);
+}
+
+static void drop(Names *n, Name name) {
+  map_putp(&n->taken, name, (void *)&absent);
+  free_number(n, name);
+}
+
+void names_close(Names *n) {
+  int mark = n->scope.v[--n->scope.n];
+  while (n->live.n > mark) drop(n, n->live.v[--n->live.n]);
+}
+
+// The hint, or the hint with the first number that makes it nobody's. Many names have one hint, so it is known where to begin.
+static Name untaken(Names *n, const char *hint) {
   char text[160];
   snprintf(text, sizeof text, "%.120s", hint);
-  Name name = intern(n->in, text);
-  for (int k = 2; is_taken(n, name); k++) {
+  Name bare = intern(n->in, text), name = bare;
+  if (!is_taken(n, bare)) return bare;
+  int k = next_number(n, bare);
+  for (;; k++) {
     snprintf(text, sizeof text, "%.120s_%d", hint, k);
     name = intern(n->in, text);
+    if (!is_taken(n, name)) break;
   }
+  map_putp(&n->next, bare, (void *)(uintptr_t)k);
   return name;
 }
 

@@ -10,6 +10,7 @@ typedef struct Names {
   Interner *in;
   Map taken;            // Name -> a name is visible
   Map bound;            // object -> its Name
+  Map next;             // hint, as a Name -> all its numbers from 2 to below this one are taken
   VEC(Name) live;       // visible names of the open scopes, outermost first
   VEC(int) scope;       // live.n where each scope began
 } Names;

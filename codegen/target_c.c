@@ -153,26 +153,22 @@ static void take_vars(Taken *t, const Stmt *s) {
 }
 
 // What the text of the loop has used goes to `outer` as well.
-static void take_used(Taken *t, Map *outer, const void *object, const char *name) {
-  if (!map_getp(&t->e->used, object)) return;
-  map_putp(outer, object, (void *)object);
-  take(t, name);
+static void take_used(Taken *t, Uses *outer) {
+  Emit *e = t->e;
+  int *at, n = uses_sorted(&e->used, &e->number, &at);
+  for (int i = 0; i < n; i++) {
+    const Param *p = &e->known.v[at[i]];
+    const void *object = p->dim ? (const void *)p->dim : p->t;
+    uses_put(outer, object);
+    take(t, names_of(&e->names, object));
+  }
 }
 
-static void take_tensor(Taken *t, Map *outer, const Tensor *x) {
-  if (map_getp(&t->e->used, x)) map_putp(outer, x, (void *)x);
-  if (tensor_place(t->e->p, x) != PLACE_STACK) take_used(t, outer, x, names_of(&t->e->names, x));
-}
-
-static const char *taken_clause(Emit *e, Map *outer, const Stmt *loop) {
-  const Fn *f = e->p->fn;
+static const char *taken_clause(Emit *e, Uses *outer, const Stmt *loop) {
   Taken t = { e, map_make(e->a), map_make(e->a), buf_make(e->a), 0 };
   note_own(&t, loop->body);
   take_vars(&t, loop->body);
-  for (int i = 0; i < f->dims.n; i++) take_used(&t, outer, f->dims.v[i], names_of(&e->names, f->dims.v[i]));
-  for (int i = 0; i < f->params.n; i++) take_tensor(&t, outer, f->params.v[i]);
-  for (int i = 0; i < f->results.n; i++) take_tensor(&t, outer, f->results.v[i]);
-  for (int i = 0; i < e->p->temps.n; i++) take_tensor(&t, outer, e->p->temps.v[i].t);
+  take_used(&t, outer);
   return t.n ? arena_printf(e->a, " firstprivate(%s)", t.list.s) : "";
 }
 
@@ -190,9 +186,9 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
   const char *when = if_clause(e, s->parallel_if);
   Buf body = buf_make(e->a), *out = e->out;
-  Map outer = e->used;
+  Uses outer = e->used;
   e->uses_parallel = true;
-  e->used = map_make(e->a);
+  e->used = uses_make(e->a);
   e->out = &body;
   names_open(&e->names);
   for (int k = 0; k < n - (tiled != NULL); k++) loop_head(e, nest[k], lo[k], hi[k]);

@@ -84,7 +84,7 @@ static void single_index(Emit *e, const Stmt *s, const char *value) {
   e->out = &body;
   emit_block(e, s->body);
   e->out = out;
-  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s;", i, value);
+  if (uses_has(&e->used, s->ix)) emit_line(e, "const long long %s = %s;", i, value);
   buf_puts(e->out, body.s);
 }
 

@@ -59,7 +59,7 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
   e->out = &body;
   emit_block(e, s->body);
   e->out = out;
-  if (map_getp(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
+  if (uses_has(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
   buf_puts(e->out, body.s);
   if (rest) {
     emit_close(e);

@@ -161,9 +161,12 @@ static void note_all_reads(Count *c, Eqn *q) {
 
 // ---- operations --------------------------------------------------------------------------------
 
-typedef struct Flops { Count *c; Map *seen; Expr *sum; Expr *times; } Flops;
+// Operations that are done `times` each, and those of the reductions among them.
+typedef struct Flops { Count *c; Map seen; Expr *times; int64_t own; Expr *inner; } Flops;
 
-static void flops_in(Count *c, Map *seen, Expr *e, Expr *mult, Expr **sum);
+static Flops flops_of(Count *c, Expr *times) { return (Flops){ .c = c, .seen = map_make(c->a), .times = times }; }
+
+static Expr *flops_sum(const Flops *f) { return plus(f->c->x, f->own ? times(f->c->x, num(f->c->x, f->own), f->times) : NULL, f->inner); }
 
 static Expr *binder_steps(Count *c, const Expr *e) {
   Expr *n = num(c->x, 1);
@@ -175,27 +178,26 @@ static Expr *binder_steps(Count *c, const Expr *e) {
   return n;
 }
 
-static void flops_in(Count *c, Map *seen, Expr *e, Expr *mult, Expr **sum) {
-  if (map_get(seen, (uint64_t)e->id + 1)) return;
-  map_put(seen, (uint64_t)e->id + 1, e);
-  int own = e->dtype == DT_I64 ? 0 : ops[e->op].flops;
+static void flops_in(Flops *f, Expr *e) {
+  if (!map_add(&f->seen, (uint64_t)e->id + 1)) return;
   if (e->op == OP_REDUCE) {
-    Expr *inner = times(c->x, mult, binder_steps(c, e));
-    Map fresh = map_make(c->a);
-    *sum = plus(c->x, *sum, inner);
-    flops_in(c, &fresh, reduce_term(e), inner, sum);
-    flops_in(c, &fresh, reduce_cond(e), inner, sum);
+    Flops inner = flops_of(f->c, times(f->c->x, f->times, binder_steps(f->c, e)));
+    inner.own = 1;
+    flops_in(&inner, reduce_term(e));
+    flops_in(&inner, reduce_cond(e));
+    f->inner = plus(f->c->x, f->inner, flops_sum(&inner));
     return;
   }
-  if (own) *sum = plus(c->x, *sum, times(c->x, num(c->x, own), mult));
-  for (uint32_t k = 0; k < e->nargs; k++) flops_in(c, seen, e->arg[k], mult, sum);
+  f->own += e->dtype == DT_I64 ? 0 : ops[e->op].flops;
+  for (uint32_t k = 0; k < e->nargs; k++) flops_in(f, e->arg[k]);
 }
 
 static Expr *equation_flops(Count *c, const Eqn *q) {
-  Expr *points = num(c->x, 1), *sum = NULL;
+  Expr *points = num(c->x, 1);
   for (int k = 0; k < q->n; k++) points = times(c->x, points, q->extent[k]);
-  Map seen = map_make(c->a);
-  flops_in(c, &seen, q->body, points, &sum);
+  Flops f = flops_of(c, points);
+  flops_in(&f, q->body);
+  Expr *sum = flops_sum(&f);
   return sum ? sum : num(c->x, 0);
 }
 

@@ -13,7 +13,7 @@ ExprTable *expr_table(Arena *a) {
   ExprTable *x = arena_new(a, ExprTable);
   x->a = a;
   x->cap = 256;
-  x->slot = arena_array(a, Expr *, x->cap);
+  x->slot = arena_array(a, ExprSlot, x->cap);
   return x;
 }
 
@@ -71,14 +71,14 @@ static bool same_node(const Expr *a, const Expr *b, Expr *const *args) {
 }
 
 static void table_grow(ExprTable *x) {
-  Expr **old = x->slot;
+  ExprSlot *old = x->slot;
   uint32_t cap = x->cap;
   x->cap *= 2;
-  x->slot = arena_array(x->a, Expr *, x->cap);
+  x->slot = arena_array(x->a, ExprSlot, x->cap);
   for (uint32_t i = 0; i < cap; i++) {
-    if (!old[i]) continue;
-    uint32_t at = old[i]->hash & (x->cap - 1);
-    while (x->slot[at]) at = (at + 1) & (x->cap - 1);
+    if (!old[i].e) continue;
+    uint32_t at = old[i].hash & (x->cap - 1);
+    while (x->slot[at].e) at = (at + 1) & (x->cap - 1);
     x->slot[at] = old[i];
   }
 }
@@ -176,8 +176,8 @@ Expr *expr_make(ExprTable *x, Op op, Dtype dtype, int aux, const void *u, Span a
   set_payload(&key, u);
   key.hash = node_hash(&key, args);
   uint32_t slot = key.hash & (x->cap - 1);
-  for (; x->slot[slot]; slot = (slot + 1) & (x->cap - 1))
-    if (x->slot[slot]->hash == key.hash && same_node(x->slot[slot], &key, args)) return x->slot[slot];
+  for (; x->slot[slot].e; slot = (slot + 1) & (x->cap - 1))
+    if (x->slot[slot].hash == key.hash && same_node(x->slot[slot].e, &key, args)) return x->slot[slot].e;
   if (x->n >= LIMIT_NODES) x->overflow = true;
   Expr *e = arena_alloc(x->a, sizeof *e + (size_t)nargs * sizeof args[0]);
   *e = key;
@@ -185,7 +185,7 @@ Expr *expr_make(ExprTable *x, Op op, Dtype dtype, int aux, const void *u, Span a
   e->depth = depth_of(nargs, args);
   e->free = free_of(x->a, &key, args);
   e->id = x->n++;
-  x->slot[slot] = e;
+  x->slot[slot] = (ExprSlot){key.hash, e};
   if (x->n > x->cap / 2) table_grow(x);
   return e;
 }

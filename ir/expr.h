@@ -63,9 +63,11 @@ struct Expr {
   Expr *arg[];
 };
 
+typedef struct ExprSlot { uint32_t hash; Expr *e; } ExprSlot;      // e: NULL when empty
+
 typedef struct ExprTable {
   Arena *a;
-  Expr **slot; uint32_t cap, n;     // open addressing; n: expressions made, also the next id
+  ExprSlot *slot; uint32_t cap, n;  // open addressing; n: expressions made, also the next id
   int next_index, next_dim, next_var;
   bool overflow;                    // more than LIMIT_NODES were asked for: sema reports it, passes stop growing
 } ExprTable;

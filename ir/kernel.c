@@ -23,11 +23,15 @@ Stmt *stmt_new(Arena *a, StmtKind kind) {
 
 bool stmt_stores(const Stmt *s) { return s->kind == ST_STORE || (s->kind == ST_STAGE && s->nsub); }
 
-static bool is_temp(const Plan *p, const Tensor *t) {
-  for (int i = 0; i < p->temps.n; i++)
-    if (p->temps.v[i].t == t || p->temps.v[i].t == t->root) return true;
-  return false;
+void plan_add_temp(Plan *p, Temp t) {
+  vec_push(p->a, &p->temps, t);
+  p->temp_of.a = p->a;
+  map_putp(&p->temp_of, t.t, (void *)(uintptr_t)p->temps.n);
 }
+
+int plan_temp_of(const Plan *p, const Tensor *t) { return (int)(uintptr_t)map_getp(&p->temp_of, t) - 1; }
+
+static bool is_temp(const Plan *p, const Tensor *t) { return plan_temp_of(p, t) >= 0 || (t->root && plan_temp_of(p, t->root) >= 0); }
 
 Place tensor_place(const Plan *p, const Tensor *t) {
   switch (t->role) {

@@ -153,7 +153,8 @@ typedef struct Plan {
   Arena *a;
   ExprTable *x;         // == fn->x
   VEC(Kernel *) kernels;
-  VEC(Temp) temps;
+  VEC(Temp) temps;      // by plan_add_temp
+  Map temp_of;          // Tensor -> its number in temps + 1
   Expr *scratch_bytes;  // i64 over dims
   VEC(Site *) sites;
   VEC(Where) conds;     // conditions checked at the call before anything is written (subscripts that depend on no data), beside fn->where
@@ -164,6 +165,8 @@ typedef struct Plan {
 } Plan;
 
 Place tensor_place(const Plan *p, const Tensor *t);
+void plan_add_temp(Plan *p, Temp t);
+int plan_temp_of(const Plan *p, const Tensor *t);      // position in temps; -1: t is none
 Stmt *stmt_new(Arena *a, StmtKind kind);
 // Does s itself write elements of s->t to memory?
 bool stmt_stores(const Stmt *s);

@@ -16,6 +16,7 @@ typedef struct Verify {
   Buf *why;
   bool ok;
   VEC(Seen) visible;
+  Map shown;            // object → where it was shown last, and one; it may have gone since
   const Stmt *lanes;        // the LANES loop around, or NULL
   bool vector;              // inside a VEC loop
 } Verify;
@@ -28,12 +29,18 @@ static bool fail(Verify *v, const char *what, const char *name) {
 }
 
 static Seen *find(Verify *v, const void *object) {
+  int last = (int)(uintptr_t)map_getp(&v->shown, object);
+  if (!last) return NULL;
+  if (last <= v->visible.n && v->visible.v[last - 1].object == object) return &v->visible.v[last - 1];
   for (int i = v->visible.n - 1; i >= 0; i--)
     if (v->visible.v[i].object == object) return &v->visible.v[i];
   return NULL;
 }
 
-static void show(Verify *v, Seen seen) { vec_push(v->a, &v->visible, seen); }
+static void show(Verify *v, Seen seen) {
+  vec_push(v->a, &v->visible, seen);
+  map_putp(&v->shown, seen.object, (void *)(uintptr_t)v->visible.n);
+}
 
 static bool is_argument(const Verify *v, const Tensor *t, bool writes) {
   for (int i = 0; i < v->k->args.n; i++) {
@@ -232,14 +239,17 @@ static void check_block(Verify *v, const Stmt *s) {
 }
 
 static void check_names(Verify *v) {
-  for (int i = 0; i < v->p->kernels.n; i++)
-    for (int j = 0; j < i; j++)
-      if (strcmp(v->p->kernels.v[i]->name, v->p->kernels.v[j]->name) == 0) fail(v, "two kernels have the name", v->p->kernels.v[i]->name);
+  Interner *names = intern_create(v->a);
+  Map seen = map_make(v->a);
+  for (int i = 0; i < v->p->kernels.n; i++) {
+    Name name = intern(names, v->p->kernels.v[i]->name);
+    if (!map_add(&seen, (uint64_t)(uintptr_t)name)) fail(v, "two kernels have the name", name);
+  }
 }
 
 bool plan_verify(const Plan *p, Buf *why) {
   Arena *a = arena_create();
-  Verify v = {.p = p, .a = a, .why = why, .ok = true};
+  Verify v = {.p = p, .a = a, .why = why, .shown = map_make(a), .ok = true};
   if (p->conds.n != p->cond_sites.n) fail(&v, "conditions without messages", NULL);
   for (int i = 0; i < p->kernels.n; i++) {
     v.k = p->kernels.v[i];

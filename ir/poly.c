@@ -14,6 +14,7 @@ Poly *poly_const(Arena *a, int64_t c) {
 Poly *poly_atom(Arena *a, Expr *e) {
   Poly *p = poly_new(a, 1);
   p->m[p->n++] = (Mono){.c = 1, .n = 1, .f = {e}};
+  p->atoms = poly_bit(e);
   return p;
 }
 
@@ -69,6 +70,8 @@ static bool poly_add(Poly *acc, int64_t k, const Mono *by, const Poly *q) {
 static Poly *poly_keep(Arena *a, const Poly *p) {
   Poly *made = poly_new(a, p->n);
   made->n = p->n;
+  for (int i = 0; i < p->n; i++)
+    for (int j = 0; j < p->m[i].n; j++) made->atoms |= poly_bit(p->m[i].f[j]);
   if (p->n) memcpy(made->m, p->m, (size_t)p->n * sizeof(Mono));
   return made;
 }

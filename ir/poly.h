@@ -12,7 +12,10 @@ enum { POLY_DEGREE = 6, POLY_TERMS = 40 };
 typedef struct Mono { int64_t c; int n; Expr *f[POLY_DEGREE]; } Mono;
 
 // Sum of terms with different factors, none with c == 0, in a fixed order (the constant first, then by factors' ids).
-typedef struct Poly { int n; Mono m[]; } Poly;
+// `atoms` has a bit for each factor, by id % 64: what lacks it does not have the factor.
+typedef struct Poly { uint64_t atoms; int n; Mono m[]; } Poly;
+
+static inline uint64_t poly_bit(const Expr *atom) { return (uint64_t)1 << (atom->id & 63); }
 
 Poly *poly_const(Arena *a, int64_t c);
 Poly *poly_atom(Arena *a, Expr *e);

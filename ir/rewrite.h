@@ -11,7 +11,7 @@ void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to);
 void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx);
 
 // How exact a function is: Expr.aux of its node. Coarse ones may have a relative error of 2^-15, 2^-12 (passes/coarse.c).
-enum { EXACT, COARSE_F16, COARSE_BF16 };
+enum { EXACT, COARSE_F16, COARSE_BF16, EXACTNESSES };
 
 // live[id] for each tensor whose elements something needs: outputs, and what live equations read. A read that is known to
 // fail (READ with aux READ_FAILS) needs nothing.

@@ -14,22 +14,30 @@ typedef struct Scan {
   int budget;
 } Scan;
 
-Ranges *safe_ranges(Fn *f, Arena *scratch) {
+static void see_extents(SafeExtents *seen, const Tensor *t) {
+  for (int d = 0; d < t->rank; d++) {
+    Expr *e = t->extent[d];
+    if (e->op == OP_DIM || e->op == OP_CONST || map_get(&seen->known, e->id)) continue;
+    map_put(&seen->known, e->id, e);
+    vec_push(seen->a, &seen->list, e);
+  }
+}
+
+Ranges *safe_ranges_again(Fn *f, SafeExtents *seen, Arena *scratch) {
   Ranges *r = ranges_create(scratch, f->x);
   for (int i = 0; i < f->where.n; i++) ranges_assume(r, f->where.v[i].e, true);
   // Extents are checked at the call (fn_bind); for a dimension the prover knows it already.
   Expr *zero = expr_int(f->x, DT_I64, 0, NO_SPAN), *most = expr_int(f->x, DT_I64, LIMIT_EXTENT, NO_SPAN);
-  Map known = map_make(scratch);
-  for (int i = 0; i < f->tensors.n; i++)
-    for (int d = 0; d < f->tensors.v[i]->rank; d++) {
-      Expr *e = f->tensors.v[i]->extent[d];
-      if (e->op == OP_DIM || e->op == OP_CONST || map_get(&known, e->id)) continue;
-      map_put(&known, e->id, e);
-      ranges_assume(r, expr_op2(f->x, OP_GE, e, zero, NO_SPAN), true);
-      ranges_assume(r, expr_op2(f->x, OP_LE, e, most, NO_SPAN), true);
-    }
+  seen->known.a = seen->a;
+  while (seen->ntensors < f->tensors.n) see_extents(seen, f->tensors.v[seen->ntensors++]);
+  for (int i = 0; i < seen->list.n; i++) {
+    ranges_assume(r, expr_op2(f->x, OP_GE, seen->list.v[i], zero, NO_SPAN), true);
+    ranges_assume(r, expr_op2(f->x, OP_LE, seen->list.v[i], most, NO_SPAN), true);
+  }
   return r;
 }
+
+Ranges *safe_ranges(Fn *f, Arena *scratch) { return safe_ranges_again(f, &(SafeExtents){ .a = scratch }, scratch); }
 
 void safe_indices(Ranges *r, ExprTable *x, const Eqn *q) {
   for (int k = 0; k < q->n; k++) ranges_index(r, q->ix[k], expr_int(x, DT_I64, 0, q->at), q->extent[k]);

@@ -29,6 +29,10 @@ bool safe_reads_scc(const Fn *f, const Eqn *q, Expr *e);
 
 // The facts that hold in every equation of f: dimensions, where-conditions. Push q's indices with safe_indices.
 Ranges *safe_ranges(Fn *f, Arena *scratch);
+// The same for callers that ask again and again while f gets more tensors: the extents seen so far that are neither a dimension
+// nor a number. Begins as { .a = an arena that lives as long }.
+typedef struct SafeExtents { Arena *a; Map known; VEC(Expr *) list; int ntensors; } SafeExtents;
+Ranges *safe_ranges_again(Fn *f, SafeExtents *seen, Arena *scratch);
 void safe_indices(Ranges *r, ExprTable *x, const Eqn *q);
 // Is subscript d of this read in range under r?
 bool safe_subscript(Ranges *r, ExprTable *x, Expr *read, int d);

@@ -7,38 +7,68 @@
 #include "ir/fn.h"
 #include <assert.h>
 
+// Which nodes have been met: the numbers that follow their ids, or 0, at most half full. Walks are what the compiler does most, and most
+// are short, so that the first slots lie on the stack.
+
+enum { FEW_IDS = 128 };
+
+typedef struct Met { uint32_t *slot; uint32_t n, cap; Arena *a; } Met;
+
+static uint32_t met_slot(const Met *m, uint32_t key) {
+  uint32_t at = (key * 0x9e3779b1u) >> 7 & (m->cap - 1);      // the odd integer nearest 2^32 divided by the golden ratio
+  while (m->slot[at] && m->slot[at] != key) at = (at + 1) & (m->cap - 1);
+  return at;
+}
+
+static void met_grow(Met *m) {
+  Met old = *m;
+  m->cap *= 4;
+  m->slot = arena_array(m->a, uint32_t, m->cap);
+  for (uint32_t i = 0; i < old.cap; i++)
+    if (old.slot[i]) m->slot[met_slot(m, old.slot[i])] = old.slot[i];
+}
+
+// True the first time.
+static bool meet(Met *m, const Expr *e) {
+  uint32_t key = (uint32_t)e->id + 1, at = met_slot(m, key);
+  if (m->slot[at]) return false;
+  m->slot[at] = key;
+  if (2 * ++m->n > m->cap) met_grow(m);
+  return true;
+}
+
 // visit
 
-typedef struct Visit { Map seen; ExprVisit f; void *cx; } Visit;
+typedef struct Visit { Met met; ExprVisit f; void *cx; } Visit;
 
 static void visit_node(Visit *v, Expr *e) {
-  if (map_get(&v->seen, e->id)) return;
-  map_put(&v->seen, e->id, e);
+  if (!meet(&v->met, e)) return;
   for (uint32_t k = 0; k < e->nargs; k++) visit_node(v, e->arg[k]);
   v->f(v->cx, e);
 }
 
 void expr_visit(Arena *scratch, Expr *e, ExprVisit f, void *cx) {
-  visit_node(&(Visit){.seen = map_make(scratch), .f = f, .cx = cx}, e);
+  uint32_t few[FEW_IDS] = {0};
+  visit_node(&(Visit){.met = {few, 0, FEW_IDS, scratch}, .f = f, .cx = cx}, e);
 }
 
 // search
 
-typedef struct Search { Map seen; Op op; const Tensor *t; int n; } Search;   // n: nodes met
+typedef struct Search { Met met; Op op; const Tensor *t; } Search;
 
 static bool search_node(Search *s, const Expr *e) {
   if (s->op != OP_NONE && e->op == s->op) return true;
   if (s->t && (e->op == OP_READ || e->op == OP_FIELD) && e->u.t == s->t) return true;
-  if (e->nargs && map_get(&s->seen, e->id)) return false;
+  if (e->nargs && !meet(&s->met, e)) return false;
   for (uint32_t k = 0; k < e->nargs; k++)
     if (search_node(s, e->arg[k])) return true;
-  if (e->nargs) map_put(&s->seen, e->id, (void *)(uintptr_t)e);
   return false;
 }
 
 static bool search(const Expr *e, Op op, const Tensor *t) {
+  uint32_t few[FEW_IDS] = {0};
   Arena *a = arena_create();
-  bool found = search_node(&(Search){.seen = map_make(a), .op = op, .t = t}, e);
+  bool found = search_node(&(Search){.met = {few, 0, FEW_IDS, a}, .op = op, .t = t}, e);
   arena_destroy(a);
   return found;
 }
@@ -80,8 +110,9 @@ static Expr *map_node(Mapping *m, Expr *e) {
 }
 
 Expr *expr_map(ExprTable *x, Expr *e, ExprMap f, void *cx) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *a = arena_create();
-  Expr *made = map_node(&(Mapping){.done = map_make(a), .x = x, .f = f, .cx = cx}, e);
+  Expr *made = map_node(&(Mapping){.done = map_on(few, a), .x = x, .f = f, .cx = cx}, e);
   arena_destroy(a);
   return made;
 }
@@ -169,8 +200,9 @@ static Expr *subst_node(Subst *s, Expr *e) {
 }
 
 Expr *expr_subst(ExprTable *x, Expr *e, int n, Index *const *ix, Expr *const *by) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *a = arena_create();
-  Subst s = {.x = x, .a = a, .n = n, .ix = (Index **)(uintptr_t)ix, .by = (Expr **)(uintptr_t)by, .done = map_make(a)};
+  Subst s = {.x = x, .a = a, .n = n, .ix = (Index **)(uintptr_t)ix, .by = (Expr **)(uintptr_t)by, .done = map_on(few, a)};
   Expr *made = subst_node(&s, e);
   arena_destroy(a);
   return made;
@@ -283,8 +315,9 @@ static bool same_expr(Same *s, const Expr *a, const Expr *b) {
 }
 
 bool expr_same_as(const Expr *a, const Expr *b, int n, Index *const *ia, Index *const *ib, ExprPair pair, void *cx) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *arena = arena_create();
-  Same s = {.equal = map_make(arena), .arena = arena, .pair = pair, .cx = cx};
+  Same s = {.equal = map_on(few, arena), .arena = arena, .pair = pair, .cx = cx};
   for (int k = 0; k < n; k++) pairs_push(arena, &s.scope, ia[k], ib[k]);
   bool same = same_expr(&s, a, b);
   arena_destroy(arena);
@@ -349,8 +382,9 @@ static uint64_t hash_expr(Hashing *h, const Expr *e) {
 }
 
 uint64_t expr_shape_hash(const Expr *e, int n, Index *const *ix) {
+  MapSlot few[MAP_FEW] = {0};
   Arena *arena = arena_create();
-  Hashing h = {.done = map_make(arena), .arena = arena};
+  Hashing h = {.done = map_on(few, arena), .arena = arena};
   for (int k = 0; k < n; k++) pairs_push(arena, &h.scope, ix[k], NULL);
   uint64_t key = hash_expr(&h, e);
   arena_destroy(arena);

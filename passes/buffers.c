@@ -88,18 +88,63 @@ static Expr *aligned(ExprTable *x, Expr *bytes) {
   return expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, bytes, up, NO_SPAN), align, NO_SPAN), align, NO_SPAN);
 }
 
-// The place of an earlier temporary of the same size that is dead by then, or new memory at the end.
-static Expr *place(Plan *plan, int first, Expr *bytes) {
-  for (int i = 0; i < plan->temps.n; i++) {
-    Temp *o = &plan->temps.v[i];
-    bool free = o->bytes == bytes && o->last < first;
-    for (int j = i + 1; j < plan->temps.n && free; j++)
-      free = plan->temps.v[j].offset != o->offset || plan->temps.v[j].last < first;
-    if (free) return o->offset;
+// ---- places ------------------------------------------------------------------------------------
+
+typedef struct Slot { Expr *offset; int number; struct Size *size; } Slot;     // number: in the order in which they were made
+typedef struct Size { VEC(Slot) unused; } Size;         // of one number of bytes; a heap, the first that was made on top
+typedef struct Slots { VEC(Slot) v; } Slots;
+
+// Temporaries come in the order of the kernels that use them first.
+typedef struct Places {
+  Arena *scratch;
+  Map size;             // Expr, the bytes -> Size
+  Slots *until;         // [kernel]: slots whose temporary no kernel behind it uses
+  int released, made;   // kernels before `released` have given their slots back
+} Places;
+
+static void swap(Slot *a, Slot *b) { Slot t = *a; *a = *b; *b = t; }
+
+static void give(Places *p, Slot s) {
+  Size *z = s.size;
+  vec_push(p->scratch, &z->unused, s);
+  for (int i = z->unused.n - 1; i && z->unused.v[i].number < z->unused.v[(i - 1) / 2].number; i = (i - 1) / 2)
+    swap(&z->unused.v[i], &z->unused.v[(i - 1) / 2]);
+}
+
+static Slot take(Size *z) {
+  Slot first = z->unused.v[0], *v = z->unused.v;
+  v[0] = v[--z->unused.n];
+  for (int i = 0, least = 0;; i = least) {
+    for (int c = 2 * i + 1; c <= 2 * i + 2; c++) if (c < z->unused.n && v[c].number < v[least].number) least = c;
+    if (least == i) return first;
+    swap(&v[i], &v[least]);
   }
-  Expr *at = plan->scratch_bytes;
-  plan->scratch_bytes = expr_op2(plan->x, OP_ADD, at, aligned(plan->x, bytes), NO_SPAN);
-  return at;
+}
+
+static void release_before(Places *p, int kernel) {
+  for (; p->released < kernel; p->released++) {
+    Slots *s = &p->until[p->released];
+    for (int i = 0; i < s->v.n; i++) give(p, s->v.v[i]);
+  }
+}
+
+static Size *size_of(Places *p, Expr *bytes) {
+  Size *z = map_getp(&p->size, bytes);
+  if (z) return z;
+  z = arena_new(p->scratch, Size);
+  map_putp(&p->size, bytes, z);
+  return z;
+}
+
+// The place of an earlier temporary of the same size that is dead by then, or new memory at the end.
+static Expr *place(Places *p, Plan *plan, const Use *u, Expr *bytes) {
+  Size *z = size_of(p, bytes);
+  release_before(p, u->first);
+  Slot s = {plan->scratch_bytes, p->made, z};
+  if (z->unused.n) s = take(z);
+  else plan->scratch_bytes = expr_op2(plan->x, OP_ADD, s.offset, aligned(plan->x, bytes), NO_SPAN), p->made++;
+  vec_push(p->scratch, &p->until[u->last].v, s);
+  return s.offset;
 }
 
 enum { MAX_LOCAL = 32 << 10 };  // bytes of a kernel's temporaries on the stack
@@ -119,12 +164,12 @@ static void keep_local(Plan *plan, int kernel, Tensor *t) {
   plan->kernels.v[kernel]->body = s;
 }
 
-static void place_temp(Buffers *b, int kernel, Tensor *t) {
+static void place_temp(Buffers *b, Places *places, int kernel, Tensor *t) {
   Plan *plan = b->p->plan;
   Use *u = &b->use[t->id];
   Expr *bytes = cost_tensor_bytes(plan->x, t);
   if (u->unless) bytes = expr_select(plan->x, u->unless, expr_int(plan->x, DT_I64, 0, NO_SPAN), bytes, NO_SPAN);
-  vec_push(plan->a, &plan->temps, (Temp){ t, u->first, u->last, place(plan, u->first, bytes), bytes });
+  plan_add_temp(plan, (Temp){ t, u->first, u->last, place(places, plan, u, bytes), bytes });
   // One that a kernel keeps to itself is a whole tensor in memory all the same: written, and read at least once.
   if (u->first == u->last) vec_push(plan->a, &plan->kernels.v[kernel]->cost.traffic, (Traffic){ .t = t, .read_bytes = bytes, .write_bytes = bytes, .passes = 1 });
 }
@@ -135,6 +180,7 @@ static void place_temps(Buffers *b) {
   Plan *plan = b->p->plan;
   Fn *f = b->p->fn;
   Firsts *of = arena_array(b->p->scratch, Firsts, plan->kernels.n + 1);
+  Places places = { b->p->scratch, map_make(b->p->scratch), arena_array(b->p->scratch, Slots, plan->kernels.n + 1), 0, 0 };
   plan->scratch_bytes = expr_int(plan->x, DT_I64, 0, NO_SPAN);
   for (int i = 0; i < f->tensors.n; i++) {
     const Use *u = &b->use[i];
@@ -145,7 +191,7 @@ static void place_temps(Buffers *b) {
     for (int i = 0; i < of[k].t.n; i++) {
       int64_t small = small_bytes(b, of[k].t.v[i]);
       if (small && kept + small <= MAX_LOCAL) kept += small, keep_local(plan, k, of[k].t.v[i]);
-      else place_temp(b, k, of[k].t.v[i]);
+      else place_temp(b, &places, k, of[k].t.v[i]);
     }
   }
 }

@@ -497,8 +497,9 @@ static void walk(Clip *c, Stmt **at, bool parallel) {
 }
 
 bool pass_clip(Pipe *p) {
+  SafeExtents extents = { .a = p->scratch };
   for (int i = 0; i < p->plan->kernels.n; i++) {
-    Clip c = { .p = p, .x = p->plan->x, .facts = safe_ranges(p->fn, p->scratch), .gpu = pipe_is_gpu(p) };
+    Clip c = { .p = p, .x = p->plan->x, .facts = safe_ranges_again(p->fn, &extents, p->scratch), .gpu = pipe_is_gpu(p) };
     walk(&c, &p->plan->kernels.v[i]->body, false);
   }
   return true;

@@ -6,7 +6,7 @@
 
 bool pass_gpu(Pipe *p) {
   if (!pipe_is_gpu(p)) return true;
-  Gpu g = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .a = p->a, .scratch = p->scratch, .m = p->machine };
+  Gpu g = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .a = p->a, .scratch = p->scratch, .m = p->machine, .extents = { .a = p->scratch } };
   for (int i = 0; i < p->plan->kernels.n; i++) gpu_split(&g, p->plan->kernels.v[i]);
   p->plan->kernels.n = 0;
   for (int i = 0; i < g.out.n; i++) vec_push(p->a, &p->plan->kernels, g.out.v[i]);

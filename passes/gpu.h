@@ -3,6 +3,7 @@
 #define PLAIT_PASSES_GPU_H
 #include "ir/affine.h"
 #include "ir/kernel.h"
+#include "ir/safe.h"
 #include "passes/pass.h"
 
 enum {
@@ -17,6 +18,7 @@ typedef struct Gpu {
   Arena *a, *scratch;           // of the module; of the pass
   const Machine *m;
   VEC(Kernel *) out;            // the kernels so far
+  SafeExtents extents;
 } Gpu;
 
 // What becomes one launch: the iterations of parallel loops, or statements between such.

@@ -41,7 +41,7 @@ static void end_serial(Split *sp, Expr *when) {
 static void add_temp(Split *sp, Tensor *t, int64_t bytes) {
   Plan *plan = sp->g->plan;
   Expr *size = gpu_int(sp->g, (bytes + 63) / 64 * 64);
-  vec_push(plan->a, &plan->temps, (Temp){ t, sp->from->id, sp->from->id, plan->scratch_bytes, size });
+  plan_add_temp(plan, (Temp){ t, sp->from->id, sp->from->id, plan->scratch_bytes, size });
   plan->scratch_bytes = expr_op2(plan->x, OP_ADD, plan->scratch_bytes, size, NO_SPAN);
 }
 
@@ -225,7 +225,7 @@ static void open_nest(Nest *n, Stmt *s) {
 
 static void schedule(Split *sp, int k, const Segment *s) {
   Gpu *g = sp->g;
-  Nest n = { .g = g, .k = new_kernel(sp, k, s->when), .facts = safe_ranges(g->f, g->scratch) };
+  Nest n = { .g = g, .k = new_kernel(sp, k, s->when), .facts = safe_ranges_again(g->f, &g->extents, g->scratch) };
   Block head = gpu_block();
   gpu_add(&head, head_for(sp, s->s));
   gpu_add(&head, s->load);

@@ -35,6 +35,9 @@ struct Info {
   double evals;         // of the body, all readers together
   Info *carrier;        // the equation that is stored and bears its operations
   double slack;         // ns of operations that hide behind the traffic of its own
+  int nodes;            // of its definition
+  Info *root;           // the equation in which most of its copies stand, and how many those are; itself and 1 where it is not moved
+  double copies, here;  // here: of what is being looked at, in this one
 };
 
 typedef struct Inline {

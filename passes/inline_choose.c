@@ -12,7 +12,10 @@
 #include "passes/inline.h"
 #include <math.h>
 
-enum { FREE_FLOPS = 2 };        // fewer ride along with the multiplication of a contraction (a conversion, a scale)
+enum {
+  FREE_FLOPS = 2,               // fewer ride along with the multiplication of a contraction (a conversion, a scale)
+  MAX_COPIED = 2048             // nodes that several copies of one definition may come to: neighbours of neighbours double at each step
+};
 
 static double gigaflops(const Inline *in) { return in->p->machine->gflops; }         // operations a ns
 static double memory(const Inline *in) { return in->p->machine->dram_gbs; }          // bytes a ns
@@ -25,6 +28,7 @@ typedef struct Loops {
   const Eqn *q;
   Map steps;            // Index of a reduction → double: steps of it and of the indices before it
   double points, flops, bytes;
+  int nodes;
 } Loops;
 
 static void see_binder(void *cx, Expr *e) {
@@ -59,6 +63,7 @@ static double evaluations(const Loops *l, const Expr *e) {
 
 static void see_part(void *cx, Expr *e) {
   Loops *l = cx;
+  l->nodes++;
   double n = e->nargs || e->op == OP_READ ? evaluations(l, e) : 0;
   int flops = e->op == OP_READ && e->aux == 1 ? 2 : e->dtype == DT_I64 ? 0 : ops[e->op].flops;     // `??`: two comparisons
   if (e->op == OP_REDUCE) n = evaluations(l, reduce_term(e)), flops = 1;
@@ -79,7 +84,9 @@ static void look_at(Inline *in, Eqn *q) {
   if (!q->base) me->points = l.points;
   me->flops = l.points > 0 ? l.flops / l.points : 0;
   me->evals = l.points;
-  me->carrier = me;
+  me->carrier = me->root = me;
+  me->nodes = l.nodes;
+  me->copies = 1;
   me->slack = (l.bytes + cost_nominal_bytes(q->def)) / memory(in) - l.flops / gigaflops(in);
   if (me->slack < 0) me->slack = 0;
 }
@@ -112,6 +119,18 @@ static double time_moved(const Inline *in, const Info *t, double *hidden) {
   }
   double once = t->points * t->flops / gigaflops(in);   // which it takes in any case
   return time > once ? time - once : 0;
+}
+
+// Copies that moving t makes in one equation, the most. Each read of it takes one, in each copy of its reader.
+static Info *most_copied(const Info *t) {
+  Info *most = NULL;
+  for (int k = 0; k < t->uses.n; k++) t->uses.v[k].reader->root->here = 0;
+  for (int k = 0; k < t->uses.n; k++) {
+    Info *root = t->uses.v[k].reader->root;
+    root->here += t->uses.v[k].reader->copies;
+    if (!most || root->here > most->here) most = root;
+  }
+  return most;
 }
 
 // Time that a kernel for t takes, at the least: it is written and read once.
@@ -193,8 +212,15 @@ void inline_choose(Inline *in) {
     Info *t = &in->info[f->eqns.v[i]->def->id];
     double *hidden = arena_array(in->p->scratch, double, t->uses.n + 1);
     if (!inline_may_move(t) || !t->uses.n) continue;
+    Info *root = most_copied(t);
+    bool large = root->here > 1 && root->here * t->nodes > MAX_COPIED;
     bool dear = time_moved(in, t, hidden) > time_stored(in, t);
-    if (dear && !t->forced) stay(in, t, hidden);
-    else move(in, t);
+    if ((dear || large) && !t->forced) {
+      stay(in, t, hidden);
+      continue;
+    }
+    move(in, t);
+    t->root = root;
+    t->copies = root->here;
   }
 }

@@ -111,8 +111,8 @@ static Name kernel_name(Lower *l, int n, Group *const *groups) {
       if (is_output(groups[k], i) && named++ < 3) buf_printf(&b, "_%s", groups[k]->m.v[i].q->def->root->name);
   const Group *last = groups[n - 1];
   if (!named) buf_printf(&b, "_%s", last->m.v[last->m.n - 1].q->def->name);
-  for (int i = 0; i < l->plan->kernels.n; i++)
-    if (!strcmp(l->plan->kernels.v[i]->name, b.s)) { buf_printf(&b, "_%d", l->plan->kernels.n); break; }
+  if (map_getp(&l->whole->kernel, intern(l->whole->names, b.s))) buf_printf(&b, "_%d", l->plan->kernels.n);
+  map_putp(&l->whole->kernel, intern(l->whole->names, b.s), l->k);
   return intern(l->f->names, b.s);
 }
 
@@ -195,8 +195,8 @@ void lower_forget(Lower *l) {
   l->depths_now = map_make(l->p->scratch);
   l->uses = map_make(l->p->scratch);
   l->counted = map_make(l->p->scratch);
-  l->state = arena_array(l->p->scratch, Member_state, l->ntensors + 1);
-  for (int i = 0; i < l->u->m.n; i++) l->state[l->u->m.v[i].q->def->id].member = true;
+  l->state = map_make(l->p->scratch);
+  for (int i = 0; i < l->u->m.n; i++) map_putp(&l->state, l->u->m.v[i].q->def, arena_new(l->p->scratch, Member_state));
 }
 
 void lower_open_grid(Lower *l, Index **grid, Stmt **loop) {
@@ -348,16 +348,17 @@ static Stmt *lower_shapes(Lower *l) {
 }
 
 static Stmt *lower_group(Lower *l, Group *u) {
-  *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .readers = l->readers, .wanted = l->wanted };
+  *l = (Lower){ .p = l->p, .plan = l->plan, .f = l->f, .x = l->x, .u = u, .k = l->k, .whole = l->whole, .wanted = l->wanted };
   l->reads = map_make(l->p->scratch);
-  l->facts = safe_ranges(l->f, l->p->scratch);
+  l->expansions = map_make(l->p->scratch);
+  l->facts = safe_ranges_again(l->f, &l->whole->extents, l->p->scratch);
   for (int i = 0; i < u->m.n; i++) vec_push(l->p->a, &l->k->eqns, u->m.v[i].q);
   return lower_shapes(l);
 }
 
 // Groups side by side: n of one kernel number.
-static void lower_kernel(Pipe *p, int n, Group **u, const Readers *readers, Wanted *wanted) {
-  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u[0], .readers = readers, .wanted = wanted };
+static void lower_kernel(Pipe *p, int n, Group **u, Whole *whole) {
+  Lower l = { .p = p, .plan = p->plan, .f = p->fn, .x = p->fn->x, .u = u[0], .whole = whole, .wanted = whole->wanted };
   Kernel *k = l.k = arena_new(p->a, Kernel);
   Stmt **tail = &k->body;
   k->id = p->plan->kernels.n;
@@ -373,8 +374,8 @@ static void lower_kernel(Pipe *p, int n, Group **u, const Readers *readers, Want
 }
 
 bool lower_read_elsewhere(const Lower *l, const Tensor *t) {
-  if (t->id >= l->readers->n) return false;
-  const ReaderList *r = &l->readers->of[t->id];
+  if (t->id >= l->whole->readers.n) return false;
+  const ReaderList *r = &l->whole->readers.of[t->id];
   for (int i = 0; i < r->v.n; i++) if (r->v.v[i].kernel != l->u->kernel) return true;
   return false;
 }
@@ -400,12 +401,18 @@ static Readers find_readers(Pipe *p) {
   return r;
 }
 
+static Whole find_whole(Pipe *p) {
+  Arena *a = p->scratch;
+  Whole w = { find_readers(p), lower_find_wanted(p), { .a = a }, intern_create(a), map_make(a), map_make(a), map_make(a) };
+  for (int i = 0; i < p->source->eqns.n; i++) map_putp(&w.source, intern(w.names, p->source->eqns.v[i]->def->name), p->source->eqns.v[i]);
+  return w;
+}
+
 bool pass_lower(Pipe *p) {
-  Readers readers = find_readers(p);
-  Wanted *wanted = lower_find_wanted(p);
+  Whole whole = find_whole(p);
   for (int i = 0, n; i < p->groups.n; i += n) {
     for (n = 1; i + n < p->groups.n && p->groups.v[i + n]->kernel == p->groups.v[i]->kernel; n++) { }
-    lower_kernel(p, n, &p->groups.v[i], &readers, wanted);
+    lower_kernel(p, n, &p->groups.v[i], &whole);
   }
   return p->d ? p->d->errors == 0 : true;
 }

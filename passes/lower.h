@@ -37,7 +37,6 @@ struct Scope {
 
 // What readers inside the kernel know of a member's tensor.
 typedef struct Member_state {
-  bool member;
   Expr *value;          // the element made last, in a variable; at these subscripts, while `scope` is open
   Scope *scope;
   int n; Expr *sub[8];
@@ -61,11 +60,22 @@ typedef struct Reader { Eqn *q; int kernel; } Reader;
 typedef struct ReaderList { Arena *a; VEC(Reader) v; } ReaderList;
 typedef struct Readers { ReaderList *of; int n; } Readers;
 
-// A reduction over the grid: each part of the grid has a value of its own, and argmax an index.
-typedef struct Share { Eqn *q; Tensor *part, *at; Var *acc, *acc2; } Share;
-
 // When elements of each tensor are read at all (lower_wanted.c).
 typedef struct Wanted Wanted;
+
+// What is known of the whole plan.
+typedef struct Whole {
+  Readers readers;
+  Wanted *wanted;
+  SafeExtents extents;
+  Interner *names;      // of the next two
+  Map source;           // Name → the source's Eqn of a tensor of that name
+  Map kernel;           // Name → the Kernel
+  Map note;             // Eqn → its text in a comment
+} Whole;
+
+// A reduction over the grid: each part of the grid has a value of its own, and argmax an index.
+typedef struct Share { Eqn *q; Tensor *part, *at; Var *acc, *acc2; } Share;
 
 typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
@@ -78,9 +88,11 @@ typedef struct Lower {
   Map depths;           // expression id → depth + 1 of the outermost scope in which it can be computed
   Map uses, counted;    // expression id → how many places use it; those whose arguments have been counted
   Map reads;            // Eqn → which tensors it reads, by id
+  Map expansions;       // Eqn → what it says in a cascade (lower_online.c)
   Map names;            // Name → how often used
-  Member_state *state; int ntensors;    // by tensor id; how many there are
-  const Readers *readers;       // of the whole plan
+  Map state;            // Tensor → Member_state
+  int ntensors;         // those that are newer are arrays that belong to no member
+  Whole *whole;
   Wanted *wanted;
   int grid_depth;       // of the block inside the grid's loops (outside the innermost, where that is the vector's)
   const Expr *granted;  // a read that the guard around it has been made for

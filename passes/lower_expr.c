@@ -183,13 +183,11 @@ bool lower_nonempty(Lower *l, Expr *reduce) {
 
 // ---- where an expression can be computed -------------------------------------------------------
 
-// Tensors made on the way (arrays of a block format) are newer than the table of members.
-bool lower_is_member(const Lower *l, const Tensor *t) { return t->id < l->ntensors && l->state[t->id].member; }
+bool lower_is_member(const Lower *l, const Tensor *t) { return map_getp(&l->state, t) != NULL; }
 
 static const Member_state *open_value(Lower *l, const Expr *read) {
-  if (!lower_is_member(l, read->u.t)) return NULL;
-  const Member_state *st = &l->state[read->u.t->id];
-  if (!st->value) return NULL;
+  const Member_state *st = map_getp(&l->state, read->u.t);
+  if (!st || !st->value) return NULL;
   bool open = false;
   for (Scope *s = l->scope; s; s = s->up) open |= s == st->scope;
   for (int k = 0; k < st->n && open; k++) open = read->arg[k] == st->sub[k];
@@ -583,11 +581,20 @@ static int tree_size(Map *memo, Expr *e) {
   return n;
 }
 
+// What needs no proof, and spares the others'.
+static bool surely_needs(Lower *l, Map *done, Expr *e) {
+  if (lower_is_leaf(e) || memo_find(l, e) || !map_add(done, (uint64_t)e->id + 1)) return false;
+  if (e->op == OP_REDUCE || (e->op == OP_READ && e->aux == READ_FAILS)) return true;
+  for (uint32_t k = 0; k < e->nargs; k++) if (surely_needs(l, done, e->arg[k])) return true;
+  return false;
+}
+
 static bool needs_statements(Lower *l, Expr *e) {
   Need n = { .l = l, .done = map_make(l->p->scratch), .budget = 4 * LOWER_MAX_TREE };
+  Map done = map_make(l->p->scratch), memo = map_make(l->p->scratch);
+  if (tree_size(&memo, e) >= LOWER_MAX_TREE || surely_needs(l, &done, e)) return true;
   look_for_need(&n, e);
-  Map memo = map_make(l->p->scratch);
-  return n.needs || tree_size(&memo, e) >= LOWER_MAX_TREE;
+  return n.needs;
 }
 
 static bool needs_under(Lower *l, Expr *fact, bool truth, Expr *e) {

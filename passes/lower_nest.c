@@ -75,13 +75,14 @@ enum { MAX_NOTE = 160 };        // characters of an equation in a comment
 
 // The equation as the source has it, where one of that name stands there; a long one is cut.
 static const char *equation_text(Lower *l, const Eqn *q) {
-  const Eqn *shown = q;
-  const Fn *src = l->p->source;
-  for (int i = 0; i < src->eqns.n; i++)
-    if (src->eqns.v[i]->def->name == q->def->name || !strcmp(src->eqns.v[i]->def->name, q->def->name)) shown = src->eqns.v[i];
+  const char *known = map_getp(&l->whole->note, q);
+  if (known) return known;
+  const Eqn *shown = map_getp(&l->whole->source, intern(l->whole->names, q->def->name));
   Buf b = buf_make(l->p->a);
-  eqn_print(shown == q ? l->f : src, shown, &b);
-  return b.n <= MAX_NOTE ? b.s : arena_printf(l->p->a, "%.*s ...", MAX_NOTE, b.s);
+  eqn_print(shown ? l->p->source : l->f, shown ? shown : q, &b);
+  known = b.n <= MAX_NOTE ? b.s : arena_printf(l->p->a, "%.*s ...", MAX_NOTE, b.s);
+  map_putp(&l->whole->note, q, (void *)(uintptr_t)known);
+  return known;
 }
 
 void lower_note(Lower *l, Stmt *s, const Eqn *q) {
@@ -178,7 +179,7 @@ static bool read_inside(Lower *l, const Tensor *t) {
 void lower_finish(Lower *l, Item *it, Expr *value) {
   Eqn *q = it->q;
   Tensor *t = q->def;
-  Member_state *st = &l->state[t->id];
+  Member_state *st = map_getp(&l->state, t);
   Stmt **first = l->scope->tail;
   value = lower_expr(l, value);
   if (t->stored || fn_is_output(t)) value = expr_cast(l->x, t->dtype, value, q->at);

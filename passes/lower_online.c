@@ -11,6 +11,7 @@
 #include "passes/lower.h"
 #include "ir/rescale.h"
 #include <assert.h>
+#include <string.h>
 
 // ---- which reductions --------------------------------------------------------------------------
 
@@ -31,9 +32,13 @@ static bool is_member_of(void *cx, const Tensor *t) {
 
 bool lower_expands(const Eqn *q) { return q->body->op != OP_REDUCE && !q->scc && !q->base && !q->def->fmt; }
 
-static void look_for_member(void *cx, Expr *e) {
-  void **p = cx;
-  if (e->op == OP_READ && is_member_of(p[0], e->u.t)) *(bool *)p[1] = true;
+// An item, expanded once somebody asks, and which of the items it then reads.
+typedef struct Asked { const Cascade *c; Expr *e; VEC(int) reads; } Asked;
+
+static void note_item(void *cx, Expr *e) {
+  Asked *a = cx;
+  for (int i = 0; i < a->c->n && e->op == OP_READ; i++)
+    if (a->c->items[i].q->def == e->u.t) vec_push(a->c->l->p->scratch, &a->reads, i);
 }
 
 static Expr *expand(Cascade *c, Expr *e);
@@ -64,17 +69,47 @@ static Cascade cascade_of(Lower *l, int n, Item *items, const bool *in) {
   return (Cascade){ .l = l, .n = n, .items = items, .in = in };
 }
 
-// The same whenever it is asked: each item has expansions of its own.
-static Expr *expanded(Cascade *c, const Item *it) {
-  c->expansions = map_make(c->l->p->scratch);
-  c->fuel = MAX_EXPANSIONS;
-  return lower_at_item(c->l, it, expand(c, it->q->body));
+// What an equation says among these others, which count as what they say. A kernel's forms all ask for it.
+typedef struct Expansion { struct Expansion *next; int n; const Eqn **among; Expr *e; } Expansion;
+
+static int expanding(const Cascade *c, const Eqn **q) {
+  int n = 0;
+  for (int i = 0; i < c->n; i++) if (!c->in[i] && lower_expands(c->items[i].q)) q[n++] = c->items[i].q;
+  return n;
 }
 
-static bool reads_cascade(Cascade *c, Expr *e) {
-  bool found = false;
-  expr_visit(c->l->p->scratch, e, look_for_member, (void *[]){ c, &found });
-  return found;
+static Expr *known_expansion(const Cascade *c, const Eqn *q, int n, const Eqn *const *among) {
+  for (const Expansion *x = map_getp(&c->l->expansions, q); x; x = x->next)
+    if (x->n == n && !memcmp(x->among, among, (size_t)n * sizeof *among)) return x->e;
+  return NULL;
+}
+
+// The same whenever it is asked: each item has expansions of its own.
+static Expr *expanded(Cascade *c, const Item *it) {
+  Lower *l = c->l;
+  const Eqn **among = arena_array(l->p->scratch, const Eqn *, c->n);
+  int n = expanding(c, among);
+  Expr *e = known_expansion(c, it->q, n, among);
+  if (e) return lower_at_item(l, it, e);
+  c->expansions = map_make(l->p->scratch);
+  c->fuel = MAX_EXPANSIONS;
+  e = expand(c, it->q->body);
+  Expansion *x = arena_new(l->p->scratch, Expansion);
+  *x = (Expansion){ map_getp(&l->expansions, it->q), n, among, e };
+  map_putp(&l->expansions, it->q, x);
+  return lower_at_item(l, it, e);
+}
+
+static void ask(Cascade *c, Asked *a, const Item *it) {
+  if (a->e) return;
+  a->c = c;
+  a->e = expanded(c, it);
+  expr_visit(c->l->p->scratch, a->e, note_item, a);
+}
+
+static bool reads_cascade(const Cascade *c, const Asked *a) {
+  for (int i = 0; i < a->reads.n; i++) if (c->in[a->reads.v[i]]) return true;
+  return false;
 }
 
 // Products of floats keep their order: another may overflow where the direct one meets a zero first.
@@ -117,13 +152,13 @@ static bool may_overflow(const Cascade *c, const Rescale *r) {
 }
 
 // Adds item i when it needs nothing of the cascade, or follows it by rescaling; *follows: the latter.
-static bool joins(Cascade *c, Expr *e, bool *follows) {
+static bool joins(Cascade *c, const Asked *a, bool *follows) {
   Rescale r;
   References refs = { .a = c->l->p->scratch };
   *follows = false;
-  if (!reads_cascade(c, e)) return true;
+  if (!reads_cascade(c, a)) return true;
   *follows = true;
-  return rescale_find(c->l->x, e, is_member_of, c, &refs, &r) && !may_overflow(c, &r);
+  return rescale_find(c->l->x, a->e, is_member_of, c, &refs, &r) && !may_overflow(c, &r);
 }
 
 typedef struct Outside { const Cascade *c; bool found; } Outside;
@@ -142,15 +177,15 @@ bool lower_needs_more(Lower *l, int n, Item *items, const bool *in, int i) {
   return o.found;
 }
 
-// in[i]: item i runs in one pass with item `first`. e: the items, expanded, once somebody asks. True when some item follows another.
-static bool run_with(Cascade *c, int first, const NextLoop *next, const bool *loops, Expr **e, bool *in) {
+// in[i]: item i runs in one pass with item `first`. True when some item follows another.
+static bool run_with(Cascade *c, int first, const NextLoop *next, const bool *loops, Asked *asked, bool *in) {
   bool any = false;
   for (int i = 0; i < c->n; i++) in[i] = false;
   for (int i = first; i < c->n; i++) {
     bool follows;
     if (!can_start(&c->items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
-    if (!e[i]) e[i] = expanded(c, &c->items[i]);
-    in[i] = joins(c, e[i], &follows);
+    ask(c, &asked[i], &c->items[i]);
+    in[i] = joins(c, &asked[i], &follows);
     any |= in[i] && follows;
   }
   return any;
@@ -160,14 +195,14 @@ static bool run_with(Cascade *c, int first, const NextLoop *next, const bool *lo
 // together with the first that can.
 bool lower_find_cascade(Lower *l, int n, Item *items, const NextLoop *next, const bool *loops, bool *in) {
   int first = -1;
-  Expr **e = arena_array(l->p->scratch, Expr *, n);
+  Asked *asked = arena_array(l->p->scratch, Asked, n);
   Cascade c = cascade_of(l, n, items, in);
   for (int i = 0; i < n; i++) {
     if (!can_start(&items[i], &next[i], loops[i])) continue;
-    if (run_with(&c, i, next, loops, e, in)) return true;
+    if (run_with(&c, i, next, loops, asked, in)) return true;
     if (first < 0) first = i;
   }
-  if (first >= 0) run_with(&c, first, next, loops, e, in);
+  if (first >= 0) run_with(&c, first, next, loops, asked, in);
   return false;
 }
 
@@ -569,8 +604,10 @@ static void end_runner(Online *o, Runner *r, bool *final) {
 }
 
 static void start_runner(Online *o, Runner *r, Item *it) {
-  *r = (Runner){ .it = it, .reduce = expanded(&o->c, it), .nstates = 1 };
-  r->follows = reads_cascade(&o->c, r->reduce);
+  Asked asked = { .e = NULL };
+  ask(&o->c, &asked, it);
+  *r = (Runner){ .it = it, .reduce = asked.e, .nstates = 1 };
+  r->follows = reads_cascade(&o->c, &asked);
   if (!r->follows) return;
   bool ok = rescale_find(o->l->x, r->reduce, is_member_of, &o->c, &o->refs, &r->r);
   assert(ok && "lower_find_cascade has asked");

@@ -44,8 +44,8 @@ static Slot tensor_slot(const Plan *p, const Tensor *t) {
     if (p->fn->params.v[i] == root) return (Slot){is_scalar(root) ? SLOT_SCALAR : SLOT_PARAM, i};
   for (int i = 0; i < p->fn->results.n; i++)
     if (p->fn->results.v[i] == root) return (Slot){SLOT_RESULT, i};
-  for (int i = 0; i < p->temps.n; i++)
-    if (p->temps.v[i].t == t) return (Slot){SLOT_TEMP, i};
+  int temp = plan_temp_of(p, t);
+  if (temp >= 0) return (Slot){SLOT_TEMP, temp};
   assert(!"a launch takes a tensor that the plan does not have in memory");
   return (Slot){0};
 }

@@ -6,6 +6,7 @@
 #include "runtime/proc.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,16 +117,86 @@ char *emu_c_text(const char *text, const char *file, const char *image, EmuFault
   return all;
 }
 
-void *emu_compile(const EmuCompile *c, const char *text, size_t *size, char **log, EmuFault *f) {
-  *f = (EmuFault){0};
-  *log = NULL;
-  char *all = emu_c_text(text, c->file, "emu_image", f);
-  if (!all) return NULL;
+// ---- what was compiled last ----------------------------------------------------------------------
+//
+// A test gives a program to several runtimes, and each of them compiles the same text: more than half of all texts.
+
+enum { KEEP = 8 };
+typedef struct Kept { char *key; void *bytes; size_t size; char *log; } Kept;      // the key is all that the compiler gets
+static struct { pthread_mutex_t lock; Kept v[KEEP]; } kept = {.lock = PTHREAD_MUTEX_INITIALIZER};      // the latest first
+
+static char *key_of(const EmuCompile *c, const char *all) {
+  char *key = NULL, *longer;
+  if (asprintf(&key, "%s\n%d %d\n", c->cc, c->checked, c->arch) < 0) return NULL;
+  for (int i = 0; i <= c->ndefines; i++) {
+    int n = asprintf(&longer, "%s%s\n", key, i < c->ndefines ? c->define[i] : all);
+    free(key);
+    if (n < 0) return NULL;
+    key = longer;
+  }
+  return key;
+}
+
+static bool copy_out(const Kept *k, void **bytes, size_t *size, char **log) {
+  *bytes = malloc(k->size);
+  *log = k->log ? strdup(k->log) : NULL;
+  if (!*bytes) return false;
+  memcpy(*bytes, k->bytes, *size = k->size);
+  return true;
+}
+
+static void *kept_result(const char *key, size_t *size, char **log) {
+  void *bytes = NULL;
+  pthread_mutex_lock(&kept.lock);
+  for (int i = 0; i < KEEP && kept.v[i].key; i++) {
+    if (strcmp(kept.v[i].key, key) != 0) continue;
+    Kept k = kept.v[i];
+    memmove(&kept.v[1], &kept.v[0], (size_t)i * sizeof k);
+    kept.v[0] = k;
+    if (!copy_out(&k, &bytes, size, log)) bytes = NULL;
+    break;
+  }
+  pthread_mutex_unlock(&kept.lock);
+  return bytes;
+}
+
+// Takes the key.
+static void keep_result(char *key, const void *bytes, size_t size, const char *log) {
+  Kept k = {.key = key, .bytes = malloc(size), .size = size, .log = log ? strdup(log) : NULL};
+  if (!k.bytes) {
+    free(key);
+    return;
+  }
+  memcpy(k.bytes, bytes, size);
+  pthread_mutex_lock(&kept.lock);
+  Kept last = kept.v[KEEP - 1];
+  memmove(&kept.v[1], &kept.v[0], (KEEP - 1) * sizeof k);
+  kept.v[0] = k;
+  pthread_mutex_unlock(&kept.lock);
+  free(last.key);
+  free(last.bytes);
+  free(last.log);
+}
+
+static void *compile_all(const EmuCompile *c, const char *all, size_t *size, char **log, EmuFault *f) {
   int fd = proc_file("/tmp", all, strlen(all));
   void *bytes = NULL;
   if (fd < 0) emu_fault(f, EMU_HOST, "no file for the text");
   else bytes = compile_file(c, fd, size, log, f);
   if (fd >= 0) close(fd);
+  return bytes;
+}
+
+void *emu_compile(const EmuCompile *c, const char *text, size_t *size, char **log, EmuFault *f) {
+  *f = (EmuFault){0};
+  *log = NULL;
+  char *all = emu_c_text(text, c->file, "emu_image", f);
+  if (!all) return NULL;
+  char *key = key_of(c, all);
+  void *bytes = key ? kept_result(key, size, log) : NULL;
+  if (bytes) free(key);
+  else if ((bytes = compile_all(c, all, size, log, f)) && key) keep_result(key, bytes, *size, *log);
+  else free(key);
   free(all);
   return bytes;
 }

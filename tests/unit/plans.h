@@ -85,7 +85,7 @@ static inline Tensor *make_local(Make *m, const char *name, Dtype d, int rank, E
 
 static inline Tensor *make_temp(Make *m, const char *name, Dtype d, int rank, Expr *const *extent, Expr *offset, Expr *bytes) {
   Tensor *t = make_local(m, name, d, rank, extent);
-  vec_push(m->a, &m->p->temps, (Temp){t, 0, m->p->kernels.n, offset, bytes});
+  plan_add_temp(m->p, (Temp){t, 0, m->p->kernels.n, offset, bytes});
   m->p->scratch_bytes = make_op(m, OP_ADD, offset, bytes);
   return t;
 }

@@ -1,5 +1,6 @@
 // test_emit.c: printed kernels compute what their statements say, read well and compile cleanly.
 #include "built.h"
+#include "codegen/name.h"
 #include "unit.h"
 #include <math.h>
 #include <stdint.h>
@@ -601,6 +602,22 @@ START_TEST(the_lanes_of_a_maximum_are_compared_in_whole_vectors) {
   for (int c = 0; c < 2; c++) ck_assert_int_ge(count_instructions(cc[c], "-fopenmp -march=x86-64-v3", "vcmp[a-z]*ps .*%ymm"), 4);
 } END_TEST
 
+START_TEST(a_name_is_the_hint_with_the_first_number_that_is_free) {
+  Arena *a = arena_create();
+  Names n = names_make(a);
+  ck_assert_str_eq(names_fresh(&n, "t"), "t");
+  ck_assert_str_eq(names_fresh(&n, "t_3"), "t_3");
+  names_open(&n);
+  ck_assert_str_eq(names_fresh(&n, "t"), "t_2");
+  ck_assert_str_eq(names_keep(&n, "t"), "t_4");       // t_3 is taken
+  ck_assert_str_eq(names_fresh(&n, "t"), "t_5");
+  names_close(&n);
+  ck_assert_str_eq(names_fresh(&n, "t"), "t_2");      // the scope has ended
+  ck_assert_str_eq(names_fresh(&n, "t"), "t_5");      // t_4 is kept
+  ck_assert_str_eq(names_fresh(&n, "t"), "t_6");
+  arena_destroy(a);
+} END_TEST
+
 int main(void) {
   const TTest *tests[] = {
     an_elementwise_kernel_computes_each_element, an_empty_dimension_runs_nothing, softmax_rows_are_right_in_lanes_and_tails,
@@ -610,7 +627,7 @@ int main(void) {
     a_triangle_of_parallel_loops_does_not_collapse, half_bytes_are_stored_whole_in_parallel,
     fields_of_blocks_are_read_at_their_places, every_type_can_be_a_field, temporaries_live_in_scratch_memory,
     tables_and_local_arrays_stand_in_the_text, a_guarded_read_is_not_evaluated_where_its_guard_is_false,
-    words_of_c_and_of_the_text_itself_can_be_names, sibling_loops_share_a_name_and_nested_ones_do_not,
+    a_name_is_the_hint_with_the_first_number_that_is_free, words_of_c_and_of_the_text_itself_can_be_names, sibling_loops_share_a_name_and_nested_ones_do_not,
     the_same_plan_prints_the_same_text, only_helpers_that_are_used_are_printed, the_typed_file_compiles_alone_under_every_flag,
     the_header_declares_what_the_file_defines_in_c_and_cpp, the_typed_entry_returns_the_number_of_the_check_that_failed,
     line_directives_lead_back_to_the_source, the_null_target_prints_plain_loops, the_lanes_of_a_maximum_are_compared_in_whole_vectors,

@@ -57,10 +57,34 @@ START_TEST(pointers_are_keys) {
   arena_destroy(a);
 } END_TEST
 
+START_TEST(a_key_is_added_once) {
+  Arena *a = arena_create();
+  Map m = map_make(a);
+  for (uint64_t i = 0; i < 100; i++) ck_assert(map_add(&m, i));
+  for (uint64_t i = 0; i < 100; i++) ck_assert(!map_add(&m, i));
+  ck_assert_int_eq(m.n, 100);
+  ck_assert_ptr_nonnull(map_get(&m, 99));
+  arena_destroy(a);
+} END_TEST
+
+START_TEST(a_map_on_the_stack_grows_into_the_arena) {
+  Arena *a = arena_create();
+  MapSlot few[MAP_FEW] = {0};
+  Map m = map_on(few, a);
+  int value[MAP_FEW];
+  for (uint64_t i = 0; i < MAP_FEW / 2; i++) map_put(&m, i, &value[i]);
+  ck_assert_ptr_eq(m.slot, few);
+  for (uint64_t i = MAP_FEW / 2; i < MAP_FEW; i++) map_put(&m, i, &value[i]);
+  ck_assert_ptr_ne(m.slot, few);
+  for (uint64_t i = 0; i < MAP_FEW; i++) ck_assert_ptr_eq(map_get(&m, i), &value[i]);
+  arena_destroy(a);
+} END_TEST
+
 int main(void) {
   const TTest *tests[] = {
     an_empty_map_has_no_keys, zero_and_the_greatest_key_are_keys_like_others, putting_a_key_again_replaces_its_value,
-    growth_keeps_all_keys, pointers_are_keys,
+    growth_keeps_all_keys, pointers_are_keys, a_key_is_added_once,
+    a_map_on_the_stack_grows_into_the_arena,
   };
   return UNIT_RUN("map", tests);
 }

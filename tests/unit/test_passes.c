@@ -744,6 +744,37 @@ START_TEST(temporaries_that_never_live_together_share_memory) {
 }
 END_TEST
 
+static Built build_chain(const char *target, const char *params, const char *step, int n) {
+  static char text[1 << 14];
+  int at = snprintf(text, sizeof text, "fn f(%s) -> y: f32[N] {\n  a0 = x\n", params);
+  for (int k = 1; k < n; k++) at += snprintf(text + at, sizeof text - (size_t)at, step, k, k - 1, k - 1);
+  snprintf(text + at, sizeof text - (size_t)at, "  y = a%d\n}\n", n - 1);
+  return build_on(target, text, NULL, &(PassOptions){ .verify = true });
+}
+
+// Written out, the last of these reads 2^29 elements.
+START_TEST(neighbours_of_neighbours_are_stored_before_they_are_too_many) {
+  static const char *const targets[] = {"c", "cuda"};
+  for (int i = 0; i < 2; i++) {
+    Built b = build_chain(targets[i], "x: f32[N]", "  a%d[i < N] = (a%d[i - 1] ?? 0) + (a%d[i + 1] ?? 0)\n", 30);
+    ck_assert_ptr_nonnull(b.plan);
+    ck_assert_int_gt(b.plan->kernels.n, 1);
+    ck_assert_uint_lt(b.fn->x->n, 1 << 18);
+    arena_destroy(b.a);
+  }
+}
+END_TEST
+
+// All of them are one expression, since only the elements that are read may fail.
+START_TEST(a_hundred_gathers_of_gathers_are_one_kernel) {
+  Built b = build_chain("c", "x: f32[N], k: i32[N]", "  a%d[i] = a%d[k[i]] + 1.5\n", 100);
+  ck_assert_ptr_nonnull(b.plan);
+  ck_assert_int_eq(b.plan->kernels.n, 1);
+  ck_assert_int_eq(b.plan->sites.n, 99);
+  arena_destroy(b.a);
+}
+END_TEST
+
 int main(void) {
   const TTest *tests[] = {
     a_causal_softmax_reads_half, bands_of_a_matrix_count_as_what_they_are, a_chain_of_twenty_operations_moves_the_least, softmax_moves_the_least, layer_norm_with_residual_and_two_outputs_moves_the_least,
@@ -765,6 +796,7 @@ int main(void) {
     a_chain_takes_steps_as_it_is_long, norms_in_a_row_take_steps_as_they_are_many, siblings_take_steps_as_they_are_many,
     sums_that_wait_take_steps_as_they_are_many, independent_chains_take_steps_as_they_are_many, a_tangle_takes_steps_as_it_is_large,
     every_pass_is_timed_and_dumped, optional_passes_can_be_left_out_one_by_one, temporaries_that_never_live_together_share_memory,
+    neighbours_of_neighbours_are_stored_before_they_are_too_many, a_hundred_gathers_of_gathers_are_one_kernel,
   };
   return UNIT_RUN("passes", tests);
 }
