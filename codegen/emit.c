@@ -139,13 +139,14 @@ static const char *nothing(Emit *e, const Var *index) { return emit_expr(e, map_
 // better than all but NaN.
 static void print_arg(Emit *e, const Stmt *s) {
   const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype);
-  const char *sign = s->reducer == RED_ARGMAX ? ">" : "<";
+  const char *sign = s->reducer == RED_ARGMAX ? ">" : "<", *not_better = s->reducer == RED_ARGMAX ? "<=" : ">=";
   const char *term = names_fresh(&e->names, "term"), *better = names_fresh(&e->names, "better");
   const char *or = e->opt->gpu ? "|" : "||", *and = e->opt->gpu ? "&" : "&&";         // lanes of a warp take no branch together
-  const char *nan = dtype_is_float(s->var->dtype) ? arena_printf(e->a, " %s ((%s != %s) %s (%s == %s))", or, term, term, and, v, v) : "";
+  const char *wins = dtype_is_float(s->var->dtype) ? arena_printf(e->a, "(!(%s %s %s) %s (%s == %s))", term, not_better, v, and, v, v)
+                                                   : arena_printf(e->a, "(%s %s %s)", term, sign, v);
   const char *value = emit_expr(e, s->a, LEVEL_COND), *index = emit_expr(e, s->b, LEVEL_COND);
   emit_line(e, "const %s %s = %s;", type, term, value);
-  emit_line(e, "const int %s = (%s %s %s)%s %s (%s == %s);", better, term, sign, v, nan, or, i, nothing(e, s->var2));
+  emit_line(e, "const int %s = %s %s (%s == %s);", better, wins, or, i, nothing(e, s->var2));
   emit_line(e, "%s = %s ? %s : %s;", v, better, term, v);
   emit_line(e, "%s = %s ? %s : %s;", i, better, index, i);
 }

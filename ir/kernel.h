@@ -168,6 +168,12 @@ Place tensor_place(const Plan *p, const Tensor *t);
 void plan_add_temp(Plan *p, Temp t);
 int plan_temp_of(const Plan *p, const Tensor *t);      // position in temps; -1: t is none
 Stmt *stmt_new(Arena *a, StmtKind kind);
+// Visits every node of every expression in the statements and their blocks, once a statement.
+void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx);
+// Maps every expression there, in place (expr_map).
+void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx);
+// Is there a LET or VAR of v?
+bool stmts_declare(const Stmt *s, const Var *v);
 // Does s itself write elements of s->t to memory?
 bool stmt_stores(const Stmt *s);
 // Fills k->args from k->body: tensors in memory by role (parameters, mut, results, temporaries), then id.

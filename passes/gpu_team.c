@@ -279,7 +279,7 @@ Stmt *team_block(Team *t, Stmt *s, bool again) {
 static Team team_make(Nest *n) {
   Gpu *g = n->g;
   gpu_flatten(n);
-  gpu_narrow(n);
+  narrow_best(n->g->x, n->g->scratch, n->facts, n->body);
   Team t = { .n = n, .g = g, .shared_bytes = gpu_int(g, 0), .cluster = 1 };
   Map *const maps[] = { &t.shared, &t.whole, &t.extents, &t.folded, &t.owned, &t.again };
   for (int k = 0; k < 6; k++) *maps[k] = map_make(g->scratch);

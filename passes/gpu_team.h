@@ -33,7 +33,6 @@ typedef struct Team {
 } Team;
 
 void gpu_flatten(Nest *n);                                 // gpu_flatten.c: loops over neighbouring dimensions become one
-void gpu_narrow(Nest *n);                                  // gpu_narrow.c: indices of the best in 32 bits
 // What of a row's elements loops use. Words: registers for a vector.
 typedef struct RowNeeds {
   int words, once, widened;     // of what is used again; of what is read once; of narrow elements as they are computed with

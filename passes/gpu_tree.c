@@ -72,29 +72,9 @@ Expr *gpu_and(const Gpu *g, Expr *a, Expr *b) { return !a ? b : !b ? a : expr_op
 
 // ---- looking -----------------------------------------------------------------------------------
 
-void gpu_visit(Gpu *g, const Stmt *s, GpuVisit f, void *cx) {
-  for (; s; s = s->next) {
-    Expr *const part[] = { s->lo, s->hi, s->a, s->b };
-    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(g->scratch, part[k], f, cx);
-    for (int k = 0; k < s->nsub; k++) expr_visit(g->scratch, s->sub[k], f, cx);
-    gpu_visit(g, s->body, f, cx);
-    gpu_visit(g, s->els, f, cx);
-  }
-}
+void gpu_visit(Gpu *g, const Stmt *s, GpuVisit f, void *cx) { stmts_visit(g->scratch, s, f, cx); }
 
-static void map_one(Gpu *g, Expr **e, ExprMap f, void *cx) { if (*e) *e = expr_map(g->x, *e, f, cx); }
-
-void gpu_map(Gpu *g, Stmt *s, ExprMap f, void *cx) {
-  for (; s; s = s->next) {
-    map_one(g, &s->lo, f, cx);
-    map_one(g, &s->hi, f, cx);
-    map_one(g, &s->a, f, cx);
-    map_one(g, &s->b, f, cx);
-    for (int k = 0; k < s->nsub; k++) map_one(g, &s->sub[k], f, cx);
-    gpu_map(g, s->body, f, cx);
-    gpu_map(g, s->els, f, cx);
-  }
-}
+void gpu_map(Gpu *g, Stmt *s, ExprMap f, void *cx) { stmts_map(g->x, s, f, cx); }
 
 typedef struct Pairs { int n; Index *const *ix; Expr *const *by; } Pairs;
 
@@ -193,11 +173,7 @@ bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors) {
   return yes;
 }
 
-bool gpu_declares(const Stmt *s, const Var *v) {
-  for (; s; s = s->next)
-    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || gpu_declares(s->body, v) || gpu_declares(s->els, v)) return true;
-  return false;
-}
+bool gpu_declares(const Stmt *s, const Var *v) { return stmts_declare(s, v); }
 
 typedef struct Wanted { Gpu *g; Kernel *k; } Wanted;
 static void want_dim(void *cx, Expr *e) {

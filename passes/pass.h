@@ -1,6 +1,7 @@
 // pass.h: the pipeline as one table. See the picture at the head of pass.c.
 #ifndef PLAIT_PASSES_PASS_H
 #define PLAIT_PASSES_PASS_H
+#include "ir/affine.h"
 #include "ir/fn.h"
 #include "ir/kernel.h"
 #include "ir/machine.h"
@@ -90,4 +91,6 @@ Stmt *jam_lanes(Pipe *p, Stmt *loop, Index *first, int lanes, JamArrays *arrays)
 bool jam_can(Pipe *p, Stmt *loop);
 // The body of a loop over points, for those from `first` to `end`, at most `steps` of them: loops over these inside its own. NULL: cannot be.
 Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end);
+// Indices of argmax and argmin in the statements that are known to fit 32 bits are kept in them (narrow.c). facts: what holds there.
+void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
 #endif

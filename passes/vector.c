@@ -8,7 +8,6 @@
 //
 // Lanes make the order of a reduction part of the program: the same bits with any compiler, vector width and thread count. Only
 // innermost loops without branches change; a loop that is split over cores and has no loop inside is both.
-#include "ir/affine.h"
 #include "passes/pass.h"
 #include <string.h>
 
@@ -415,6 +414,7 @@ bool pass_vector(Pipe *p) {
     Kernel *k = p->plan->kernels.v[i];
     Vector v = { .p = p, .lanes = map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
+    narrow_best(p->plan->x, p->scratch, ranges_create(p->scratch, p->plan->x), k->body);
     walk_forms(&v, k->body);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
