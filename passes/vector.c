@@ -340,6 +340,29 @@ static void look_ahead(Vector *v, Stmt *loop, const Stmt *outer, Expr *read) {
   add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
 }
 
+typedef struct Locals { VEC(const Tensor *) t; Arena *a; } Locals;
+
+static void see_local(void *cx, Expr *e) {
+  Locals *l = cx;
+  if (e->op != OP_READ || e->u.t->role != ROLE_LOCAL || e->u.t->rank != 1) return;
+  for (int i = 0; i < l->t.n; i++) if (l->t.v[i] == e->u.t) return;
+  vec_push(l->a, &l->t, e->u.t);
+}
+
+// Do a row of what `first` reads, the next one and the arrays that the walks behind keep beside them fit the first cache? Then the next row
+// may go there at once: 16 KiB of f32 a row, RMS norm of 128 MiB, 48 GB/s instead of 43.
+static bool rows_fit(Vector *v, const Walk *first, const Walked *w) {
+  Scalar steps;
+  const Stmt *loop = last_of(first);
+  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(loop->hi, &steps)) return false;
+  Locals locals = { .a = v->p->scratch };
+  stmts_visit(v->p->scratch, first->loop[0], see_local, &locals);
+  int64_t bits = 0;
+  for (int i = 0; i < w->read.n; i++) bits += 2 * dtypes[w->read.v[i]->u.t->dtype].bits;
+  for (int i = 0; i < locals.t.n; i++) bits += dtypes[locals.t.v[i]->dtype].bits;
+  return bits * steps.i / 8 <= 2 * v->p->machine->tile_bytes;
+}
+
 // Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
 // ahead itself.
 static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
@@ -348,6 +371,7 @@ static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
   Walked w = { v->p, loop->ix, outer && first->n == 1 && expr_is_int(loop->lo, 0), { 0 } };
   for (const Stmt *s = loop->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
   int later = 0, part = 0;
+  bool near = outer && rows_fit(v, first, &w);
   for (Stmt *s = first->loop[0]->next; s; s = s->next) {
     Walk o = walk_of(s);
     later += o.n && same_range(first, &o);
@@ -359,10 +383,8 @@ static void prefetch_for(Vector *v, const Walk *first, const Stmt *outer) {
     Index *from[MAX_WALK];
     Expr *to[MAX_WALK];
     for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
-    for (int i = 0; i < w.read.n; i++) {
-      int64_t rows = o.n == 1 ? rows_ahead(last_of(&o), w.read.v[i]->u.t) : 1;
-      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, rows, 0), false, part, later);
-    }
+    for (int i = 0; i < w.read.n; i++)
+      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, 1, 0), near, part, later);
     part++;
   }
 }
