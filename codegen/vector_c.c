@@ -33,10 +33,13 @@ static void print_prefetch(Emit *e, const Stmt *s, int elements) {
 void c_prefetch(Emit *e, const Stmt *s) { print_prefetch(e, s, s->lanes); }
 
 static void prefetches(Emit *e, const Stmt *loop, const char *block) {
+  const char *outer = e->lane_first;
   names_open(&e->names);
   names_bind_to(&e->names, loop->ix, block);
+  e->lane_first = block;           // which is no use of the index
   for (const Stmt *s = loop->body; s; s = s->next)
     if (s->kind == ST_PREFETCH) print_prefetch(e, s, loop->lanes);
+  e->lane_first = outer;
   names_close(&e->names);
 }
 
