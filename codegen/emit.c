@@ -119,6 +119,7 @@ static void print_let(Emit *e, const Stmt *s) {
 }
 
 static void print_var(Emit *e, const Stmt *s) {
+  if (!map_getp(&e->read, s->var) && !map_getp(&e->changed, s->var)) return;
   map_putp(&e->first, s->var, s->a);
   if (s->lanes > 1) {
     e->t->lanes_var(e, s);
@@ -299,6 +300,9 @@ static void mark_reads(Emit *e, const Stmt *s) {
     for (int k = 0; k < 8; k++)
       if (part[k]) expr_visit(e->a, part[k], mark_var, e);
     for (int k = 0; k < s->nsub; k++) expr_visit(e->a, s->sub[k], mark_var, e);
+    bool declares = s->kind == ST_LET || s->kind == ST_VAR;
+    if (s->var && !declares) map_putp(&e->changed, s->var, s->var);
+    if (s->var2 && !declares) map_putp(&e->changed, s->var2, s->var2);
     mark_reads(e, s->body);
     mark_reads(e, s->els);
   }
@@ -320,6 +324,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->used = uses_make(e->a);
   e->written = map_make(e->a);
   e->read = map_make(e->a);
+  e->changed = map_make(e->a);
   e->kernel = k;
   e->ranges = map_make(e->a);
   e->loose = map_make(e->a);

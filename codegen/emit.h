@@ -43,6 +43,7 @@ struct Emit {
   Map lanes;              // Var -> its VAR statement while it is an array of lanes; afterwards `folded`
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it
+  Map changed;            // Var -> non-NULL: a statement other than its declaration does
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range
