@@ -8,6 +8,7 @@ in the driver's cache on disk (~/.nv/ComputeCache), which CUDA_CACHE_DISABLE tur
 the first is shown beside the least. With a driver that does nothing (PLAIT_CUDA_DRIVER=build/fake_cuda.so) no GPU is needed.
 """
 import argparse
+import json
 import os
 import pathlib
 import statistics
@@ -28,6 +29,7 @@ def main():
     p.add_argument("--case", default="*", metavar="GLOB")
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--cached", action="store_true")
+    p.add_argument("--json", action="store_true", help="one line: the milliseconds of the first time of each case")
     p.add_argument("--library", metavar="PATH", help="libplait.so (build/libplait.so)")
     opt = p.parse_args()
     if not opt.cached:
@@ -40,7 +42,8 @@ def main():
     context = plait.Context(library=plait.Library(opt.library))
     context.entry("warm.plait", "fn warm(x: f32[N]) -> y: f32[N] { y = exp(x) }").prepare("cuda", {"N": 1024})
     first, least = [], []
-    print("| case | kernels | first, ms | least, ms |\n|---|---|---|---|")
+    table = (lambda text: None) if opt.json else print
+    table("| case | kernels | first, ms | least, ms |\n|---|---|---|---|")
     for case in cases.chosen(opt.case):
         times = []
         for _ in range(opt.repeat):
@@ -48,8 +51,10 @@ def main():
             times.append(ms)
         first.append(times[0])
         least.append(min(times))
-        print(f"| {case.id} {case.name} | {run.nkernels} | {times[0]:.1f} | {min(times):.1f} |")
-    print(f"\nmedian of {len(first)} cases: {statistics.median(first):.1f} ms at first ({min(first):.0f} to {max(first):.0f}), {statistics.median(least):.1f} ms the least")
+        table(f"| {case.id} {case.name} | {run.nkernels} | {times[0]:.1f} | {min(times):.1f} |")
+    if opt.json:
+        print(json.dumps([round(ms, 2) for ms in first]))
+    table(f"\nmedian of {len(first)} cases: {statistics.median(first):.1f} ms at first ({min(first):.0f} to {max(first):.0f}), {statistics.median(least):.1f} ms the least")
 
 
 if __name__ == "__main__":

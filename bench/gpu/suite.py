@@ -2,6 +2,7 @@
 import gc
 import json
 import os
+import pathlib
 import signal
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ class Suite:
         if opt.size == "small":
             os.environ[SMALL] = "1"
         if opt.peers != ["none"]:
+            self.compile_alone()
             self.start_peers()
         if opt.peers != ["none"] or opt.size != "small":
             self.torch = self.load_torch()
@@ -46,6 +48,16 @@ class Suite:
         if self.wanted("jax"):
             self.jax = Jax()
             self.jax.start_compiling(ids)
+
+    def compile_alone(self):
+        """Plait's time from text to loaded kernel for each case, before others are at work, without NVIDIA's cache."""
+        if self.opt.after or self.opt.check_only or self.opt.no_compile_times:
+            return
+        command = [sys.executable, str(pathlib.Path(__file__).parent / "compile_times.py"), "--repeat", "1", "--json", "--case", self.opt.case]
+        command += ["--library", self.opt.library] if self.opt.library else []
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            self.emit("alone", ms=json.loads(done.stdout))
 
     def load_torch(self):
         try:
