@@ -145,7 +145,31 @@ bool cuda_knows(const CudaDevice *d, const void *p) {
 
 // ---- modules -----------------------------------------------------------------------------------------------------
 
-struct CudaModule { const CudaDevice *d; CuModule module; CudaModule *next; };      // next: with further kernels
+struct CudaModule {
+  const CudaDevice *d;
+  CuModule module;
+  GpuUse *use; int nuse;        // its kernels, as far as the compiler's log tells; 0: it does not
+  CudaModule *next;             // with further kernels
+};
+
+static bool with_kernels(CudaModule *m, const GpuCode *code) {
+  if (!code->nuse) return true;
+  if (!(m->use = calloc((size_t)code->nuse, sizeof *m->use))) return false;
+  memcpy(m->use, code->use, (size_t)code->nuse * sizeof *m->use);
+  m->nuse = code->nuse;
+  return true;
+}
+
+static void module_free(CudaModule *m) {
+  free(m->use);
+  free(m);
+}
+
+// May the kernel be in it? The driver counts it as an error to look for one that is not.
+static bool may_have(const CudaModule *m, const char *name) {
+  for (int i = 0; i < m->nuse; i++) if (strncmp(m->use[i].name, name, sizeof m->use[i].name - 1) == 0) return true;
+  return !m->nuse;
+}
 
 static bool is_of_version(CuResult r) {
   return r == CU_INVALID_IMAGE || r == CU_NO_BINARY || r == CU_INVALID_PTX || r == CU_UNSUPPORTED_PTX || r == CU_NO_JIT;
@@ -179,13 +203,14 @@ static CudaModule *load_one(const CudaDevice *d, const GpuCode *code, const char
   CudaModule *m = calloc(1, sizeof *m);
   if (!m) return cuda_fail(e, CUDA_HOST_MEMORY, "out of memory"), NULL;
   m->d = d;
-  if (!cuda_enter(d, &s, e)) return free(m), NULL;
+  if (!with_kernels(m, code)) return module_free(m), cuda_fail(e, CUDA_HOST_MEMORY, "out of memory"), NULL;
+  if (!cuda_enter(d, &s, e)) return module_free(m), NULL;
   int mode = relax(d);
   bool good = loaded(d, load(d, code, log, sizeof log, &m->module), code, compiler, log, e);
   restore(d, mode);
   cuda_leave(&s);
   if (good) return m;
-  free(m);
+  module_free(m);
   return NULL;
 }
 
@@ -209,7 +234,7 @@ void cuda_unload(CudaModule *m) {
     restore(m->d, mode);
     cuda_leave(&s);
   }
-  free(m);
+  module_free(m);
 }
 
 static int value_of(const CudaModule *m, CuFunction f, int which) {
@@ -238,7 +263,8 @@ bool cuda_kernel(const CudaModule *m, const char *name, bool dynamic, int cluste
   CudaScope s;
   if (!cuda_enter(m->d, &s, e)) return false;
   CuResult r = CU_NOT_FOUND;
-  for (const CudaModule *in = m; in && r == CU_NOT_FOUND; in = in->next) r = m->d->f->module_function(&out->f, in->module, name);
+  for (const CudaModule *in = m; in && r == CU_NOT_FOUND; in = in->next)
+    if (may_have(in, name)) r = m->d->f->module_function(&out->f, in->module, name);
   bool good = cuda_check(m->d->f, r, e, "looking for the kernel `%s`", name);
   if (good) describe(m, name, out);
   if (good) good = permit(m, out, dynamic, cluster, e);
