@@ -54,6 +54,7 @@ static bool short_loop(const Stmt *loop) {
 typedef struct Vector {
   Pipe *p;
   Map lanes;            // Var → the loop that accumulates it in lanes
+  Map loops;            // Index → its loop, of those around what is being looked at
   Map reads;            // Tensor → a read of it in the form of the kernel that is being looked at
 } Vector;
 
@@ -328,13 +329,19 @@ static void add_prefetch(Vector *v, Stmt *loop, Expr *read, bool near, int part,
   loop->body = f;
 }
 
+// Does the loop run along a side of a tile of tile.c?
+static bool is_side(const Vector *v, const Stmt *loop) {
+  const Stmt *tiles = loop->lo->op == OP_INDEX ? map_getp(&v->loops, loop->lo->u.ix) : NULL;
+  return tiles && tiles->step && tiles->step <= LANES;
+}
+
 // What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
 // but a part of it; in a tile, of the tile beside it.
 static void look_ahead(Vector *v, Stmt *loop, const Stmt *outer, Expr *read) {
   ExprTable *x = v->p->plan->x;
   const Index *row = outer ? outer->ix : NULL;
   const Tensor *t = read->u.t;
-  bool tile = outer && outer->lo->op == OP_INDEX && loop->lo->op == OP_INDEX, part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
+  bool tile = outer && is_side(v, outer) && is_side(v, loop), part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
   bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
   Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
   add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
@@ -411,6 +418,7 @@ static void prefetch(Vector *v, Stmt *s, const Stmt *outer) {
     bool before = w.n && has_walk_before(s, &w), behind = w.n && outer && has_walk_behind(&w);
     if (w.n && !before && (w.n == 1 || behind)) prefetch_for(v, &w, outer);
     if (w.n > 1 && (before || behind) && outer) continue;
+    if (t->kind == ST_LOOP) map_putp(&v->loops, t->ix, t);
     const Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
     prefetch(v, t->body, row);
     prefetch(v, t->els, NULL);
@@ -434,7 +442,7 @@ bool pass_vector(Pipe *p) {
   if (pipe_is_gpu(p)) return true;
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
-    Vector v = { .p = p, .lanes = map_make(p->scratch) };
+    Vector v = { .p = p, .lanes = map_make(p->scratch), .loops = map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
     narrow_best(p->plan->x, p->scratch, ranges_create(p->scratch, p->plan->x), k->body);
     walk_forms(&v, k->body);
