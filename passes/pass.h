@@ -93,4 +93,6 @@ bool jam_can(Pipe *p, Stmt *loop);
 Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end);
 // Indices of argmax and argmin in the statements that are known to fit 32 bits are kept in them (narrow.c). facts: what holds there.
 void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
+// Vector loops that add one row after the other to an array on the stack take several at once (rows.c).
+Stmt *rows_at_once(Pipe *p, Stmt *s);
 #endif

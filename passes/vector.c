@@ -450,6 +450,7 @@ bool pass_vector(Pipe *p) {
     apply(&v, k->body, &scalar);
     k->body = drop_folds(k->body);
     prefetch(&v, k->body, NULL);
+    k->body = rows_at_once(p, k->body);
   }
   return true;
 }

@@ -1,0 +1,120 @@
+// rows.c: several rows at once, where a vector loop adds one row after the other to an array of the first cache (CPU).
+//
+//   for i in lo .. hi                        let whole = lo + max(hi - lo, 0) // 4 * 4
+//     vec j in j_tile .. j_end         ──▶   for i in lo .. whole by 4
+//       s[j - j_tile] = s[…] + x[i, j]         vec j in j_tile .. j_end
+//                                                s[…] = s[…] + x[i, j];  s[…] = s[…] + x[i + 1, j];  …
+//                                            for i in whole .. hi:  as before
+//
+// Each element of the array is added to in the same order. It is read and written once for four rows, and four streams of memory are open.
+#include "ir/rewrite.h"
+#include "passes/pass.h"
+
+enum { ROWS = 4, MOST_STATEMENTS = 8 };
+
+typedef struct Rows { Pipe *p; ExprTable *x; const Stmt *loop; bool good; } Rows;
+
+static bool is_stored(const Stmt *body, const Tensor *t, const Expr **at) {
+  for (; body; body = body->next) if (body->kind == ST_STORE && body->t == t) return *at = body->sub[0], true;
+  return false;
+}
+
+// What the loop stores to is read at the place that the step writes.
+static void see_read(void *cx, Expr *e) {
+  Rows *r = cx;
+  const Expr *at;
+  if (e->op == OP_READ && is_stored(r->loop->body, e->u.t, &at)) r->good &= e->u.t->rank == 1 && e->arg[0] == at;
+}
+
+static bool is_simple(Rows *r, const Stmt *loop) {
+  int n = 0;
+  bool stores = false;
+  r->loop = loop, r->good = true;
+  for (const Stmt *s = loop->body; s && n <= MOST_STATEMENTS; s = s->next, n++) {
+    const Expr *at;
+    if (s->kind == ST_LET || s->kind == ST_PREFETCH) continue;
+    bool local = s->kind == ST_STORE && s->t->role == ROLE_LOCAL && s->t->rank == 1 && s->nsub == 1 && s->field < 0 && expr_uses_index(s->sub[0], loop->ix);
+    if (!local || !is_stored(loop->body, s->t, &at) || at != s->sub[0]) return false;
+    stores = true;
+  }
+  stmts_visit(r->p->scratch, loop->body, see_read, r);
+  return stores && n <= MOST_STATEMENTS && r->good;
+}
+
+static bool is_short(const Stmt *loop) {
+  Scalar lo, hi;
+  return expr_fold(loop->lo, &lo) && expr_fold(loop->hi, &hi) && hi.i - lo.i < 2 * ROWS;
+}
+
+static bool adds_rows(Rows *r, const Stmt *s) {
+  const Stmt *in = s->body;
+  return s->kind == ST_LOOP && s->how == HOW_SEQ && !s->step && !s->ordered && in && !in->next && in->kind == ST_LOOP && in->how == HOW_VEC && !in->streams &&
+         !is_short(s) && !expr_uses_index(in->lo, s->ix) && !expr_uses_index(in->hi, s->ix) && is_simple(r, in);
+}
+
+static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return n ? expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN) : e; }
+
+static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
+  Var *v = e->op == OP_VAR ? map_getp(cx, e->u.var) : NULL;
+  return v ? expr_var(x, v) : e;
+}
+
+// The body k rows further on; what it fetches is of the rows after these.
+static Stmt *row_of(Rows *r, const Stmt *body, Index *row, int k) {
+  Stmt *first = NULL, **tail = &first;
+  Map vars = map_make(r->p->scratch);
+  for (const Stmt *s = body; s; s = s->next) {
+    Stmt *one = stmt_new(r->p->a, s->kind);
+    *one = *s;
+    one->next = NULL;
+    if (k) one->note = NULL;
+    Expr *to = plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + ROWS - 1 : k);
+    if (one->a) one->a = expr_map(r->x, expr_subst(r->x, one->a, 1, &row, &to), renamed, &vars);
+    for (int n = 0; n < one->nsub; n++) one->sub[n] = expr_map(r->x, expr_subst(r->x, one->sub[n], 1, &row, &to), renamed, &vars);
+    if (k && s->kind == ST_LET) map_putp(&vars, s->var, one->var = var_new(r->x, s->var->name, s->var->dtype));
+    *tail = one;
+    tail = &one->next;
+  }
+  return first;
+}
+
+static Stmt *at_once(Rows *r, Stmt *loop) {
+  ExprTable *x = r->x;
+  Expr *four = expr_int(x, DT_I64, ROWS, NO_SPAN), *zero = expr_int(x, DT_I64, 0, NO_SPAN);
+  Expr *steps = expr_op2(x, OP_MAX, expr_op2(x, OP_SUB, loop->hi, loop->lo, NO_SPAN), zero, NO_SPAN);
+  Stmt *whole = stmt_new(r->p->a, ST_LET), *rows = stmt_new(r->p->a, ST_LOOP), *vec = stmt_new(r->p->a, ST_LOOP);
+  whole->var = var_new(x, intern(r->p->fn->names, "whole"), DT_I64);
+  whole->a = expr_op2(x, OP_ADD, loop->lo, expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, steps, four, NO_SPAN), four, NO_SPAN), NO_SPAN);
+  Scalar known;
+  if (expr_fold(whole->a, &known)) whole->a = expr_int(x, DT_I64, known.i, NO_SPAN);
+  *vec = *loop->body;
+  *rows = *loop;
+  rows->body = vec;
+  rows->hi = expr_var(x, whole->var);
+  rows->step = ROWS;
+  vec->body = NULL;
+  Stmt **tail = &vec->body;
+  for (int k = 0; k < ROWS; k++) {
+    *tail = row_of(r, loop->body->body, loop->ix, k);
+    while (*tail) tail = &(*tail)->next;
+  }
+  loop->lo = rows->hi;
+  loop->note = NULL;
+  whole->next = rows;
+  rows->next = loop;
+  return whole;
+}
+
+Stmt *rows_at_once(Pipe *p, Stmt *s) {
+  Rows r = { .p = p, .x = p->plan->x };
+  Stmt *first = NULL, **tail = &first;
+  for (Stmt *next; s; s = next) {
+    next = s->next;
+    s->next = NULL;
+    bool adds = adds_rows(&r, s);
+    if (!adds) s->body = rows_at_once(p, s->body), s->els = rows_at_once(p, s->els);
+    *tail = adds ? at_once(&r, s) : s;
+    while (*tail) tail = &(*tail)->next;
+  }
+  return first;
+}
