@@ -38,10 +38,9 @@ const char *emit_dim(Emit *e, const Dim *d) {
 }
 
 // Versions of a mut tensor share its storage and its name.
-static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
 
 const char *emit_tensor(Emit *e, const Tensor *t) {
-  t = root_of(t);
+  t = tensor_root(t);
   if (t->role == ROLE_TABLE) map_putp(&e->table_used, t, (void *)&present);
   else uses_put(&e->used, t);
   const char *name = names_of(&e->names, t);
@@ -200,7 +199,7 @@ static const char *staged_array(const Emit *e, const Stmt *s) {
   return NULL;
 }
 
-void emit_written(Emit *e, const Tensor *t) { map_putp(&e->written, root_of(t), (void *)&present); }
+void emit_written(Emit *e, const Tensor *t) { map_putp(&e->written, tensor_root(t), (void *)&present); }
 
 static void print_store(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
@@ -250,7 +249,7 @@ static void print_alloc(Emit *e, const Stmt *s) {
   }
   int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
   const char *aligned = size >= 64 ? e->t->aligned_words : "";
-  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, root_of(t), t->name), (long long)(size ? size : 1));
+  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, tensor_root(t), t->name), (long long)(size ? size : 1));
 }
 
 static void print_fault(Emit *e, const Stmt *s) {
@@ -451,7 +450,7 @@ static void take_names(Emit *e) {
   for (int i = 0; i < f->tensors.n; i++) {
     const Tensor *t = f->tensors.v[i];
     if (t->role == ROLE_TABLE) names_bind_to(&e->names, t, names_global(&e->names, t->name));
-    else if (root_of(t) == t && tensor_place(e->p, t) != PLACE_STACK) names_bind(&e->names, t, t->name);
+    else if (tensor_root(t) == t && tensor_place(e->p, t) != PLACE_STACK) names_bind(&e->names, t, t->name);
   }
   for (int i = 0; i < e->p->kernels.n; i++) {
     const Kernel *k = e->p->kernels.v[i];

@@ -158,7 +158,7 @@ static Size print_size(Emit *e, const Launch *l, Map *known) {
 // ---- the entry ---------------------------------------------------------------------------------
 
 static const char *argument(Emit *e, const LaunchArg *x) {
-  return x->fault ? "fault" : names_of(&e->names, x->dim ? (const void *)x->dim : x->t->root ? x->t->root : x->t);
+  return x->fault ? "fault" : names_of(&e->names, x->dim ? (const void *)x->dim : tensor_root(x->t));
 }
 
 static void print_launch(Emit *e, const Launch *l, const Size *s) {

@@ -129,14 +129,12 @@ static void print_join(Emit *e, int bytes, int columns) {
 
 // ---- which statements --------------------------------------------------------------------------
 
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
-
 int c_parts(const Stmt *s) {
   const Tensor *t = s->nsub ? s->t : s->a->u.t, *tile = s->nsub ? s->a->u.t : s->t;
   Expr *const *sub = s->nsub ? s->sub : s->a->arg, *lo = s->nsub ? s->lo2 : s->lo, *hi = s->nsub ? s->hi2 : s->hi;
   const Index *row = s->nsub ? s->ix : s->ix2;
   int n = t->rank;
-  bool whole = n >= 2 && is_index(sub[n - 2], row) && expr_is_int(lo, 0) && hi == t->extent[n - 1] && expr_is_const(hi) && hi->u.v.i < 16;
+  bool whole = n >= 2 && expr_is_index(sub[n - 2], row) && expr_is_int(lo, 0) && hi == t->extent[n - 1] && expr_is_const(hi) && hi->u.v.i < 16;
   return whole && tile->rank == 2 && tile->extent[0] == hi && expr_is_int(tile->extent[1], ROWS) ? (int)hi->u.v.i : 0;
 }
 

@@ -19,11 +19,9 @@ static int columns_of(const Tensor *t) {
   return x && x->op == OP_CONST && x->u.v.i >= 2 && x->u.v.i <= MOST ? (int)x->u.v.i : 0;
 }
 
-static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
-
 static bool is_written(const Search *w, const Tensor *t) {
   for (const Stmt *s = w->loop->body; s; s = s->next)
-    if (s->kind == ST_STORE && root_of(s->t) == root_of(t)) return true;
+    if (s->kind == ST_STORE && tensor_root(s->t) == tensor_root(t)) return true;
   return false;
 }
 
@@ -48,7 +46,7 @@ static void take(Search *w, const Expr *x) {
   int n = t->rank, bytes = dtypes[t->dtype].bits / 8, columns = columns_of(t);
   for (int k = 0; k < n; k++) sub[k] = x->arg[k];
   sub[n - 1] = expr_int(e->p->x, DT_I64, 0, NO_SPAN);
-  const char *part = names_fresh(&e->names, arena_printf(e->a, "%s_part", root_of(t)->name)), *name = emit_tensor(e, t);
+  const char *part = names_fresh(&e->names, arena_printf(e->a, "%s_part", tensor_root(t)->name)), *name = emit_tensor(e, t);
   const char *outer = e->lane_first;
   names_open(&e->names);
   names_bind_to(&e->names, w->loop->ix, w->block);

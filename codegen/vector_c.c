@@ -76,7 +76,6 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
 
 // ---- streaming stores --------------------------------------------------------------------------
 
-
 typedef struct Stream { const Stmt *s; const char *array, *at; } Stream;
 typedef struct Streams { VEC(Stream) v; } Streams;
 
@@ -98,7 +97,7 @@ static Streams streams_of(Emit *e, const Stmt *loop, const char *block) {
   Streams all = { .v = {0} };
   for (const Stmt *s = loop->body; s; s = s->next) {
     if (s->kind != ST_STORE || !s->stream) continue;
-    const char *name = s->t->root ? s->t->root->name : s->t->name;
+    const char *name = tensor_root(s->t)->name;
     vec_push(e->a, &all.v, (Stream){ s, names_fresh(&e->names, arena_printf(e->a, "%s_v", name)), address_at(e, s, loop, block) });
   }
   return all;

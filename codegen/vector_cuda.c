@@ -455,7 +455,7 @@ void cu_move(Emit *e, const Stmt *s) {
   const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_COND);
   Dtype d = s->t->dtype;
   if (s->out) {
-    map_putp(&e->written, s->t->root ? s->t->root : s->t, e);
+    map_putp(&e->written, tensor_root(s->t), e);
     emit_line(e, "%s(%s, %s, %s);", store_helper(e, d, s->lanes), name, at, place_in(e, s, false));
   } else if (map_getp(&e->in_shared, s->t2)) {
     emit_line(e, "%s(%s + %s, %s, %s);", copy_helper(e, d, s->lanes), emit_tensor(e, s->t2), emit_expr(e, s->a, LEVEL_ADD), name, at);

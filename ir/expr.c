@@ -251,6 +251,8 @@ Expr *expr_op2(ExprTable *x, Op op, Expr *a, Expr *b, Span at) {
   return expr_op(x, op, (Expr *[]){a, b}, at);
 }
 
+Expr *expr_plus(ExprTable *x, Expr *e, int64_t n) { return n ? expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN) : e; }
+
 Expr *expr_select(ExprTable *x, Expr *c, Expr *a, Expr *b, Span at) { return expr_op(x, OP_SELECT, (Expr *[]){c, a, b}, at); }
 
 static const void *payload_of(const Expr *e) {

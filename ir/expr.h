@@ -88,6 +88,7 @@ Expr *expr_reduce(ExprTable *x, Reducer r, int n, Index *const *ix, Expr *const 
 Expr *expr_cast(ExprTable *x, Dtype to, Expr *e, Span at);      // e itself when nothing changes
 Expr *expr_op1(ExprTable *x, Op op, Expr *a, Span at);          // dtype from the operation's rule
 Expr *expr_op2(ExprTable *x, Op op, Expr *a, Expr *b, Span at); // operands must have one dtype (asserted)
+Expr *expr_plus(ExprTable *x, Expr *e, int64_t n);              // e + n for an i64; e itself when n is 0
 Expr *expr_op(ExprTable *x, Op op, Expr *const *args, Span at); // the same for any fixed arity (FMA), SELECT and UNIFORM
 Expr *expr_select(ExprTable *x, Expr *c, Expr *a, Expr *b, Span at);
 Expr *expr_rebuild(ExprTable *x, const Expr *e, Expr *const *args);   // e with other arguments
@@ -97,6 +98,7 @@ Dim *dim_new(ExprTable *x, Name name, Span at);
 Var *var_new(ExprTable *x, Name name, Dtype wide);
 
 static inline bool expr_is_const(const Expr *e) { return e->op == OP_CONST; }
+static inline bool expr_is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
 bool expr_is_int(const Expr *e, int64_t v);                     // an integer constant of this value
 bool expr_is_true(const Expr *e);
 bool expr_is_false(const Expr *e);

@@ -30,6 +30,8 @@ struct Tensor {
   int eqn_at;       // where in Fn.eqns its equation stood when fn_equation or fn_renumber last saw it (see fn_def)
   Span at;
 };
+// What memory it is: of a version its parameter.
+static inline Tensor *tensor_root(const Tensor *t) { return t->root ? t->root : (Tensor *)(uintptr_t)t; }
 
 typedef struct Eqn {
   Tensor *def;

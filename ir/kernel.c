@@ -41,6 +41,17 @@ void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx) {
   }
 }
 
+Stmt **stmts_append(Stmt **tail, Stmt *s) {
+  *tail = s;
+  while (*tail) tail = &(*tail)->next;
+  return tail;
+}
+
+bool stmt_steps_below(const Stmt *loop, int64_t steps) {
+  Scalar lo, hi;
+  return expr_fold(loop->lo, &lo) && expr_fold(loop->hi, &hi) && hi.i - lo.i < steps;
+}
+
 bool stmts_declare(const Stmt *s, const Var *v) {
   for (; s; s = s->next)
     if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || stmts_declare(s->body, v) || stmts_declare(s->els, v)) return true;

@@ -172,6 +172,12 @@ Stmt *stmt_new(Arena *a, StmtKind kind);
 void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx);
 // Maps every expression there, in place (expr_map).
 void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx);
+// Puts s and what follows it at the end of a list; returns the new end.
+Stmt **stmts_append(Stmt **tail, Stmt *s);
+// Is the loop known to have fewer steps?
+bool stmt_steps_below(const Stmt *loop, int64_t steps);
+// May the terms of an ACC come in another order? (Of argmax the first of the best counts, whatever this says.)
+static inline bool stmt_may_reorder(const Stmt *acc) { return reducer_may_reorder(acc->reducer, acc->var->dtype); }
 // Is there a LET or VAR of v?
 bool stmts_declare(const Stmt *s, const Var *v);
 // Does s itself write elements of s->t to memory?

@@ -45,8 +45,8 @@ static void show(Verify *v, Seen seen) {
 static bool is_argument(const Verify *v, const Tensor *t, bool writes) {
   for (int i = 0; i < v->k->args.n; i++) {
     const KernelArg *arg = &v->k->args.v[i];
-    const Tensor *root = arg->t->root ? arg->t->root : arg->t;
-    if (root == (t->root ? t->root : t) && (writes ? arg->writes : arg->reads)) return true;
+    const Tensor *root = tensor_root(arg->t);
+    if (root == tensor_root(t) && (writes ? arg->writes : arg->reads)) return true;
   }
   return false;
 }

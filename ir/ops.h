@@ -95,6 +95,10 @@ typedef struct ReduceInfo {
   const char *what;     // one line for the documentation
 } ReduceInfo;
 extern const ReduceInfo reducers[RED_COUNT_];
+
+// May terms of this type come in another order? A float product may overflow then where the direct one met a zero first; the language
+// does not allow that.
+static inline bool reducer_may_reorder(Reducer r, Dtype d) { return r != RED_PROD || !dtype_is_float(d); }
 Reducer reducer_by_name(const char *name);           // RED_NONE when none
 Dtype reduce_dtype(Reducer r, Dtype term_wide);      // type of the value (mean of integers f32, argmax i32, sum of bool i32, any bool)
 #endif

@@ -1,7 +1,5 @@
 #include "ir/turned.h"
 
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
-
 static const Index *innermost(const Turned *t) { return t->ix[t->n - 1]; }
 
 static bool has(const Turned *t, const Index *ix) {
@@ -17,7 +15,7 @@ static bool is_turned(const Turned *t, const Expr *e) {
   if (last->op != OP_INDEX || last->u.ix == innermost(t) || !has(t, last->u.ix)) return false;
   for (int k = 0; k + 1 < n; k++) {
     if (expr_has(e->arg[k], OP_VAR) || expr_has(e->arg[k], OP_READ) || expr_uses_index(e->arg[k], last->u.ix)) return false;
-    if (is_index(e->arg[k], innermost(t)) && at < 0) at = k;
+    if (expr_is_index(e->arg[k], innermost(t)) && at < 0) at = k;
     else if (expr_uses_index(e->arg[k], innermost(t))) return false;
   }
   return at >= 0;

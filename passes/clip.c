@@ -72,7 +72,6 @@ static bool is_fixed(const Part *p, Expr *e) {
 // ---- comparisons -------------------------------------------------------------------------------
 
 static Expr *number(Clip *c, int64_t v) { return expr_int(c->x, DT_I64, v, NO_SPAN); }
-static Expr *plus(Clip *c, Expr *e, int64_t n) { return n ? expr_op2(c->x, OP_ADD, e, number(c, n), NO_SPAN) : e; }
 static Expr *minus(Clip *c, Expr *a, Expr *b) { return expr_op2(c->x, OP_SUB, a, b, NO_SPAN); }
 static bool at_least(Clip *c, Expr *a, Expr *b) { return range_prove_ge0(c->facts, c->x, minus(c, a, b)); }
 
@@ -254,8 +253,7 @@ static Stmt *copy_stmt(Part *p, const Stmt *s) {
 static Stmt *copy_list(Part *p, const Stmt *s) {
   Stmt *first = NULL, **tail = &first;
   for (; s; s = s->next) {
-    *tail = copy_stmt(p, s);
-    while (*tail) tail = &(*tail)->next;
+    tail = stmts_append(tail, copy_stmt(p, s));
   }
   return first;
 }
@@ -463,7 +461,7 @@ static Stmt *clipped(Clip *c, Stmt *loop, int depth, Stmt *next) {
   }
   ranges_pop(c->facts);
   if (found < 0) return loop;
-  return both(c, loop, part, made, plus(c, whole.cuts.v[found].e, whole.cuts.v[found].plus), depth, next);
+  return both(c, loop, part, made, expr_plus(c->x, whole.cuts.v[found].e, whole.cuts.v[found].plus), depth, next);
 }
 
 // ---- all loops ---------------------------------------------------------------------------------

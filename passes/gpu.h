@@ -52,21 +52,16 @@ Expr *gpu_and(const Gpu *g, Expr *a, Expr *b);             // a or b may be NULL
 
 // ---- looking ----
 
-typedef void (*GpuVisit)(void *cx, Expr *e);
-void gpu_visit(Gpu *g, const Stmt *s, GpuVisit f, void *cx);      // every node of every expression, once a statement
-void gpu_map(Gpu *g, Stmt *s, ExprMap f, void *cx);        // in place
 void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by);
 bool gpu_has(const Stmt *s, StmtKind kind);                // anywhere inside
 bool gpu_has_loop(const Stmt *s);
 bool gpu_dims_only(Gpu *g, Expr *e);                       // dimensions, scalar arguments, constants
 bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix);
 bool gpu_uses_var(Gpu *g, const Stmt *s, const Var *v);    // an expression of s names it
-static inline Tensor *gpu_root(Tensor *t) { return t->root ? t->root : t; }
 bool gpu_writes(const Stmt *s, const Tensor *t);           // a store or a move to it, or to another version or view
 bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s);    // e reads what s writes
 Map gpu_written(Gpu *g, const Stmt *s);                    // what s writes: Tensor → itself
 bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors);
-bool gpu_declares(const Stmt *s, const Var *v);            // anywhere inside
 bool gpu_is_step(const Gpu *g, Expr *e, Index *ix);        // e is ix and something that ix is not in
 void gpu_want(Gpu *g, Kernel *k, Expr *e);                 // k would be faster if the dimensions in e were numbers
 

@@ -31,13 +31,13 @@ static bool followed(const Barriers *b, const Tensor *t) { return map_getp(&b->w
 static void see_read(void *cx, Expr *e) {
   Look *l = cx;
   if (e->op != OP_READ && e->op != OP_FIELD) return;
-  Tensor *t = gpu_root(e->u.t);
+  Tensor *t = tensor_root(e->u.t);
   if (followed(l->b, t)) add(l->b->t->g, l->out, t, false);
 }
 
 static void see_writes(Barriers *b, const Stmt *s, Touched *out) {
   for (; s; s = s->next) {
-    if ((s->kind == ST_STORE || s->kind == ST_MOVE) && followed(b, gpu_root(s->t))) add(b->t->g, out, gpu_root(s->t), s->kind == ST_STORE || s->out);
+    if ((s->kind == ST_STORE || s->kind == ST_MOVE) && followed(b, tensor_root(s->t))) add(b->t->g, out, tensor_root(s->t), s->kind == ST_STORE || s->out);
     see_writes(b, s->body, out);
     see_writes(b, s->els, out);
   }
@@ -49,7 +49,7 @@ static Touched touched(Barriers *b, Stmt *s, bool head) {
   Stmt one = *s;
   one.next = NULL;
   if (head) one.body = one.els = NULL;
-  gpu_visit(b->t->g, &one, see_read, &(Look){ b, &out });
+  stmts_visit(b->t->g->scratch, &one, see_read, &(Look){ b, &out });
   see_writes(b, &one, &out);
   return out;
 }
@@ -121,7 +121,7 @@ typedef struct Way { int pos, rank; Expr *lo; bool vector; } Way;
 typedef struct Owner { Team *t; const Stmt *loop; Map way, bad; } Owner;     // Tensor -> Way; Tensor -> itself
 
 static void touch(Owner *o, const Tensor *view, Expr *const *sub, int n) {
-  Tensor *t = gpu_root((Tensor *)(uintptr_t)view);
+  Tensor *t = tensor_root(view);
   Way now = { -1, n, o->loop ? o->loop->lo : NULL, o->loop && gpu_row_of(o->t, o->loop) != NULL }, *before = map_getp(&o->way, t);
   for (int k = 0; k < n && o->loop; k++)
     if (sub[k]->op == OP_INDEX && sub[k]->u.ix == o->loop->ix) now.pos = k;
@@ -134,7 +134,7 @@ static void touch(Owner *o, const Tensor *view, Expr *const *sub, int n) {
 
 static void touch_read(void *cx, Expr *e) {
   if (e->op == OP_READ && e->u.t->rank) touch(cx, e->u.t, e->arg, e->u.t->rank);
-  if (e->op == OP_FIELD) map_putp(&((Owner *)cx)->bad, gpu_root(e->u.t), e);
+  if (e->op == OP_FIELD) map_putp(&((Owner *)cx)->bad, tensor_root(e->u.t), e);
 }
 
 static void touch_all(Owner *o, const Stmt *s) {
@@ -142,10 +142,10 @@ static void touch_all(Owner *o, const Stmt *s) {
     const Stmt *outer = o->loop;
     Stmt one = *s;
     one.next = one.body = one.els = NULL;
-    gpu_visit(o->t->g, &one, touch_read, o);
+    stmts_visit(o->t->g->scratch, &one, touch_read, o);
     if (map_getp(&o->t->shared, s)) o->loop = s;
     if (s->kind == ST_STORE && s->field < 0) touch(o, s->t, s->sub, s->nsub);
-    if (s->kind == ST_STORE && s->field >= 0) map_putp(&o->bad, gpu_root(s->t), (void *)(uintptr_t)s);
+    if (s->kind == ST_STORE && s->field >= 0) map_putp(&o->bad, tensor_root(s->t), (void *)(uintptr_t)s);
     touch_all(o, s->body);
     touch_all(o, s->els);
     o->loop = outer;
@@ -154,7 +154,7 @@ static void touch_all(Owner *o, const Stmt *s) {
 
 static void find_owned(const Owner *o, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_STORE && !map_getp(&o->bad, gpu_root(s->t))) map_putp(&o->t->owned, gpu_root(s->t), gpu_root(s->t));
+    if (s->kind == ST_STORE && !map_getp(&o->bad, tensor_root(s->t))) map_putp(&o->t->owned, tensor_root(s->t), tensor_root(s->t));
     find_owned(o, s->body);
     find_owned(o, s->els);
   }

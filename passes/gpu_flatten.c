@@ -15,12 +15,10 @@ typedef struct Pair { Gpu *g; const Stmt *outer, *in; Map *views; Map seen; Inde
 
 // ---- may it be? --------------------------------------------------------------------------------
 
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
-
 // t[…, outer, inner], with both dimensions whole and in memory.
 static bool is_merged(const Pair *p, const Tensor *t, Expr *const *sub, int n) {
   if (n < 2 || n != t->rank || t->fmt || t->role == ROLE_TABLE || tensor_place(p->g->plan, t) == PLACE_STACK) return false;
-  if (!is_index(sub[n - 2], p->outer->ix) || !is_index(sub[n - 1], p->in->ix) || t->extent[n - 1] != p->in->hi) return false;
+  if (!expr_is_index(sub[n - 2], p->outer->ix) || !expr_is_index(sub[n - 1], p->in->ix) || t->extent[n - 1] != p->in->hi) return false;
   for (int k = 0; k + 2 < n; k++) if (expr_uses_index(sub[k], p->in->ix) || expr_uses_index(sub[k], p->outer->ix)) return false;
   return true;
 }
@@ -69,7 +67,7 @@ static Tensor *view_of(Pair *p, Tensor *t) {
   if (v) return v;
   v = arena_new(p->g->a, Tensor);
   *v = *t;
-  v->root = gpu_root(t);
+  v->root = tensor_root(t);
   v->rank = t->rank - 1;
   v->extent[v->rank - 1] = gpu_mul(p->g, t->extent[v->rank - 1], t->extent[v->rank]);
   map_putp(p->views, t, v);
@@ -80,7 +78,7 @@ static Tensor *view_of(Pair *p, Tensor *t) {
 static Expr *merged(Pair *p, Expr *e, Map *memo) {
   Expr *seen = map_get(memo, (uint64_t)e->id + 1), *at = expr_index(p->g->x, p->ix), *arg[32];
   if (seen) return seen;
-  if (is_index(e, p->outer->ix)) return gpu_div(p->g, at, p->in->hi);
+  if (expr_is_index(e, p->outer->ix)) return gpu_div(p->g, at, p->in->hi);
   bool whole = e->op == OP_READ && is_merged(p, e->u.t, e->arg, (int)e->nargs);
   for (uint32_t k = 0; k < e->nargs; k++) arg[k] = whole && k + 2 >= e->nargs ? at : merged(p, e->arg[k], memo);
   Expr *made = whole ? expr_make(p->g->x, OP_READ, (Dtype)e->dtype, e->aux, view_of(p, e->u.t), e->at, e->nargs - 1, arg) : e->nargs ? expr_rebuild(p->g->x, e, arg) : e;

@@ -43,7 +43,7 @@ static void visit_stores(const Stmt *s, Visit *v) {
 
 static void visit_accesses(Flat *m, OnAccess f, void *cx) {
   Visit v = { f, cx };
-  gpu_visit(m->g, m->n->body, visit_read, &v);
+  stmts_visit(m->g->scratch, m->n->body, visit_read, &v);
   visit_stores(m->n->body, &v);
 }
 
@@ -90,7 +90,7 @@ static Tensor *view_of(Flat *m, Tensor *t) {
   if (v || m->n->n == 1) return v ? v : t;
   v = arena_new(m->g->a, Tensor);
   *v = *t;
-  v->root = gpu_root(t);
+  v->root = tensor_root(t);
   v->rank = 1;
   v->extent[0] = m->n->points;
   map_putp(&m->view, t, v);
@@ -158,16 +158,16 @@ typedef struct Owned { Flat *m; const Stmt *store; bool yes; } Owned;
 
 static void see_other(void *cx, Expr *e) {
   Owned *o = cx;
-  if (e->op == OP_FIELD && gpu_root(e->u.t) == gpu_root(o->store->t)) o->yes = false;
-  if (e->op != OP_READ || gpu_root(e->u.t) != gpu_root(o->store->t)) return;
+  if (e->op == OP_FIELD && tensor_root(e->u.t) == tensor_root(o->store->t)) o->yes = false;
+  if (e->op != OP_READ || tensor_root(e->u.t) != tensor_root(o->store->t)) return;
   for (int k = 0; k < o->store->nsub; k++) o->yes &= e->u.t->rank == o->store->nsub && e->arg[k] == o->store->sub[k];
 }
 
 static void find_own(Flat *m, const Stmt *body, const Stmt *s) {
   for (; s; s = s->next) {
     Owned o = { m, s, s->kind == ST_STORE };
-    if (o.yes) gpu_visit(m->g, body, see_other, &o);
-    if (o.yes) vec_push(m->g->scratch, &m->own, gpu_root(s->t));
+    if (o.yes) stmts_visit(m->g->scratch, body, see_other, &o);
+    if (o.yes) vec_push(m->g->scratch, &m->own, tensor_root(s->t));
     find_own(m, body, s->body);
     find_own(m, body, s->els);
   }

@@ -42,7 +42,7 @@ static void see_stores(Walked *w, const Stmt *s) {
 
 static void walk(Walked *w, const Stmt *loop) {
   w->loop = loop;
-  gpu_visit(w->t->g, loop->body, see_read, w);
+  stmts_visit(w->t->g->scratch, loop->body, see_read, w);
   see_stores(w, loop->body);
 }
 
@@ -195,7 +195,7 @@ typedef struct Reads { Team *t; const Row *r; const Stmt *loop; VEC(Seen) v; } R
 static void see_var(void *cx, Expr *e) {
   void **p = cx;
   const Team *t = p[0];
-  if (e->op == OP_VAR && gpu_declares(t->n->body, e->u.var)) *(bool *)p[1] = false;
+  if (e->op == OP_VAR && stmts_declare(t->n->body, e->u.var)) *(bool *)p[1] = false;
   if ((e->op == OP_READ && e->u.t->rank) || e->op == OP_FIELD) *(bool *)p[1] = false;
 }
 
@@ -217,7 +217,7 @@ static bool is_place(Team *t, const Row *r, Expr *e, Index *ix) {
 static bool can_keep(Team *t, const Row *r, const Stmt *loop, Expr *e) {
   Tensor *a = e->u.t;
   int last = a->rank - 1;
-  if (e->op != OP_READ || !in_memory(t, a) || map_getp(&t->written, gpu_root(a)) || !is_place(t, r, e->arg[last], loop->ix)) return false;
+  if (e->op != OP_READ || !in_memory(t, a) || map_getp(&t->written, tensor_root(a)) || !is_place(t, r, e->arg[last], loop->ix)) return false;
   if (a->extent[last]->op != OP_CONST || a->extent[last]->u.v.i < end_of_row(r) || (a->rank > 1 && a->extent[last]->u.v.i % r->lanes)) return false;
   int bits = dtypes[a->dtype].bits;
   if (bits * r->lanes % 32 || !gpu_can_move(t->g, bits, r->lanes)) return false;
@@ -287,7 +287,7 @@ typedef struct Later { const Team *t; const Stmt *from; bool yes; } Later;
 
 static void see_later(void *cx, Expr *e) {
   Later *l = cx;
-  l->yes |= e->op == OP_FIELD || (e->op == OP_READ && map_getp(&l->t->written, gpu_root(e->u.t))) || (e->op == OP_VAR && sets(l->from, e->u.var));
+  l->yes |= e->op == OP_FIELD || (e->op == OP_READ && map_getp(&l->t->written, tensor_root(e->u.t))) || (e->op == OP_VAR && sets(l->from, e->u.var));
 }
 
 // Is `to` only known once loops over the row have run? Elements are loaded before the first of them.
@@ -338,7 +338,7 @@ static void find_uses(Uses *u, const Stmt *s) {
     if (map_getp(&u->r->direct, s)) u->loop = s;
     Stmt one = *s;
     one.next = one.body = one.els = NULL;
-    gpu_visit(u->t->g, &one, use_read, u);
+    stmts_visit(u->t->g->scratch, &one, use_read, u);
     if (s->kind == ST_STORE && s->t->role == ROLE_LOCAL) use(u, s->t, s->sub, s->nsub);
     find_uses(u, s->body);
     find_uses(u, s->els);
@@ -374,8 +374,8 @@ static Keeping find_keeping(Team *t, Row *r) {
   for (int i = 0; i < t->loops.n; i++) {
     k.reads.loop = t->loops.v[i];
     k.needs.loops += map_getp(&r->vector, k.reads.loop) != NULL;
-    gpu_visit(t->g, k.reads.loop->body, count_node, &k.needs);
-    if (map_getp(&r->direct, k.reads.loop)) gpu_visit(t->g, k.reads.loop->body, see_kept, &k.reads);
+    stmts_visit(t->g->scratch, k.reads.loop->body, count_node, &k.needs);
+    if (map_getp(&r->direct, k.reads.loop)) stmts_visit(t->g->scratch, k.reads.loop->body, see_kept, &k.reads);
   }
   find_private(t, r, &k.arrays);
   k.needs.words = k.arrays.words;

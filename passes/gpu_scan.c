@@ -77,7 +77,7 @@ static void see_read(void *cx, Expr *e) {
 static void choose(Scanning *c) {
   const Expr *hi = c->loop->hi;
   Widest w = { c, 8 };
-  gpu_visit(c->g, c->loop->body, see_read, &w);
+  stmts_visit(c->g->scratch, c->loop->body, see_read, &w);
   int most = c->g->m->vector_bytes * 8 / w.bits;
   c->lanes = 1;
   c->threads = GPU_THREADS;
@@ -117,7 +117,7 @@ static Stmt *steps(Scanning *c, Expr *first, Var *sum, bool whole) {
   for (; s->kind != ST_ACC; s = s->next) { }
   if (!whole) s->next = NULL;
   s->var = sum;
-  gpu_map(g, body, renamed, &r);
+  stmts_map(g->x, body, renamed, &r);
   Expr *hi = c->loop->hi;
   Vector v = { .g = g, .n = c->n, .written = &c->written, .ix = c->loop->ix, .hi = hi, .bound = hi, .first = first, .lanes = c->lanes };
   body = c->lanes > 1 ? gpu_vector(&v, body) : gpu_loop(g, HOW_ONE, c->loop->ix, first, hi, body);

@@ -66,7 +66,7 @@ static void look(void *cx, Expr *e) {
     for (int i = 0; i < k->sp->lets.n; i++) let |= k->sp->lets.v[i]->var == e->u.var;
     k->yes &= let;
   }
-  if (e->op == OP_READ || e->op == OP_FIELD) k->yes &= !gpu_writes(k->sp->from->body, gpu_root(e->u.t));
+  if (e->op == OP_READ || e->op == OP_FIELD) k->yes &= !gpu_writes(k->sp->from->body, tensor_root(e->u.t));
 }
 
 // A value that every kernel can compute for itself.

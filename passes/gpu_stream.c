@@ -27,7 +27,7 @@ static Stmt *one_by_one(Team *t, Stmt *s, Expr *from) {
 Stmt *gpu_stream(Team *t, Stmt *s) {
   Gpu *g = t->g;
   Widest w = { .t = t, .ix = s->ix };
-  gpu_visit(g, s->body, see_read, &w);
+  stmts_visit(g->scratch, s->body, see_read, &w);
   int lanes = w.bits ? g->m->vector_bytes * 8 / w.bits : 1;
   if (lanes > MOST_LANES) lanes = MOST_LANES;
   while (lanes > 1 && s->align % lanes) lanes /= 2;

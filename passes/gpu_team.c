@@ -17,9 +17,6 @@ enum { LEAST_BLOCK = 128, STREAM_THREADS = 1024 };
 
 static int uses_of(Gpu *g, const Stmt *s, const Var *v) { return gpu_uses_var(g, s, v); }
 
-// A float product keeps its order (vector.c).
-static bool may_reorder(const Stmt *acc) { return acc->reducer != RED_PROD || !dtype_is_float(acc->var->dtype); }
-
 static int64_t values_of(const Tensor *t) {
   int64_t n = 1;
   for (int k = 0; k < t->rank; k++) n *= t->extent[k]->op == OP_CONST ? t->extent[k]->u.v.i : INT32_MAX;
@@ -43,9 +40,9 @@ static bool stores_one_place(const Stmt *loop, const Stmt *s) {
 static bool independent(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
     switch (s->kind) {
-    case ST_SET: if (!gpu_declares(loop->body, s->var)) return false; break;
-    case ST_FOLD: if (!gpu_declares(loop->body, s->var)) return false; break;
-    case ST_ACC: if (!gpu_declares(loop->body, s->var) && (!may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
+    case ST_SET: if (!stmts_declare(loop->body, s->var)) return false; break;
+    case ST_FOLD: if (!stmts_declare(loop->body, s->var)) return false; break;
+    case ST_ACC: if (!stmts_declare(loop->body, s->var) && (!stmt_may_reorder(s) || uses_of(t->g, loop->body, s->var))) return false; break;
     case ST_ALLOC: if (values_of(s->t) > GPU_STACK_VALUES) return false; break;
     case ST_STORE: if (is_nibble(s) || stores_one_place(loop, s)) return false; break;
     default: break;
@@ -66,7 +63,7 @@ static void count_sums(const Stmt *s, const Var *v, int *n) {
 
 static bool sums_here_only(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_ACC && !gpu_declares(loop->body, s->var)) {
+    if (s->kind == ST_ACC && !stmts_declare(loop->body, s->var)) {
       int here = 0, all = 0;
       count_sums(loop->body, s->var, &here);
       count_sums(t->n->body, s->var, &all);
@@ -194,7 +191,7 @@ static Stmt *by_first(Team *t, Stmt *s) {
 
 static void mark_sums(Team *t, const Stmt *loop, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_ACC && !gpu_declares(loop->body, s->var)) map_putp(&t->folded, s->var, s->var);
+    if (s->kind == ST_ACC && !stmts_declare(loop->body, s->var)) map_putp(&t->folded, s->var, s->var);
     mark_sums(t, loop, s->body);
     mark_sums(t, loop, s->els);
   }

@@ -8,8 +8,7 @@ Block gpu_block(void) { return (Block){ NULL, NULL }; }
 
 void gpu_add(Block *b, Stmt *s) {
   Stmt **tail = b->tail ? b->tail : &b->first;
-  *tail = s;
-  while (*tail) tail = &(*tail)->next;
+  tail = stmts_append(tail, s);
   b->tail = tail == &b->first ? NULL : tail;
 }
 
@@ -72,10 +71,6 @@ Expr *gpu_and(const Gpu *g, Expr *a, Expr *b) { return !a ? b : !b ? a : expr_op
 
 // ---- looking -----------------------------------------------------------------------------------
 
-void gpu_visit(Gpu *g, const Stmt *s, GpuVisit f, void *cx) { stmts_visit(g->scratch, s, f, cx); }
-
-void gpu_map(Gpu *g, Stmt *s, ExprMap f, void *cx) { stmts_map(g->x, s, f, cx); }
-
 typedef struct Pairs { int n; Index *const *ix; Expr *const *by; } Pairs;
 
 static Expr *replaced(void *cx, ExprTable *x, Expr *e) {
@@ -85,7 +80,7 @@ static Expr *replaced(void *cx, ExprTable *x, Expr *e) {
   return e;
 }
 
-void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by) { gpu_map(g, s, replaced, &(Pairs){ n, ix, by }); }
+void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by) { stmts_map(g->x, s, replaced, &(Pairs){ n, ix, by }); }
 
 bool gpu_has(const Stmt *s, StmtKind kind) {
   for (; s; s = s->next) if (s->kind == kind || gpu_has(s->body, kind) || gpu_has(s->els, kind)) return true;
@@ -112,7 +107,7 @@ static void see_var(void *cx, Expr *e) {
 
 bool gpu_uses_var(Gpu *g, const Stmt *s, const Var *v) {
   Used u = { v, false };
-  gpu_visit(g, s, see_var, &u);
+  stmts_visit(g->scratch, s, see_var, &u);
   return u.yes;
 }
 
@@ -124,14 +119,14 @@ static void see_index(void *cx, Expr *e) {
 
 bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix) {
   Named n = { ix, false };
-  gpu_visit(g, s, see_index, &n);
+  stmts_visit(g->scratch, s, see_index, &n);
   return n.yes;
 }
 
 bool gpu_writes(const Stmt *s, const Tensor *t) {
   for (; s; s = s->next) {
     bool here = s->kind == ST_STORE || (s->kind == ST_MOVE && s->out);
-    if ((here && gpu_root(s->t) == t) || gpu_writes(s->body, t) || gpu_writes(s->els, t)) return true;
+    if ((here && tensor_root(s->t) == t) || gpu_writes(s->body, t) || gpu_writes(s->els, t)) return true;
   }
   return false;
 }
@@ -139,7 +134,7 @@ bool gpu_writes(const Stmt *s, const Tensor *t) {
 typedef struct Written { const Stmt *s; bool yes; } Written;
 static void see_read(void *cx, Expr *e) {
   Written *w = cx;
-  if (!w->yes && (e->op == OP_READ || e->op == OP_FIELD)) w->yes = gpu_writes(w->s, gpu_root(e->u.t));
+  if (!w->yes && (e->op == OP_READ || e->op == OP_FIELD)) w->yes = gpu_writes(w->s, tensor_root(e->u.t));
 }
 
 bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s) {
@@ -150,7 +145,7 @@ bool gpu_reads_written(Gpu *g, Expr *e, const Stmt *s) {
 
 static void note_written(const Stmt *s, Map *m) {
   for (; s; s = s->next) {
-    if (s->kind == ST_STORE || (s->kind == ST_MOVE && s->out)) map_putp(m, gpu_root(s->t), gpu_root(s->t));
+    if (s->kind == ST_STORE || (s->kind == ST_MOVE && s->out)) map_putp(m, tensor_root(s->t), tensor_root(s->t));
     note_written(s->body, m);
     note_written(s->els, m);
   }
@@ -164,7 +159,7 @@ Map gpu_written(Gpu *g, const Stmt *s) {
 
 static void see_any(void *cx, Expr *e) {
   void **p = cx;
-  if ((e->op == OP_READ || e->op == OP_FIELD) && map_getp((const Map *)p[0], gpu_root(e->u.t))) *(bool *)p[1] = true;
+  if ((e->op == OP_READ || e->op == OP_FIELD) && map_getp((const Map *)p[0], tensor_root(e->u.t))) *(bool *)p[1] = true;
 }
 
 bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors) {
@@ -172,8 +167,6 @@ bool gpu_reads_any(Gpu *g, Expr *e, const Map *tensors) {
   expr_visit(g->scratch, e, see_any, (void *[]){ (void *)(uintptr_t)tensors, &yes });
   return yes;
 }
-
-bool gpu_declares(const Stmt *s, const Var *v) { return stmts_declare(s, v); }
 
 typedef struct Wanted { Gpu *g; Kernel *k; } Wanted;
 static void want_dim(void *cx, Expr *e) {

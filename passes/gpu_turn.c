@@ -52,7 +52,7 @@ static bool find(Turning *t) {
   t->turned = (Turned){ .a = t->g->scratch, .n = n->n, .ix = n->ix, .most = MOST_TILES };
   for (const Stmt *s = n->body; s; s = s->next) if (s->a) turned_find(&t->turned, s->a);
   if (!t->turned.reads.n) return false;
-  for (int i = 0; i < t->turned.reads.n; i++) if (gpu_writes(n->body, gpu_root(t->turned.reads.v[i]->u.t))) return false;
+  for (int i = 0; i < t->turned.reads.n; i++) if (gpu_writes(n->body, tensor_root(t->turned.reads.v[i]->u.t))) return false;
   t->last = n->n - 1;
   t->across = position(n, t->turned.across);
   return !is_short(extent_of(t, t->last)) && !is_short(extent_of(t, t->across));
@@ -159,7 +159,7 @@ static Stmt *store(Turning *t, Expr *thread) {
   gpu_let(g, &in, "place", gpu_mod(g, number_of, number(t, along)), &t->rotation);
   gpu_let(g, &in, "i", gpu_plus(g, t->i0, t->row), &i);
   gpu_let(g, &in, "first", gpu_plus(g, t->j0, gpu_mul(g, t->rotation, number(t, t->lanes))), &first);
-  gpu_map(g, n->body, from_tile, t);
+  stmts_map(g->x, n->body, from_tile, t);
   Expr *end = extent_of(t, t->last), *guard = gpu_and(g, below(t, i, t->across), below(t, first, t->last));
   Vector v = { .g = g, .n = n, .written = &written, .ix = n->ix[t->last], .hi = end, .bound = end, .first = first, .lanes = t->lanes };
   Stmt *body = t->lanes > 1 ? gpu_vector(&v, n->body) : gpu_loop(g, HOW_ONE, n->ix[t->last], first, end, n->body);

@@ -141,8 +141,8 @@ static Tensor *kept_row(Work *w, Expr *e) {
 
 // Every access to a tensor that is written is to the element of the same step.
 static bool is_own(Work *w, const Expr *e) {
-  for (int i = 0; i < w->c->nown; i++) if (w->c->own[i] == gpu_root(e->u.t)) return true;
-  return !map_getp(w->c->written, gpu_root(e->u.t));
+  for (int i = 0; i < w->c->nown; i++) if (w->c->own[i] == tensor_root(e->u.t)) return true;
+  return !map_getp(w->c->written, tensor_root(e->u.t));
 }
 
 static void add_read(Work *w, Expr *e, Expr *guard) {
@@ -192,7 +192,7 @@ static void look_at(Work *w, const Stmt *s, Expr *guard) {
 static Tensor *lane_array(Work *w, Block *b, const Tensor *t, Dtype d, bool raw) {
   Gpu *g = w->g;
   Expr *lanes = gpu_int(g, w->c->lanes);
-  Tensor *a = fn_tensor(g->f, intern(g->f->names, arena_printf(g->scratch, "%s_v", gpu_root((Tensor *)(uintptr_t)t)->name)), ROLE_LOCAL, d, NULL, 1, &lanes, NO_SPAN);
+  Tensor *a = fn_tensor(g->f, intern(g->f->names, arena_printf(g->scratch, "%s_v", tensor_root(t)->name)), ROLE_LOCAL, d, NULL, 1, &lanes, NO_SPAN);
   Stmt *s = stmt_new(g->a, ST_ALLOC);
   s->t = a;
   s->space = raw && dtypes[d].bits < 32 ? SPACE_PACKED : SPACE_STACK;
@@ -249,7 +249,7 @@ static Expr *wide_value(const Tensor *t, Expr *a) {
 static bool is_read_later(Work *w, const Tensor *t, Tensor *now) {
   bool yes = false;
   for (int i = 0; i < w->found.n; i++) {
-    if (gpu_root(w->found.v[i].read->u.t) != t) continue;
+    if (tensor_root(w->found.v[i].read->u.t) != t) continue;
     w->found.v[i].local = now;
     yes = true;
   }
@@ -262,13 +262,13 @@ static void store(Work *w, Block *before, Block *after, Stmt *s) {
   Expr *sub[8];
   bool memory = s->t->role != ROLE_LOCAL || tensor_place(g->plan, s->t) != PLACE_STACK;
   if (!memory || s->field >= 0 || !is_side_by_side(w, s->t, s->sub, s->nsub) || !fits(w, s->t, dtypes[s->t->dtype].bits)) {
-    is_read_later(w, gpu_root(s->t), NULL);
+    is_read_later(w, tensor_root(s->t), NULL);
     return;
   }
   for (int k = 0; k < s->nsub; k++) sub[k] = at_first(w, s->sub[k]);
   Tensor *local = lane_array(w, before, s->t, dtype_wide(s->t->dtype), false);
   gpu_add(after, gpu_move(g, s->t, s->nsub, sub, local, gpu_int(g, 0), w->c->lanes, true));
-  if (!is_read_later(w, gpu_root(s->t), local)) s->a = wide_value(s->t, s->a);
+  if (!is_read_later(w, tensor_root(s->t), local)) s->a = wide_value(s->t, s->a);
   s->t = local;
   s->nsub = 1;
   s->sub[0] = expr_index(g->x, w->v);
@@ -315,7 +315,7 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   Gpu *g = c->g;
   Work w = { .c = c, .g = g, .variant = map_make(g->scratch), .seen = map_make(g->scratch), .v = gpu_index(g, "v") };
   Block b = gpu_block(), after = gpu_block();
-  gpu_map(g, body, quotient_at_first, &w);
+  stmts_map(g->x, body, quotient_at_first, &w);
   mark_changed(&w, body);
   mark_variant(&w, body, false);
   body = lift(&w, &b, body);
@@ -324,10 +324,10 @@ Stmt *gpu_vector(const Vector *c, Stmt *body) {
   for (Stmt *s = body, *next; s; s->next = next, s = next) {
     next = s->next;
     s->next = NULL;
-    gpu_map(g, s, from_array, &w);
+    stmts_map(g->x, s, from_array, &w);
     if (s->kind == ST_STORE) store(&w, &b, &after, s);
   }
-  gpu_map(g, body, in_quads, &w);
+  stmts_map(g->x, body, in_quads, &w);
   rows_to_arrays(&w, body);
   bool named = gpu_uses_index(g, body, c->ix);
   if (named) body = gpu_loop(g, HOW_ONE, c->ix, gpu_plus(g, c->first, expr_index(g->x, w.v)), c->hi, body);

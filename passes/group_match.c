@@ -116,7 +116,7 @@ static bool combines(const Eqn *q) {
   const Expr *e = q->body;
   if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt) return false;
   Reducer r = e->u.bind->reducer;
-  return r != RED_PROD || !dtype_is_float((Dtype)e->dtype);      // a product keeps its order: see may_reorder in vector.c
+  return reducer_may_reorder(r, (Dtype)e->dtype);
 }
 
 // Some read has all indices left of `=`: else it is a product of two, which each grid point would add to as a whole.

@@ -226,17 +226,11 @@ static Stmt *on_arrays(Jam *j, Stmt *s) {
   return s;
 }
 
-static Stmt **append(Stmt **tail, Stmt *s) {
-  *tail = s;
-  while (*tail) tail = &(*tail)->next;
-  return tail;
-}
-
 static Stmt *moved(Jam *j, Stmt *s) {
   Stmt *first = NULL, **tail = &first;
   for (Stmt *next; s; s = next) {
     next = s->next;
-    tail = append(tail, on_arrays(j, s));
+    tail = stmts_append(tail, on_arrays(j, s));
   }
   return first;
 }
@@ -273,13 +267,13 @@ static Stmt *fold_lanes(Jam *j, Stmt *fold) {
   Expr *where = place(j), *first[2];
   for (int k = 0; k < 2 && array[k]; k++) first[k] = expr_make(j->plan->x, OP_READ, array[k]->dtype, 0, array[k], NO_SPAN, 1, &where);
   Stmt *v = new_var(j, fold->var, first[0]), *v2 = array[1] ? new_var(j, fold->var2, expr_int(j->plan->x, DT_I64, -INT64_MAX, NO_SPAN)) : NULL;
-  tail = append(tail, v);
-  if (v2) tail = append(append(tail, v2), new_set(j, v2->var, first[1]));
+  tail = stmts_append(tail, v);
+  if (v2) tail = stmts_append(stmts_append(tail, v2), new_set(j, v2->var, first[1]));
   fold->var = v->var;
   fold->var2 = v2 ? v2->var : NULL;
   fold->again = true;
-  tail = append(tail, fold);
-  for (int k = 0; k < 2 && array[k]; k++) tail = append(tail, store_into(j, fold, array[k], expr_var(j->plan->x, k ? v2->var : v->var)));
+  tail = stmts_append(tail, fold);
+  for (int k = 0; k < 2 && array[k]; k++) tail = stmts_append(tail, store_into(j, fold, array[k], expr_var(j->plan->x, k ? v2->var : v->var)));
   return loop;
 }
 
@@ -296,7 +290,7 @@ static Stmt *distribute(Jam *j, Stmt *s, Expr *to) {
         s->body = distribute(j, s->body, to);
         s->els = distribute(j, s->els, to);
       }
-      tail = append(tail, s);
+      tail = stmts_append(tail, s);
       continue;
     }
     Stmt *in = on_arrays(j, s);
@@ -304,9 +298,9 @@ static Stmt *distribute(Jam *j, Stmt *s, Expr *to) {
     if (!segment) {
       segment = tile_loop(j, to);
       inside = &segment->body;
-      tail = append(tail, segment);
+      tail = stmts_append(tail, segment);
     }
-    inside = append(inside, in);
+    inside = stmts_append(inside, in);
   }
   return first;
 }

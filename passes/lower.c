@@ -364,8 +364,7 @@ static void lower_kernel(Pipe *p, int n, Group **u, Whole *whole) {
   k->id = p->plan->kernels.n;
   k->name = kernel_name(&l, n, u);
   for (int i = 0; i < n; i++) {
-    *tail = lower_group(&l, u[i]);
-    while (*tail) tail = &(*tail)->next;
+    tail = stmts_append(tail, lower_group(&l, u[i]));
   }
   Eqn **q = k->eqns.v;
   cost_equations(p->fn, k->eqns.n, q, kept_outside, &l, &k->cost);

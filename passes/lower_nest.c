@@ -353,9 +353,8 @@ static bool splits(const Lower *l, int n, Item **items, const NextLoop *next) {
   if (l->u->ngrid || l->scope->up) return false;
   for (int i = 0; i < n; i++) {
     if (!next[i].reduce || items[i]->q->scc) return false;
-    // See may_reorder in vector.c.
     const Expr *e = items[i]->q->body;
-    if (e->u.bind->reducer == RED_PROD && dtype_is_float((Dtype)e->dtype)) return false;
+    if (!reducer_may_reorder(e->u.bind->reducer, (Dtype)e->dtype)) return false;
   }
   return true;
 }

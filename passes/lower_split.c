@@ -76,7 +76,7 @@ static Tensor *view_of(Flat *f, Tensor *t) {
   if (v) return v;
   v = arena_new(f->l->p->a, Tensor);
   *v = *t;
-  v->root = t->root ? t->root : t;
+  v->root = tensor_root(t);
   v->rank = 1;
   v->extent[0] = f->total;
   map_putp(&f->views, t, v);

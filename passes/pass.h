@@ -9,6 +9,8 @@
 typedef enum Stage { STAGE_FN, STAGE_PLAN } Stage;
 enum { PASS_REQUIRED = 1 };
 
+enum { PASS_SHORT_LOOP = 16 };     // steps below which a loop is not worth lanes of its own (vector.c, short.c)
+
 // What the lowering can take beyond equations that loop over their own indices. LOWER_TAKES is what it takes today.
 enum {
   LOWER_MIXED_AXES = 1,         // a member whose reduced index is the grid's (group.h)

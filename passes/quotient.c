@@ -125,11 +125,6 @@ static void declare(Quotients *q, Stmt ***tail, const Denominator *d) {
   }
 }
 
-static bool is_short(const Stmt *s) {
-  Scalar lo, hi;
-  return expr_fold(s->lo, &lo) && expr_fold(s->hi, &hi) && hi.i - lo.i < LEAST_STEPS;
-}
-
 static Stmt *block(Quotients *q, Stmt *s);
 
 // The loop with what it needs before it.
@@ -149,11 +144,10 @@ static Stmt *block(Quotients *q, Stmt *s) {
   for (Stmt *next; s; s = next) {
     next = s->next;
     s->next = NULL;
-    bool loop = s->kind == ST_LOOP && !is_short(s);
+    bool loop = s->kind == ST_LOOP && !stmt_steps_below(s, LEAST_STEPS);
     if (!loop) s->body = block(q, s->body);
     s->els = block(q, s->els);
-    *tail = loop ? with_parts(q, s) : s;
-    while (*tail) tail = &(*tail)->next;
+    tail = stmts_append(tail, loop ? with_parts(q, s) : s);
   }
   return first;
 }

@@ -41,18 +41,11 @@ static bool is_simple(Rows *r, const Stmt *loop) {
   return stores && n <= MOST_STATEMENTS && r->good;
 }
 
-static bool is_short(const Stmt *loop) {
-  Scalar lo, hi;
-  return expr_fold(loop->lo, &lo) && expr_fold(loop->hi, &hi) && hi.i - lo.i < 2 * ROWS;
-}
-
 static bool adds_rows(Rows *r, const Stmt *s) {
   const Stmt *in = s->body;
   return s->kind == ST_LOOP && s->how == HOW_SEQ && !s->step && !s->ordered && in && !in->next && in->kind == ST_LOOP && in->how == HOW_VEC && !in->streams &&
-         !is_short(s) && !expr_uses_index(in->lo, s->ix) && !expr_uses_index(in->hi, s->ix) && is_simple(r, in);
+         !stmt_steps_below(s, 2 * ROWS) && !expr_uses_index(in->lo, s->ix) && !expr_uses_index(in->hi, s->ix) && is_simple(r, in);
 }
-
-static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return n ? expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN) : e; }
 
 static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
   Var *v = e->op == OP_VAR ? map_getp(cx, e->u.var) : NULL;
@@ -68,7 +61,7 @@ static Stmt *row_of(Rows *r, const Stmt *body, Index *row, int k) {
     *one = *s;
     one->next = NULL;
     if (k) one->note = NULL;
-    Expr *to = plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + ROWS - 1 : k);
+    Expr *to = expr_plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + ROWS - 1 : k);
     if (one->a) one->a = expr_map(r->x, expr_subst(r->x, one->a, 1, &row, &to), renamed, &vars);
     for (int n = 0; n < one->nsub; n++) one->sub[n] = expr_map(r->x, expr_subst(r->x, one->sub[n], 1, &row, &to), renamed, &vars);
     if (k && s->kind == ST_LET) map_putp(&vars, s->var, one->var = var_new(r->x, s->var->name, s->var->dtype));
@@ -95,8 +88,7 @@ static Stmt *at_once(Rows *r, Stmt *loop) {
   vec->body = NULL;
   Stmt **tail = &vec->body;
   for (int k = 0; k < ROWS; k++) {
-    *tail = row_of(r, loop->body->body, loop->ix, k);
-    while (*tail) tail = &(*tail)->next;
+    tail = stmts_append(tail, row_of(r, loop->body->body, loop->ix, k));
   }
   loop->lo = rows->hi;
   loop->note = NULL;
@@ -113,8 +105,7 @@ Stmt *rows_at_once(Pipe *p, Stmt *s) {
     s->next = NULL;
     bool adds = adds_rows(&r, s);
     if (!adds) s->body = rows_at_once(p, s->body), s->els = rows_at_once(p, s->els);
-    *tail = adds ? at_once(&r, s) : s;
-    while (*tail) tail = &(*tail)->next;
+    tail = stmts_append(tail, adds ? at_once(&r, s) : s);
   }
   return first;
 }

@@ -19,7 +19,6 @@
 
 enum {
   POINTS = 64,          // of a tile
-  SHORT = 16,           // a loop of fewer steps has no lanes of its own (vector.c)
   HEAVY = 6,            // operations (ops.def, flops) of what a compiler does not spread over the lanes by itself
   ROOM = 32 << 10,      // bytes of what is staged: most of a first cache
   MOST = 8              // tensors and arrays
@@ -43,18 +42,15 @@ typedef struct Short {
   bool heavy, failed;
 } Short;
 
-static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
-
 // ---- what a point reads and writes -------------------------------------------------------------
 
 static bool is_short(const Stmt *loop) {
-  return expr_is_int(loop->lo, 0) && expr_is_const(loop->hi) && loop->hi->u.v.i > 0 && loop->hi->u.v.i < SHORT && !loop->step;
+  return expr_is_int(loop->lo, 0) && expr_is_const(loop->hi) && loop->hi->u.v.i > 0 && loop->hi->u.v.i < PASS_SHORT_LOOP && !loop->step;
 }
 
 // Is t[sub] element j of row i, with an index j that runs over the whole row?
 static bool is_row(const Short *s, const Tensor *t, int n, Expr *const *sub) {
-  if (n < 2 || t->fmt || t->table || dtypes[t->dtype].bits < 8 || !is_index(sub[n - 2], s->loop->ix) || sub[n - 1]->op != OP_INDEX) return false;
+  if (n < 2 || t->fmt || t->table || dtypes[t->dtype].bits < 8 || !expr_is_index(sub[n - 2], s->loop->ix) || sub[n - 1]->op != OP_INDEX) return false;
   const Stmt *loop = map_getp(&s->full, sub[n - 1]->u.ix);
   if (!loop || loop->hi != t->extent[n - 1]) return false;
   for (int k = 0; k + 2 < n; k++) {
@@ -65,10 +61,10 @@ static bool is_row(const Short *s, const Tensor *t, int n, Expr *const *sub) {
 }
 
 static bool same_place(const Short *s, const Part *p, const Tensor *t, Expr *const *sub) {
-  if (root_of(p->t) != root_of(t)) return false;
+  if (tensor_root(p->t) != tensor_root(t)) return false;
   if (p->array) return true;
   for (int k = 0; k + 2 < t->rank; k++) if (p->sub[k] != sub[k]) return false;
-  return is_index(sub[t->rank - 2], s->loop->ix) && !expr_uses_index(sub[t->rank - 1], s->loop->ix) && !expr_has(sub[t->rank - 1], OP_VAR);
+  return expr_is_index(sub[t->rank - 2], s->loop->ix) && !expr_uses_index(sub[t->rank - 1], s->loop->ix) && !expr_has(sub[t->rank - 1], OP_VAR);
 }
 
 static Part *part_of(Short *s, const Tensor *t, Expr *const *sub) {
@@ -101,7 +97,7 @@ static void see_read(void *cx, Expr *e) {
   if (is_row(s, e->u.t, e->u.t->rank, e->arg)) { add_part(s, e->u.t, e->arg, e->u.t->extent[e->u.t->rank - 1]->u.v.i, false, false); return; }
   for (uint32_t k = 0; k < e->nargs; k++) {
     bool uses = expr_uses_index(e->arg[k], s->loop->ix);
-    if (uses && (k + 1 < e->nargs || !is_index(e->arg[k], s->loop->ix))) s->failed = true;
+    if (uses && (k + 1 < e->nargs || !expr_is_index(e->arg[k], s->loop->ix))) s->failed = true;
   }
 }
 
@@ -110,7 +106,7 @@ static void see_store(Short *s, Stmt *st, bool guarded) {
   if (old && old->array) return;
   if (st->field >= 0 || dtypes[st->t->dtype].bits < 8 || st->t->role == ROLE_VERSION) s->failed = true;
   else if (!guarded && is_row(s, st->t, st->nsub, st->sub)) add_part(s, st->t, st->sub, st->t->extent[st->nsub - 1]->u.v.i, true, false);
-  else if (!st->nsub || !is_index(st->sub[st->nsub - 1], s->loop->ix)) s->failed = true;
+  else if (!st->nsub || !expr_is_index(st->sub[st->nsub - 1], s->loop->ix)) s->failed = true;
 }
 
 static void see(Short *s, Stmt *st, bool guarded) {
@@ -122,7 +118,7 @@ static void see(Short *s, Stmt *st, bool guarded) {
     }
     if (st->kind == ST_FAULT || st->kind == ST_PREFETCH || st->kind == ST_STAGE) s->failed = true;
     if (st->kind == ST_ALLOC) {
-      bool small = st->t->rank == 1 && expr_is_const(st->t->extent[0]) && st->t->extent[0]->u.v.i <= SHORT && !st->t->fmt && dtypes[st->t->dtype].bits >= 8;
+      bool small = st->t->rank == 1 && expr_is_const(st->t->extent[0]) && st->t->extent[0]->u.v.i <= PASS_SHORT_LOOP && !st->t->fmt && dtypes[st->t->dtype].bits >= 8;
       if (small) add_part(s, st->t, NULL, st->t->extent[0]->u.v.i, false, true);
       else s->failed = true;
     }
@@ -143,7 +139,7 @@ static bool has_loop(const Stmt *s) {
 // A tensor that is written here is not read.
 static bool apart(const Short *s) {
   for (int i = 0; i < s->n; i++)
-    for (int k = 0; k < i; k++) if (root_of(s->part[i].t) == root_of(s->part[k].t) && (s->part[i].out || s->part[k].out)) return false;
+    for (int k = 0; k < i; k++) if (tensor_root(s->part[i].t) == tensor_root(s->part[k].t) && (s->part[i].out || s->part[k].out)) return false;
   return true;
 }
 
@@ -203,7 +199,7 @@ static Stmt *renamed(Short *s, Stmt *st) {
 
 static void make_tile(Short *s, Part *p) {
   Expr *extent[] = { p->t->extent[p->t->rank - 1], number(s, POINTS) };
-  p->tile = fn_tensor(s->p->fn, name_of(s, root_of(p->t)->name, p->array ? "points" : "columns"), ROLE_LOCAL, p->t->dtype, NULL, 2, extent, p->t->at);
+  p->tile = fn_tensor(s->p->fn, name_of(s, tensor_root(p->t)->name, p->array ? "points" : "columns"), ROLE_LOCAL, p->t->dtype, NULL, 2, extent, p->t->at);
 }
 
 // Element `column` of the point `point`: of memory, or of the tile.
@@ -231,12 +227,6 @@ static Stmt *stage(Short *s, const Part *p, Expr *end) {
   return st;
 }
 
-static Stmt **append(Stmt **tail, Stmt *s) {
-  *tail = s;
-  while (*tail) tail = &(*tail)->next;
-  return tail;
-}
-
 static void rewrite(Short *s) {
   Stmt *loop = s->loop, *end = stmt_new(s->p->a, ST_LET), **tail = &end->next;
   s->tile = index_new(s->x, name_of(s, loop->ix->name, "tile"), NO_SPAN);
@@ -247,14 +237,14 @@ static void rewrite(Short *s) {
     Stmt *alloc = stmt_new(s->p->a, ST_ALLOC);
     make_tile(s, &s->part[i]);
     alloc->t = s->part[i].tile;
-    tail = append(tail, alloc);
+    tail = stmts_append(tail, alloc);
   }
   loop->body = renamed(s, loop->body);
-  for (int i = 0; i < s->n; i++) if (!s->part[i].array && !s->part[i].out) tail = append(tail, stage(s, &s->part[i], to));
+  for (int i = 0; i < s->n; i++) if (!s->part[i].array && !s->part[i].out) tail = stmts_append(tail, stage(s, &s->part[i], to));
   Stmt *body = jam_points(s->p, loop, s->tile, POINTS, to);
   assert(body && "see() lets only such statements pass as can move");
-  tail = append(tail, body);
-  for (int i = 0; i < s->n; i++) if (s->part[i].out) tail = append(tail, stage(s, &s->part[i], to));
+  tail = stmts_append(tail, body);
+  for (int i = 0; i < s->n; i++) if (s->part[i].out) tail = stmts_append(tail, stage(s, &s->part[i], to));
   loop->ix = s->tile;
   loop->step = POINTS;
   loop->body = end;

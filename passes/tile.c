@@ -38,7 +38,6 @@ typedef struct Tiling {
 } Tiling;
 
 static Index *innermost(const Tiling *t) { return t->nest[t->n - 1]->ix; }
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
 
 static Stmt *loop_of(const Tiling *t, const Index *ix) {
   for (int k = 0; k < t->n; k++) if (t->nest[k]->ix == ix) return t->nest[k];
@@ -47,30 +46,25 @@ static Stmt *loop_of(const Tiling *t, const Index *ix) {
 
 // ---- which nests -------------------------------------------------------------------------------
 
-// Terms may come in another order: not those of a float product, which may overflow then, nor those of argmax, where the first counts.
-static bool may_reorder(const Stmt *acc) { return !acc->var2 && (acc->reducer != RED_PROD || !dtype_is_float(acc->var->dtype)); }
-
 static bool straight(const Stmt *s, bool accumulates) {
   for (; s; s = s->next) {
-    bool ok = s->kind == ST_LET || (s->kind == ST_STORE && dtypes[s->t->dtype].bits >= 8) || (s->kind == ST_ACC && accumulates && may_reorder(s));
+    bool ok = s->kind == ST_LET || (s->kind == ST_STORE && dtypes[s->t->dtype].bits >= 8) || (s->kind == ST_ACC && accumulates && !s->var2 && stmt_may_reorder(s));
     if (!ok || s->field >= 0) return false;
   }
   return true;
 }
 
-static const Tensor *root_of(const Tensor *t) { return t->root ? t->root : t; }
-
 typedef struct Reads { const Stmt *store; bool yes; } Reads;
 
 static void look(void *cx, Expr *e) {
   Reads *r = cx;
-  if ((e->op == OP_READ || e->op == OP_FIELD) && root_of(e->u.t) == root_of(r->store->t)) r->yes = true;
+  if ((e->op == OP_READ || e->op == OP_FIELD) && tensor_root(e->u.t) == tensor_root(r->store->t)) r->yes = true;
 }
 
 static bool writes_apart(const Tiling *t, const Stmt *store, const Stmt *body) {
   for (int k = 0; k < t->n; k++) {
     bool has = false;
-    for (int s = 0; s < store->nsub; s++) has |= is_index(store->sub[s], t->nest[k]->ix);
+    for (int s = 0; s < store->nsub; s++) has |= expr_is_index(store->sub[s], t->nest[k]->ix);
     if (!has) return false;
   }
   Reads r = { store, false };
@@ -87,7 +81,7 @@ static bool independent(const Tiling *t, const Stmt *body) {
   for (const Stmt *s = body; s; s = s->next) {
     if (s->kind != ST_STORE) continue;
     if (++writes > MAX_WRITES || !writes_apart(t, s, body)) return false;
-    for (const Stmt *o = body; o != s; o = o->next) if (o->kind == ST_STORE && root_of(o->t) == root_of(s->t)) return false;
+    for (const Stmt *o = body; o != s; o = o->next) if (o->kind == ST_STORE && tensor_root(o->t) == tensor_root(s->t)) return false;
   }
   return true;
 }
@@ -154,7 +148,7 @@ static bool is_across(const Tiling *t, const Stmt *s) {
   int at = 0;
   for (int k = 0; k + 1 < s->nsub; k++) {
     if (expr_has(s->sub[k], OP_VAR) || expr_has(s->sub[k], OP_READ) || expr_uses_index(s->sub[k], last->u.ix)) return false;
-    if (is_index(s->sub[k], innermost(t))) at++;
+    if (expr_is_index(s->sub[k], innermost(t))) at++;
     else if (expr_uses_index(s->sub[k], innermost(t))) return false;
   }
   return at == 1;
@@ -196,7 +190,7 @@ static Name name_of(Tiling *t, const char *stem, const char *tail) { return inte
 
 static Tensor *new_tile(Tiling *t, const Tensor *x) {
   Expr *side[] = { number(t, ROWS), number(t, COLUMNS) };
-  return fn_tensor(t->p->fn, name_of(t, root_of(x)->name, "turned"), ROLE_LOCAL, x->dtype, NULL, 2, side, x->at);
+  return fn_tensor(t->p->fn, name_of(t, tensor_root(x)->name, "turned"), ROLE_LOCAL, x->dtype, NULL, 2, side, x->at);
 }
 
 static Stmt *let_end(Tiling *t, Index *tile, int64_t side, Expr *hi, const char *stem) {

@@ -15,22 +15,18 @@ enum {
   LANES = 64,           // of one block: f32 values of four AVX-512 registers, so that sums do not wait for one another
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
-  SHORT = 16,           // steps of a loop that is not worth lanes
   LEAST_STREAMS = 16,   // blocks that are worth four streams
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
 
 static bool packed(const Tensor *t) { return t->dtype == DT_I4 || t->dtype == DT_U4; }
 
-// A float product in another order may overflow where the direct one met a zero first; the language does not allow that.
-static bool may_reorder(const Stmt *acc) { return acc->reducer != RED_PROD || !dtype_is_float(acc->var->dtype); }
-
 // Straight-line code: no branch, no loop, nothing that shares a byte with its neighbour.
 static bool straight(const Stmt *s, bool accumulates) {
   for (; s; s = s->next) {
     if (s->kind == ST_LET) continue;
     if (s->kind == ST_STORE && !packed(s->t) && s->field < 0) continue;
-    if (s->kind == ST_ACC && accumulates && may_reorder(s)) continue;
+    if (s->kind == ST_ACC && accumulates && stmt_may_reorder(s)) continue;
     return false;
   }
   return true;
@@ -48,7 +44,7 @@ static bool stores(const Stmt *s) {
 
 // Too few steps to fill the lanes.
 static bool short_loop(const Stmt *loop) {
-  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < SHORT;
+  return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < PASS_SHORT_LOOP;
 }
 
 typedef struct Vector {
@@ -80,12 +76,10 @@ static void widen(Vector *v, Stmt *loop) {
 
 // ---- streaming stores --------------------------------------------------------------------------
 
-static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
-
 // Steps of the loop write elements that lie side by side.
 static bool contiguous(const Stmt *store, const Index *ix) {
   for (int k = 0; k + 1 < store->nsub; k++) if (expr_uses_index(store->sub[k], ix)) return false;
-  return store->nsub && is_index(store->sub[store->nsub - 1], ix);
+  return store->nsub && expr_is_index(store->sub[store->nsub - 1], ix);
 }
 
 static Expr *is_large(ExprTable *x, const Tensor *t) {
@@ -98,21 +92,11 @@ static Expr *is_large(ExprTable *x, const Tensor *t) {
 }
 
 static void note_read(void *cx, Expr *e) {
-  if (e->op == OP_READ || e->op == OP_FIELD) map_putp(cx, e->u.t->root ? e->u.t->root : e->u.t, e);
-}
-
-static void note_reads(Vector *v, const Stmt *s) {
-  for (; s; s = s->next) {
-    Expr *part[] = { s->lo, s->hi, s->a, s->b };
-    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(v->p->scratch, part[k], note_read, &v->reads);
-    for (int k = 0; k < s->nsub; k++) expr_visit(v->p->scratch, s->sub[k], note_read, &v->reads);
-    note_reads(v, s->body);
-    note_reads(v, s->els);
-  }
+  if (e->op == OP_READ || e->op == OP_FIELD) map_putp(cx, tensor_root(e->u.t), e);
 }
 
 static void stream_store(Vector *v, Stmt *s) {
-  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, s->t->root ? s->t->root : s->t)) s->stream = is_large(v->p->plan->x, s->t);
+  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, tensor_root(s->t))) s->stream = is_large(v->p->plan->x, s->t);
 }
 
 static void stream_stores(Vector *v, Stmt *loop) {
@@ -156,7 +140,7 @@ static bool is_part_of_rows(const Stmt *loop, const Stmt *outer) {
 
 static bool short_of_streams(const Stmt *loop, const Stmt *outer) {
   int64_t least = LEAST_STREAMS * (int64_t)loop->lanes;
-  if (outer && outer->step && outer->step < least && is_index(loop->lo, outer->ix)) return true;      // one of its tiles
+  if (outer && outer->step && outer->step < least && expr_is_index(loop->lo, outer->ix)) return true;      // one of its tiles
   return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < least;
 }
 
@@ -241,7 +225,7 @@ static int steps_ahead(const Stmt *loop, const Tensor *t) { return (loop->stream
 // Subscript of one step more as the loop goes one step on?
 static bool steps_with(ExprTable *x, Expr *sub, Index *ix) {
   Expr *coef, *rest;
-  return is_index(sub, ix) || (!expr_has(sub, OP_VAR) && !expr_has(sub, OP_READ) && affine_split(x, sub, 1, &ix, &coef, &rest) && expr_is_int(coef, 1));
+  return expr_is_index(sub, ix) || (!expr_has(sub, OP_VAR) && !expr_has(sub, OP_READ) && affine_split(x, sub, 1, &ix, &coef, &rest) && expr_is_int(coef, 1));
 }
 
 // Does the read walk a row of memory as the loop runs?
@@ -287,8 +271,6 @@ static void find_walked(void *cx, Expr *e) {
   vec_push(w->p->scratch, &w->read, e);
 }
 
-static Expr *plus(ExprTable *x, Expr *e, int64_t n) { return expr_op2(x, OP_ADD, e, expr_int(x, DT_I64, n, NO_SPAN), NO_SPAN); }
-
 // Steps of a row that ends before what the loop fetches ahead; 0: it does not, or that is not known.
 static int64_t short_steps(const Stmt *loop, const Tensor *t) {
   Scalar steps;
@@ -302,7 +284,7 @@ static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
 }
 
 static int subscript_of(const Expr *read, const Index *row) {
-  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && is_index(read->arg[k], row)) return k;
+  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && expr_is_index(read->arg[k], row)) return k;
   return -1;
 }
 
@@ -312,7 +294,7 @@ static Expr *later_read(ExprTable *x, Expr *read, const Index *row, int64_t rows
   if (at < 0) return NULL;
   Expr *sub[8];
   memcpy(sub, read->arg, (size_t)read->u.t->rank * sizeof *sub);
-  sub[at] = plus(x, sub[at], rows ? rows : steps);
+  sub[at] = expr_plus(x, sub[at], rows ? rows : steps);
   return expr_make(x, OP_READ, (Dtype)read->dtype, 0, read->u.t, read->at, read->u.t->rank, sub);
 }
 
@@ -434,7 +416,7 @@ static void walk_forms(Vector *v, Stmt *s) {
     return;
   }
   v->reads = map_make(v->p->scratch);
-  note_reads(v, s);
+  stmts_visit(v->p->scratch, s, note_read, &v->reads);
   walk(v, s, NULL, false);
 }
 

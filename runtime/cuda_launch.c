@@ -39,7 +39,7 @@ struct CudaPlan {
 static bool is_scalar(const Tensor *t) { return t->rank == 0 && t->role == ROLE_PARAM; }
 
 static Slot tensor_slot(const Plan *p, const Tensor *t) {
-  const Tensor *root = t->root ? t->root : t;
+  const Tensor *root = tensor_root(t);
   for (int i = 0; i < p->fn->params.n; i++)
     if (p->fn->params.v[i] == root) return (Slot){is_scalar(root) ? SLOT_SCALAR : SLOT_PARAM, i};
   for (int i = 0; i < p->fn->results.n; i++)
