@@ -199,6 +199,18 @@ static const char *staged_array(const Emit *e, const Stmt *s) {
   return NULL;
 }
 
+AtFirst emit_at_first(Emit *e, const Index *ix, const char *first) {
+  AtFirst was = {ix, names_of(&e->names, ix), e->lane_first};
+  names_bind_to(&e->names, ix, first);
+  e->lane_first = first;
+  return was;
+}
+
+void emit_at_first_end(Emit *e, const AtFirst *was) {
+  if (was->name) names_bind_to(&e->names, was->ix, was->name);
+  e->lane_first = was->first;
+}
+
 void emit_written(Emit *e, const Tensor *t) { map_putp(&e->written, tensor_root(t), (void *)&present); }
 
 static void print_store(Emit *e, const Stmt *s) {

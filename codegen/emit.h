@@ -78,6 +78,10 @@ struct Emit {
 // Names. Dims and tensors (versions as their parameter) have one name in the file, indices and vars one in their block.
 const char *emit_dim(Emit *e, const Dim *d);             // marks it used
 const char *emit_tensor(Emit *e, const Tensor *t);       // marks its root used
+// From here to the end the index of a vector loop is printed as `first`, the first step of a block, which is no use of the index.
+typedef struct AtFirst { const Index *ix; Name name; const char *first; } AtFirst;
+AtFirst emit_at_first(Emit *e, const Index *ix, const char *first);
+void emit_at_first_end(Emit *e, const AtFirst *was);
 void emit_written(Emit *e, const Tensor *t);            // marks that the kernel writes it
 const char *emit_type(Dtype wide);                       // C type of a value: bool is int
 const char *emit_storage(const Tensor *t);               // C type of an element; bytes for formats

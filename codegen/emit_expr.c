@@ -166,11 +166,9 @@ static bool is_in_lanes(const Emit *e, const Expr *x) {
 // See Note [Addresses of lanes] in vector_c.c.
 static Text lane_of(Emit *e, const Expr *x) {
   const Tensor *t = x->u.t;
-  const Index *j = e->lane_loop->ix;
-  const char *name = names_of(&e->names, j);
-  names_bind_to(&e->names, j, e->lane_first);
+  const AtFirst was = emit_at_first(e, e->lane_loop->ix, e->lane_first);
   const char *at = emit_position(e, t, x->arg, t->rank, 1, LEVEL_ADD);
-  names_bind_to(&e->names, j, name);
+  emit_at_first_end(e, &was);
   return TEXT(LEVEL_PRIMARY, "(%s + %s)[%s]", emit_tensor(e, t), at, e->lane);
 }
 

@@ -11,7 +11,7 @@
 
 enum { ROOM = 128 };     // values that uniform_block may write: 64 at a time, more than 64 where the first counter is no multiple of 4
 
-typedef struct Search { Emit *e; const Stmt *loop; const char *block, *draw; Map own; } Search;
+typedef struct Search { Emit *e; const Stmt *loop; const char *block, *draw; Map own; bool known; } Search;      // known: what is_known_before asks
 
 // ---- which -------------------------------------------------------------------------------------
 
@@ -24,13 +24,13 @@ static void note_own(Search *w) {
 static void find_obstacle(void *cx, Expr *x) {
   Search *w = cx;
   bool in_memory = (x->op == OP_READ && x->u.t->rank) || x->op == OP_FIELD;       // it may be guarded, or change
-  if (in_memory || (x->op == OP_VAR && map_getp(&w->own, x->u.var))) w->block = NULL;
+  if (in_memory || (x->op == OP_VAR && map_getp(&w->own, x->u.var))) w->known = false;
 }
 
 static bool is_known_before(Search *w, Expr *x) {
-  Search probe = *w;
-  expr_visit(w->e->a, x, find_obstacle, &probe);
-  return probe.block != NULL;
+  w->known = true;
+  expr_visit(w->e->a, x, find_obstacle, w);
+  return w->known;
 }
 
 // Does the counter grow by 1 from step to step, and can all be evaluated before the block?
@@ -50,13 +50,9 @@ static void draw(void *cx, Expr *x) {
   for (int i = 0; i < e->drawn.n; i++) if (e->drawn.v[i].x == x) return;
   if (!is_row(w, x)) return;
   const char *name = names_fresh(&e->names, "random"), *room = names_fresh(&e->names, arena_printf(e->a, "%s_v", name));
-  const char *outer = e->lane_first;
-  names_open(&e->names);
-  names_bind_to(&e->names, w->loop->ix, w->block);
-  e->lane_first = w->block;           // which is no use of the index
+  const AtFirst was = emit_at_first(e, w->loop->ix, w->block);
   const char *seed = emit_expr(e, x->arg[0], LEVEL_COND), *first = emit_expr(e, x->arg[1], LEVEL_COND);
-  e->lane_first = outer;
-  names_close(&e->names);
+  emit_at_first_end(e, &was);
   emit_math(e, MATH_uniform_f32);
   emit_line(e, "%sfloat %s[%d];", e->t->aligned_words, room, ROOM);
   emit_line(e, "const float *%s = %s(%s, %s, %s, %d);", name, w->draw, room, seed, first, w->loop->lanes);
@@ -65,7 +61,7 @@ static void draw(void *cx, Expr *x) {
 }
 
 void c_random_open(Emit *e, const Stmt *loop, const char *block, bool whole) {
-  Search w = { e, loop, block, whole ? "uniform_block" : "uniform_part", map_make(e->a) };
+  Search w = { e, loop, block, whole ? "uniform_block" : "uniform_part", map_make(e->a), true };
   note_own(&w);
   for (const Stmt *s = loop->body; s; s = s->next) {
     Expr *const part[] = { s->a, s->b };

@@ -47,13 +47,9 @@ static void take(Search *w, const Expr *x) {
   for (int k = 0; k < n; k++) sub[k] = x->arg[k];
   sub[n - 1] = expr_int(e->p->x, DT_I64, 0, NO_SPAN);
   const char *part = names_fresh(&e->names, arena_printf(e->a, "%s_part", tensor_root(t)->name)), *name = emit_tensor(e, t);
-  const char *outer = e->lane_first;
-  names_open(&e->names);
-  names_bind_to(&e->names, w->loop->ix, w->block);
-  e->lane_first = w->block;           // which is no use of the index
+  const AtFirst was = emit_at_first(e, w->loop->ix, w->block);
   const char *at = emit_position(e, t, sub, n, 1, LEVEL_ADD);
-  e->lane_first = outer;
-  names_close(&e->names);
+  emit_at_first_end(e, &was);
   emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_storage(t), part, LANES);
   emit_line(e, "take_%d_%d(%s, %s + %s, %s);", bytes, columns, part, name, at, emit_expr(e, x->arg[n - 1], LEVEL_COND));
   vec_push(e->a, &e->drawn, (Drawn){ x, part });

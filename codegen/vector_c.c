@@ -33,14 +33,10 @@ static void print_prefetch(Emit *e, const Stmt *s, int elements) {
 void c_prefetch(Emit *e, const Stmt *s) { print_prefetch(e, s, s->lanes); }
 
 static void prefetches(Emit *e, const Stmt *loop, const char *block) {
-  const char *outer = e->lane_first;
-  names_open(&e->names);
-  names_bind_to(&e->names, loop->ix, block);
-  e->lane_first = block;           // which is no use of the index
+  const AtFirst was = emit_at_first(e, loop->ix, block);
   for (const Stmt *s = loop->body; s; s = s->next)
     if (s->kind == ST_PREFETCH) print_prefetch(e, s, loop->lanes);
-  e->lane_first = outer;
-  names_close(&e->names);
+  emit_at_first_end(e, &was);
 }
 
 // for lane < count: body. With `rest`, a text, only the lanes below it do anything.
@@ -83,13 +79,9 @@ static int stored_bytes(const Stmt *s) { return dtypes[s->t->dtype].bits / 8; }
 
 // The address of the element that the store writes at step `block` of the loop.
 static const char *address_at(Emit *e, const Stmt *s, const Stmt *loop, const char *block) {
-  const char *outer = e->lane_first;
-  names_open(&e->names);
-  names_bind_to(&e->names, loop->ix, block);
-  e->lane_first = block;           // which is no use of the index
+  const AtFirst was = emit_at_first(e, loop->ix, block);
   const char *at = arena_printf(e->a, "%s + %s", emit_tensor(e, s->t), emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD));
-  e->lane_first = outer;
-  names_close(&e->names);
+  emit_at_first_end(e, &was);
   return at;
 }
 
@@ -379,7 +371,7 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
 //
 // A core's prefetcher follows one stream to the end of a page and starts anew in the next. So blocks are computed in the order of four
 // streams side by side, each a page, and what comes next is fetched from two tiles of four pages further on, or from the next row
-// (vector.c). Loops whose order counts keep it, and fetch what is near. Two cores of a Xeon, 128 MiB: exp with streaming stores 44.7 GB/s in
+// (prefetch.c). Loops whose order counts keep it, and fetch what is near. Two cores of a Xeon, 128 MiB: exp with streaming stores 44.7 GB/s in
 // order, 53.1 so; the sum of exp(x - max) 21 and 26.
 
 // Note [Addresses of lanes]

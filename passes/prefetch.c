@@ -1,0 +1,198 @@
+// prefetch.c: what vector loops fetch before they read it (CPU).
+//
+//   for j in 0 .. D:  m = max(m, x[i, j])      ──▶   for j in 0 .. D:  m = max(m, x[i, j])
+//   for j in 0 .. D:  y[i, j] = x[i, j] - m          for j in 0 .. D:  prefetch x[i + 1, j];  y[i, j] = x[i, j] - m
+//
+// A loop that walks a row a second time fetches the next row, so that memory works while it computes; one that walks it once looks ahead.
+#include "passes/pass.h"
+#include <string.h>
+
+// How far ahead a loop fetches which walks its row once, in bytes; rows lie one behind the other, so beyond the end is the next.
+// See Note [Four streams] in codegen/vector_c.c.
+enum { AHEAD = 2048, AHEAD_OF_STREAMS = 32768, MOST_ROWS_AHEAD = 16, MAX_WALK = 4 };
+
+enum { SIDE = 64 };      // the longest side of a tile of tile.c
+
+typedef struct Prefetch {
+  Pipe *p;
+  Map loops;            // Index → its loop, of those around what is being looked at
+} Prefetch;
+
+static int steps_ahead(const Stmt *loop, const Tensor *t) { return (loop->streams ? AHEAD_OF_STREAMS : AHEAD) * 8 / dtypes[t->dtype].bits; }
+
+// Subscript of one step more as the loop goes one step on?
+static bool steps_with(ExprTable *x, Expr *sub, Index *ix) {
+  Expr *coef, *rest;
+  return expr_is_index(sub, ix) || (!expr_has(sub, OP_VAR) && !expr_has(sub, OP_READ) && affine_split(x, sub, 1, &ix, &coef, &rest) && expr_is_int(coef, 1));
+}
+
+// Does the read walk a row of memory as the loop runs?
+static bool walks(ExprTable *x, const Expr *read, Index *ix) {
+  int n = read->u.t->rank;
+  if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !steps_with(x, read->arg[n - 1], ix)) return false;
+  for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix) || expr_has(read->arg[k], OP_VAR) || expr_has(read->arg[k], OP_READ)) return false;
+  return true;
+}
+
+static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
+
+// Loops that stand one inside the other, beside nothing but LETs, the innermost a vector loop: a walk over a part of memory.
+typedef struct Walk { int n; Stmt *loop[MAX_WALK]; } Walk;
+
+static Walk walk_of(Stmt *s) {
+  Walk w = { 0 };
+  while (w.n < MAX_WALK && s && s->kind == ST_LOOP) {
+    w.loop[w.n++] = s;
+    if (is_vector_loop(s)) return w;
+    if (s->how != HOW_SEQ || s->step || s->ordered) break;
+    for (s = s->body; s && s->kind == ST_LET; s = s->next) { }
+    if (s && s->next) break;
+  }
+  return (Walk){ 0 };
+}
+
+static Stmt *last_of(const Walk *w) { return w->loop[w->n - 1]; }
+
+static bool same_range(const Walk *a, const Walk *b) {
+  bool same = a->n == b->n;
+  for (int k = 0; k < a->n && same; k++) same = a->loop[k]->lo == b->loop[k]->lo && a->loop[k]->hi == b->loop[k]->hi;
+  return same;
+}
+
+// Walks over the same range among the statements from `s` to `end`.
+static int count_walks(const Walk *w, Stmt *s, const Stmt *end) {
+  int n = 0;
+  for (; s != end; s = s->next) {
+    Walk o = walk_of(s);
+    n += o.n && same_range(w, &o);
+  }
+  return n;
+}
+
+typedef struct Walked { Pipe *p; Index *ix; bool again; VEC(Expr *) read; } Walked;    // again: the whole range, once for each step outside
+
+static void find_walked(void *cx, Expr *e) {
+  Walked *w = cx;
+  if (e->op != OP_READ || e->u.t->role == ROLE_LOCAL || !walks(w->p->plan->x, e, w->ix)) return;
+  if (w->again && e->free->n == 1) return;      // the same row every time stays in the cache
+  for (int i = 0; i < w->read.n; i++) if (w->read.v[i] == e) return;
+  vec_push(w->p->scratch, &w->read, e);
+}
+
+// Steps of a row that ends before what the loop fetches ahead; 0: it does not, or that is not known.
+static int64_t short_steps(const Stmt *loop, const Tensor *t) {
+  Scalar steps;
+  bool known = expr_is_int(loop->lo, 0) && expr_fold(loop->hi, &steps);
+  return known && steps.i > 0 && steps.i < steps_ahead(loop, t) ? steps.i : 0;
+}
+
+static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
+  int64_t steps = short_steps(loop, t), rows = steps ? AHEAD_OF_STREAMS * 8 / dtypes[t->dtype].bits / steps : 1;
+  return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
+}
+
+static int subscript_of(const Expr *read, const Index *row) {
+  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && expr_is_index(read->arg[k], row)) return k;
+  return -1;
+}
+
+// What a loop should fetch when it reads `read`: the element so many rows, or so many steps, further on.
+static Expr *later_read(ExprTable *x, Expr *read, const Index *row, int64_t rows, int64_t steps) {
+  int at = rows ? subscript_of(read, row) : read->u.t->rank - 1;
+  if (at < 0) return NULL;
+  Expr *sub[8];
+  memcpy(sub, read->arg, (size_t)read->u.t->rank * sizeof *sub);
+  sub[at] = expr_plus(x, sub[at], rows ? rows : steps);
+  return expr_make(x, OP_READ, (Dtype)read->dtype, 0, read->u.t, read->at, read->u.t->rank, sub);
+}
+
+static void add_prefetch(Prefetch *v, Stmt *loop, Expr *read, bool near, int part, int parts) {
+  if (!read) return;
+  Stmt *f = stmt_new(v->p->a, ST_PREFETCH);
+  f->t = read->u.t;
+  f->nsub = read->u.t->rank;
+  memcpy(f->sub, read->arg, (size_t)f->nsub * sizeof *f->sub);
+  f->near = near;
+  f->part = part;
+  f->parts = parts;
+  f->next = loop->body;
+  loop->body = f;
+}
+
+// Does the loop run along a side of a tile of tile.c?
+static bool is_side(const Prefetch *v, const Stmt *loop) {
+  const Stmt *tiles = loop->lo->op == OP_INDEX ? map_getp(&v->loops, loop->lo->u.ix) : NULL;
+  return tiles && tiles->step && tiles->step <= SIDE;
+}
+
+// What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
+// but a part of it; in a tile, of the tile beside it.
+static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read) {
+  ExprTable *x = v->p->plan->x;
+  const Index *row = outer ? outer->ix : NULL;
+  const Tensor *t = read->u.t;
+  bool tile = outer && is_side(v, outer) && is_side(v, loop), part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
+  bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
+  Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
+  add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
+}
+
+typedef struct Locals { VEC(const Tensor *) t; Arena *a; } Locals;
+
+static void see_local(void *cx, Expr *e) {
+  Locals *l = cx;
+  if (e->op != OP_READ || e->u.t->role != ROLE_LOCAL || e->u.t->rank != 1) return;
+  for (int i = 0; i < l->t.n; i++) if (l->t.v[i] == e->u.t) return;
+  vec_push(l->a, &l->t, e->u.t);
+}
+
+// Do a row of what `first` reads, the next one and the arrays that the walks behind keep beside them fit the first cache? Then the next row
+// may go there at once: 16 KiB of f32 a row, RMS norm of 128 MiB, 48 GB/s instead of 43.
+static bool rows_fit(Prefetch *v, const Walk *first, const Walked *w) {
+  Scalar steps;
+  const Stmt *loop = last_of(first);
+  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(loop->hi, &steps)) return false;
+  Locals locals = { .a = v->p->scratch };
+  stmts_visit(v->p->scratch, first->loop[0], see_local, &locals);
+  int64_t bits = 0;
+  for (int i = 0; i < w->read.n; i++) bits += 2 * dtypes[w->read.v[i]->u.t->dtype].bits;
+  for (int i = 0; i < locals.t.n; i++) bits += dtypes[locals.t.v[i]->dtype].bits;
+  return bits * steps.i / 8 <= 2 * v->p->machine->tile_bytes;
+}
+
+// Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
+// ahead itself.
+static void prefetch_for(Prefetch *v, const Walk *first, const Stmt *outer) {
+  ExprTable *x = v->p->plan->x;
+  Stmt *loop = last_of(first);
+  Walked w = { v->p, loop->ix, outer && first->n == 1 && expr_is_int(loop->lo, 0), { 0 } };
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
+  int later = count_walks(first, first->loop[0]->next, NULL), part = 0;
+  bool near = outer && rows_fit(v, first, &w);
+  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
+  for (Stmt *s = first->loop[0]->next; s && outer; s = s->next) {
+    Walk o = walk_of(s);
+    if (!o.n || !same_range(first, &o)) continue;
+    Index *from[MAX_WALK];
+    Expr *to[MAX_WALK];
+    for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
+    for (int i = 0; i < w.read.n; i++)
+      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, 1, 0), near, part, later);
+    part++;
+  }
+}
+
+static void walk(Prefetch *v, Stmt *s, const Stmt *outer) {
+  for (Stmt *t = s; t; t = t->next) {
+    Walk w = walk_of(t);
+    bool before = w.n && count_walks(&w, s, t), behind = w.n && outer && count_walks(&w, t->next, NULL);
+    if (w.n && !before && (w.n == 1 || behind)) prefetch_for(v, &w, outer);
+    if (w.n > 1 && (before || behind) && outer) continue;
+    if (t->kind == ST_LOOP) map_putp(&v->loops, t->ix, t);
+    const Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
+    walk(v, t->body, row);
+    walk(v, t->els, NULL);
+  }
+}
+
+void prefetch_rows(Pipe *p, Stmt *body) { walk(&(Prefetch){ p, map_make(p->scratch) }, body, NULL); }
