@@ -561,6 +561,12 @@ static Expr *all_usable(Online *o, const Runner *r) {
   return lower_named(o->l, usable, "usable");
 }
 
+// The first state for the reference as it is now, where that may be used; without a choice where it makes no difference.
+static Expr *moved_state(ExprTable *x, const Runner *r, Var *const *state, Expr *usable) {
+  Expr *moved = rescale_state(x, &r->r, 0, state, false), *last = rescale_state(x, &r->r, 0, state, true);
+  return moved == last ? moved : expr_select(x, usable, moved, last, NO_SPAN);
+}
+
 static Expr *has_terms(Online *o, const Runner *r) {
   ExprTable *x = o->l->x;
   Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
@@ -573,8 +579,7 @@ static Expr *has_terms(Online *o, const Runner *r) {
 // reduction is its identity whatever the others are.
 static Expr *final_state(Online *o, const Runner *r) {
   ExprTable *x = o->l->x;
-  Expr *usable = all_usable(o, r);
-  Expr *v = expr_select(x, usable, rescale_state(x, &r->r, 0, r->run, false), rescale_state(x, &r->r, 0, r->run, true), NO_SPAN);
+  Expr *v = moved_state(x, r, r->run, all_usable(o, r));
   Expr *some = has_terms(o, r);
   return expr_is_true(some) ? v : expr_select(x, some, v, expr_var(x, r->run[0]), NO_SPAN);
 }
@@ -774,7 +779,7 @@ static void add_following_part(Online *o, Runner *r, Parts *p, Expr *usable) {
     swapped.from[k] = r->r.atom[k]->was;
     swapped.to[k] = found_as(p, l, "was", r->r.atom[k]->was->dtype);
   }
-  Expr *v = expr_select(l->x, usable, rescale_state(l->x, &r->r, 0, state, false), rescale_state(l->x, &r->r, 0, state, true), NO_SPAN);
+  Expr *v = moved_state(l->x, r, state, usable);
   combine(l, RED_SUM, r->run[0], NULL, expr_map(l->x, v, swap_var, &swapped), NULL);
 }
 
