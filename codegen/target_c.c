@@ -3,14 +3,11 @@
 // Vector loops are in vector_c.c. See Note [Contraction].
 #include "base/limits.h"
 #include "codegen/entry_c.h"
+#include "codegen/region_c.h"
 #include "codegen/turn_c.h"
 #include "codegen/vector_c.h"
 #include <assert.h>
 #include <string.h>
-
-enum {
-  PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
-};
 
 static const char *op_text(const OpInfo *o, char kind) {
   if (kind == 'F') return o->c_float;
@@ -81,6 +78,7 @@ static void plain_loop(Emit *e, const Stmt *s) {
   names_open(&e->names);
   loop_head(e, s, lo, hi);
   emit_block(e, s->body);
+  if (e->in_region && !e->parallel) c_region_again(e, s);
   e->indent--;
   emit_line(e, "}");
   names_close(&e->names);
@@ -90,19 +88,6 @@ static const Stmt *nested_par(const Stmt *s) {
   const Stmt *b = s->body;
   bool alone = b && !b->next && b->kind == ST_LOOP && (b->how == HOW_PAR || b->how == HOW_PAR_VEC);
   return alone && !expr_uses_index(b->lo, s->ix) && !expr_uses_index(b->hi, s->ix) ? b : NULL;
-}
-
-// As floats: an estimate may be larger than any integer.
-static const char *product(Emit *e, const Expr *x) {
-  if (x->op != OP_MUL) return arena_printf(e->a, "(double)%s", emit_expr(e, x, LEVEL_PREFIX));
-  return arena_printf(e->a, "%s * %s", product(e, x->arg[0]), emit_expr(e, x->arg[1], LEVEL_PREFIX));
-}
-
-// parallel_if is a number of elements, or a condition of its own.
-static const char *if_clause(Emit *e, const Expr *work) {
-  if (!work) return "";
-  if (work->dtype == DT_BOOL) return arena_printf(e->a, " if(%s)", emit_expr(e, work, LEVEL_COND));
-  return arena_printf(e->a, " if(%s >= %d)", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), PARALLEL_GRAIN);
 }
 
 enum { MAX_COLLAPSE = 8 };
@@ -184,7 +169,7 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
-  const char *when = if_clause(e, s->parallel_if);
+  const char *when = s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if)) : "";
   Buf body = buf_make(e->a), *out = e->out;
   Uses outer = e->used;
   e->uses_parallel = true;
@@ -204,7 +189,8 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   const char *taken = taken_clause(e, &outer, s);
   e->out = out;
   e->used = outer;
-  emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
+  if (e->in_region) emit_line(e, "OMP(omp for%s schedule(static) nowait)", collapse);
+  else emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
   buf_puts(out, body.s);
 }
 
@@ -296,7 +282,8 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
-  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .op_text = op_text, .names = names, .prologue = prologue, .plan = c_region_plan, .kernel_open = c_region_open, .region_statement = c_region_statement,
+  .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
   .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };
 
