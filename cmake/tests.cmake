@@ -6,7 +6,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(UNIT_TESTS
   affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_faults cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
   interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
-  parse passes pool proc rescale rules search sema std str vec)
+  parse passes pool proc region rescale rules search sema std str vec)
 set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
