@@ -22,7 +22,8 @@
 
 enum {
   QUICK = 8192,         // steps that each thread may take for itself: some 4 us
-  MOST_KERNELS = 64,    // of a region: compilers inline them all into one function
+  MOST_KERNELS = 64,    // of a region
+  MOST_LOOPS = 8,       // parallel ones of a kernel, which all stand in one function: compilers take more than twice as long for twice as many
   MOST_TAKEN = 200,     // variables of a region; the pool takes 1024 (MAX_CAPTURED)
   MOST_TOUCHED = 256,   // since a barrier, that every branch copies
 };
@@ -238,6 +239,13 @@ static bool suits(Emit *e, const Stmt *s) {
   return is_for_one(e, s) ? !changes_variables(s) : steps_of(s) <= QUICK;
 }
 
+// Parallel loops in the text.
+static int count_loops(const Stmt *s) {
+  int n = 0;
+  for (; s; s = s->next) n += is_parallel(s) ? 1 : count_loops(s->body) + count_loops(s->els);
+  return n;
+}
+
 // Parallel loops one after another, as far as two; in a loop they are.
 static int loops_of(const Stmt *s) {
   int n = 0;
@@ -249,6 +257,7 @@ static int loops_of(const Stmt *s) {
 }
 
 static bool kernel_suits(Emit *e, const Kernel *k) {
+  if (count_loops(k->body) > MOST_LOOPS) return false;
   note_arrays(e, k->body);
   while (share_arrays(e, k->body)) {}
   return suits_block(e, k->body);
@@ -321,6 +330,15 @@ void c_region_plan(Emit *e) {
 
 const RegionRun *c_region_of(const Emit *e, int kernel) { return e->region->member.v[kernel].run; }
 bool c_region_meets_behind(const Emit *e, int kernel) { return e->region->member.v[kernel].meets_behind; }
+
+bool c_region_stands_twice(const Emit *e, int kernel) {
+  const RegionRun *run = c_region_of(e, kernel);
+  Scalar known;
+  if (!run || run->n > 1) return run != NULL;
+  for (int i = 0; i < run->work.n; i++)
+    if (!run->always && !expr_fold(run->work.v[i], &known)) return true;
+  return false;
+}
 
 // ---- printing ----------------------------------------------------------------------------------
 

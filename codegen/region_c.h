@@ -18,6 +18,9 @@ typedef struct RegionRun {
   VEC(const Stmt *) shared;          // ALLOCs: arrays that all threads share
 } RegionRun;
 const RegionRun *c_region_of(const Emit *e, int kernel);      // NULL: it has its own parallel loops
+// Compilers make two functions of a region under a condition that they cannot decide, and all kernels of a region would be in one: such a
+// kernel is to stay apart, which takes a third off their time.
+bool c_region_stands_twice(const Emit *e, int kernel);
 // All threads meet before the failure of a check in this kernel is looked for.
 bool c_region_meets_behind(const Emit *e, int kernel);
 #endif

@@ -52,7 +52,8 @@ static void prologue(Emit *e) {
 static void kernel_head(Emit *e, const Kernel *k) {
   const Params *p = map_getp(&e->params, k);
   Buf b = buf_make(e->a);
-  buf_printf(&b, "static void %s(", (const char *)names_of(&e->names, k));
+  const char *apart = c_region_stands_twice(e, k->id) ? "__attribute__((noinline)) " : "";
+  buf_printf(&b, "static %svoid %s(", apart, (const char *)names_of(&e->names, k));
   for (int i = 0; i < p->list.n; i++) {
     const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
     c_append(&b, i > 0, text);
