@@ -56,10 +56,20 @@ static const char *product(Emit *e, const Expr *x) {
   return arena_printf(e->a, "%s * %s", product(e, x->arg[0]), emit_expr(e, x->arg[1], LEVEL_PREFIX));
 }
 
+// The pool says whether its threads are awake; a file for others cannot ask. Several loops, whose threads have to meet, are not worth less.
+static const char *grain_of(Emit *e, const Expr *work, bool alone) {
+  const Plan *p = e->p;
+  Scalar n;
+  bool asks = alone && e->opt->jit && p->grain_awake < p->grain && !(expr_fold(work, &n) && (n.i >= p->grain || n.i < p->grain_awake));
+  if (!asks) return arena_printf(e->a, "%d", p->grain);
+  e->uses_grain = true;
+  return arena_printf(e->a, "plait_grain(%d, %d)", p->grain_awake, p->grain);
+}
+
 // `work` is a number of elements, or a condition of its own.
-const char *c_is_worth(Emit *e, const Expr *work) {
+const char *c_is_worth(Emit *e, const Expr *work, bool alone) {
   if (work->dtype == DT_BOOL) return emit_expr(e, work, LEVEL_COND);
-  return arena_printf(e->a, "%s >= %d", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), e->p->grain);
+  return arena_printf(e->a, "%s >= %s", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), grain_of(e, work, alone));
 }
 
 // ---- calls of kernels --------------------------------------------------------------------------
@@ -99,7 +109,7 @@ static void append_taken(Emit *e, const RegionRun *run, Buf *b) {
 
 static void append_worth(Emit *e, const RegionRun *run, Buf *b) {
   for (int i = 0; i < run->work.n && !run->always; i++) {
-    const char *worth = c_is_worth(e, run->work.v[i]);
+    const char *worth = c_is_worth(e, run->work.v[i], false);
     buf_puts(b, i ? " ||\n    " : " if(");
     buf_puts(b, worth);
   }

@@ -265,7 +265,7 @@ static bool kernel_suits(Emit *e, const Kernel *k) {
 
 static void add_work(Emit *e, RegionRun *run, const Stmt *s) {
   for (; s; s = s->next) {
-    bool known = !is_parallel(s);
+    bool known = !is_parallel(s) || stmt_steps_below(s, s->step ? s->step + 1 : 2);      // a single step is nothing to share out
     for (int i = 0; i < run->work.n && s->parallel_if; i++) known |= run->work.v[i] == s->parallel_if;
     if (!known && s->parallel_if) vec_push(e->a, &run->work, s->parallel_if);
     run->always |= is_parallel(s) && !s->parallel_if;
@@ -322,8 +322,9 @@ void c_region_plan(Emit *e) {
   for (int k = 0; k < n;) {
     int loops = 0;
     const RegionRun *run = kernel_suits(e, e->p->kernels.v[k]) ? run_from(e, k, &loops) : NULL;
-    for (int i = 0; loops > 1 && i < run->n; i++) r->member.v[k + i].run = run;
-    if (loops > 1) name_shared(e, run);
+    bool worth = loops > 1 && (run->always || run->work.n);
+    for (int i = 0; worth && i < run->n; i++) r->member.v[k + i].run = run;
+    if (worth) name_shared(e, run);
     k += run ? run->n : 1;
   }
 }

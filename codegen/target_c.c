@@ -24,6 +24,7 @@ static void names(Emit *e) {
   c_vector_names(e);
   c_turn_names(e);
   names_fresh(&e->names, "report_fault");
+  names_fresh(&e->names, "plait_grain");
 }
 
 static void prologue(Emit *e) {
@@ -38,6 +39,7 @@ static void prologue(Emit *e) {
   if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#endif\n");
   if (e->uses_simd || e->uses_parallel)
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
+  if (e->uses_grain) buf_puts(e->out, "int plait_grain(int awake, int asleep);\n");
   buf_puts(e->out, "\n");
   c_vector_prologue(e);
   c_turn_prologue(e);
@@ -158,6 +160,15 @@ static const char *taken_clause(Emit *e, Uses *outer, const Stmt *loop) {
   return t.n ? arena_printf(e->a, " firstprivate(%s)", t.list.s) : "";
 }
 
+// A loop of a single step is nothing to share out, though its work may be much (columns that are one tile).
+static bool has_one_step(const Stmt *s) { return stmt_steps_below(s, (s->step ? s->step : 1) + 1); }
+
+static void lone_step(Emit *e, const Stmt *s) {
+  e->parallel = true;
+  plain_loop(e, s);
+  e->parallel = false;
+}
+
 static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *nest[MAX_COLLAPSE] = {s};
   const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
@@ -170,7 +181,7 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
-  const char *when = s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if)) : "";
+  const char *when = s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if, true)) : "";
   Buf body = buf_make(e->a), *out = e->out;
   Uses outer = e->used;
   e->uses_parallel = true;
@@ -271,8 +282,9 @@ static void loop(Emit *e, const Stmt *s) {
     else parallel_loop(e, s);
     return;
   case HOW_PAR:
-    if (!e->parallel) parallel_loop(e, s);
-    else plain_loop(e, s);
+    if (e->parallel) plain_loop(e, s);
+    else if (!e->in_region && has_one_step(s) && !nested_par(s)) lone_step(e, s);
+    else parallel_loop(e, s);
     return;
   default: plain_loop(e, s); return;
   }

@@ -11,7 +11,7 @@ typedef struct Machine {
   int64_t cache_bytes;          // of one core (block) that keep a row between passes
   int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   double launch_us;             // of a kernel (fork and join, or a launch)
-  int grain;                    // elements of work below which one core does it all
+  int grain, grain_awake;       // elements of work below which one core does it all; the same where the others' threads are awake
   double gflops;                // f32, all cores
   int cores;
   double core_gbs;              // bytes a ns that one core alone gets from memory

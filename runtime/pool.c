@@ -53,6 +53,7 @@ static struct Pool {
   atomic_bool busy;                            // held by the thread whose region it runs
   atomic_int limit;                            // of pool_set_threads; 0: none
   atomic_int cpus;                             // sched_getaffinity; 0: not asked yet
+  _Atomic int64_t asked;                       // when pool_grain last found the threads asleep, in ns
   pthread_once_t at_fork;
   // The rest belongs to the holder of busy.
   int started;                                 // threads: worker[1..started]
@@ -207,6 +208,15 @@ int pool_threads(void) {
   n = atomic_load_explicit(&pool.cpus, memory_order_relaxed);
   if (!n) atomic_store(&pool.cpus, n = count_cpus());
   return n;
+}
+
+// A region of some microseconds is not worth waking a thread for, unless the next one comes before the thread sleeps again.
+int pool_grain(int awake, int asleep) {
+  unsigned go = atomic_load_explicit(&pool.worker[1].go, memory_order_relaxed);
+  if (here.parts_less_1 || pool_threads() == 1) return asleep;
+  if (go && !(go & ASLEEP)) return awake;
+  int64_t now = now_ns();
+  return now - atomic_exchange(&pool.asked, now) < SPIN_NS ? awake : asleep;
 }
 
 int pool_part(void) { return here.part; }

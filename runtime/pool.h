@@ -30,6 +30,10 @@ void pool_run(PoolBody *body, void *ctx, int n);
 // begins the sooner.
 void pool_run_copied(PoolBody *body, void *ctx, size_t size, int n);
 
+// The work from which a region is worth while: `asleep` where its threads would have to be woken, `awake` where they are awake, or are
+// to be because calls follow each other closely.
+int pool_grain(int awake, int asleep);
+
 // Part and parts of the calling thread in the innermost region; 0 and 1 outside.
 int pool_part(void);
 int pool_parts(void);

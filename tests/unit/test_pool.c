@@ -179,6 +179,19 @@ START_TEST(an_idle_pool_burns_no_time) {
   ck_assert_double_lt(seconds(CLOCK_PROCESS_CPUTIME_ID) - before, 0.010);
 } END_TEST
 
+START_TEST(small_work_is_shared_out_while_calls_follow_each_other) {
+  Marks m = { 0 };
+  pool_set_threads(2);
+  pool_run(mark, &m, 2);
+  usleep(300000);
+  ck_assert_int_eq(pool_grain(1, 9), 9);           // the thread sleeps, and nobody has asked lately
+  int grain = 9;
+  for (int i = 0; i < 100000 && grain == 9; i++) grain = pool_grain(1, 9);
+  ck_assert_int_eq(grain, 1);
+  pool_set_threads(1);
+  ck_assert_int_eq(pool_grain(1, 9), 9);           // nobody to share with
+} END_TEST
+
 #ifndef __SANITIZE_THREAD__    // which does not let the child of a fork start threads
 START_TEST(the_child_of_a_fork_has_a_pool) {
   Marks m = { 0 };
@@ -340,7 +353,7 @@ int main(int argc, char **argv) {
     each_part_runs_once_with_every_count, no_more_parts_than_the_cap, a_nested_region_runs_on_its_caller, host_threads_may_call_at_once,
     a_barrier_holds_until_all_have_come, a_barrier_wakes_those_who_sleep,
     a_context_of_any_size_may_be_copied, plain_writes_pass_into_a_region_and_out_of_it, an_idle_pool_burns_no_time,
-    a_stopped_pool_starts_again,
+    a_stopped_pool_starts_again, small_work_is_shared_out_while_calls_follow_each_other,
 #ifndef __SANITIZE_THREAD__
     the_child_of_a_fork_has_a_pool,
 #endif

@@ -244,6 +244,38 @@ START_TEST(a_loop_alone_is_a_region_of_its_own) {
   arena_destroy(l.m.a);
 } END_TEST
 
+START_TEST(a_loop_of_one_step_is_not_shared_out) {
+  Line l = make_line("one");
+  make_kernel(&l.m, "one_y");
+  make_for(&l.m, "tile", make_int(&l.m, 1), HOW_PAR);
+  Expr *i = make_for(&l.m, "i", l.n, HOW_SEQ);
+  make_store(&l.m, l.y, &i, make_read(&l.m, l.x, &i));
+  make_end(&l.m);
+  make_end(&l.m);
+  ck_assert_int_eq(count(built_text(&l.m, true), "OMP("), 0);
+  float *x = counted(), y[N];
+  must_run(&l.m, x, y);
+  for (int k = 0; k < N; k++) ck_assert(y[k] == x[k]);
+  arena_destroy(l.m.a);
+} END_TEST
+
+// Where a loop alone is shared out: at 32768 elements, or where the pool says so; several loops, at 32768.
+START_TEST(the_pool_is_asked_about_work_of_a_middling_size) {
+  static const int size[] = { 100, 10000, 40000 };
+  for (int k = 0; k < 3; k++) {
+    Line l = make_line("grain");
+    l.m.p->grain_awake = 8192;
+    make_kernel(&l.m, "grain_y");
+    Expr *i = make_for(&l.m, "i", l.n, HOW_PAR);
+    l.m.open[1]->parallel_if = make_int(&l.m, size[k]);
+    make_store(&l.m, l.y, &i, make_read(&l.m, l.x, &i));
+    make_end(&l.m);
+    ck_assert_int_eq(count(built_text(&l.m, true), "if(10000 >= plait_grain(8192, 32768))"), k == 1);
+    ck_assert_int_eq(count(built_text(&l.m, false), "plait_grain"), 0);      // a file for others
+    arena_destroy(l.m.a);
+  }
+} END_TEST
+
 // 70 kernels, each from the one before: 64 in one region.
 START_TEST(a_long_program_is_cut_into_regions) {
   Line l = make_line("long");
@@ -264,7 +296,7 @@ int main(void) {
     a_place_that_two_temporaries_share_is_one, each_thread_adds_up_parts_for_itself, one_thread_writes_what_stands_between_loops,
     steps_of_a_loop_around_parallel_loops_wait_for_each_other, either_side_of_a_branch_counts_behind_it,
     a_check_that_failed_ends_the_region, a_kernel_that_suits_no_region_keeps_its_own, a_loop_alone_is_a_region_of_its_own,
-    a_long_program_is_cut_into_regions,
+    a_loop_of_one_step_is_not_shared_out, the_pool_is_asked_about_work_of_a_middling_size, a_long_program_is_cut_into_regions,
   };
   return UNIT_RUN("region", tests);
 }
