@@ -271,10 +271,29 @@ static Text cast(Emit *e, const Expr *x) {
   return wrapped(e, to, a);
 }
 
+// Elements of one narrow type, and choices among them and constants, move as their bits.
+static bool is_moved(const Emit *e, Dtype storage, const Expr *x) {
+  if (x->op != OP_SELECT) return x->op == OP_READ && x->u.t->dtype == storage && !map_getp(&e->packed, x->u.t);
+  const Expr *a = x->arg[1], *b = x->arg[2];
+  return a->op == OP_CONST ? is_moved(e, storage, b) : is_moved(e, storage, a) && (b->op == OP_CONST || is_moved(e, storage, b));
+}
+
+static Text choice(Emit *e, const Expr *x, Text a, Text b) {
+  Text cond = text_of(e, x->arg[0]);
+  bool bits = cond.level >= 3 && cond.level <= 5;         // a | b ? c : d
+  return TEXT(LEVEL_COND, "%s ? %s : %s", bracket(e, cond, bits ? LEVEL_PRIMARY : 1), bracket(e, a, 1), bracket(e, b, LEVEL_COND));
+}
+
+static Text moved(Emit *e, Dtype storage, const Expr *x) {
+  if (x->op == OP_CONST) return TEXT(LEVEL_PRIMARY, "%" PRIu64, dtype_encode(storage, x->u.v));
+  return x->op == OP_READ ? element_bits(e, x) : choice(e, x, moved(e, storage, x->arg[1]), moved(e, storage, x->arg[2]));
+}
+
 const char *emit_stored(Emit *e, Dtype storage, const Expr *x) {
   if (x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype)))
     x = x->arg[0];                     // the store itself rounds
   Dtype from = (Dtype)x->dtype;
+  if (is_narrow_float(storage) && is_moved(e, storage, x)) return moved(e, storage, x).s;
   if (is_narrow_float(storage)) return narrow_bits(e, storage, from, emit_expr(e, x, LEVEL_COND));
   if (storage == DT_BOOL) return from == DT_BOOL ? emit_expr(e, x, LEVEL_COND) : arena_printf(e->a, "%s != 0", emit_expr(e, x, 7));
   if (dtype_wide(storage) == storage) return emit_expr(e, x, LEVEL_COND);
@@ -508,11 +527,7 @@ static Text shift(Emit *e, const Expr *x) {
               emit_expr(e, x->arg[1], LEVEL_PREFIX));
 }
 
-static Text select(Emit *e, const Expr *x) {
-  Text cond = text_of(e, x->arg[0]);
-  bool bits = cond.level >= 3 && cond.level <= 5;         // a | b ? c : d
-  return TEXT(LEVEL_COND, "%s ? %s : %s", bracket(e, cond, bits ? LEVEL_PRIMARY : 1), emit_expr(e, x->arg[1], 1), emit_expr(e, x->arg[2], LEVEL_COND));
-}
+static Text select(Emit *e, const Expr *x) { return choice(e, x, text_of(e, x->arg[1]), text_of(e, x->arg[2])); }
 
 const char *emit_var(Emit *e, const Var *v) {
   if (e->scan.acc && e->scan.acc->var == v && !e->scan.first) return arena_printf(e->a, "%s[%s]", e->scan.sums, e->lane);
