@@ -193,9 +193,9 @@ static void print_store_field(Emit *e, const Stmt *s) {
   }
 }
 
-static const char *staged_array(const Emit *e, const Stmt *s) {
+static const Staged *staged(const Emit *e, const Stmt *s) {
   for (int i = 0; i < e->staged.n; i++)
-    if (e->staged.v[i].store == s) return e->staged.v[i].array;
+    if (e->staged.v[i].store == s) return &e->staged.v[i];
   return NULL;
 }
 
@@ -220,9 +220,9 @@ static void print_store(Emit *e, const Stmt *s) {
     print_store_field(e, s);
     return;
   }
-  const char *array = staged_array(e, s);
-  if (array) {
-    emit_line(e, "%s[%s] = %s;", array, e->lane, emit_stored(e, t->dtype, s->a));
+  const Staged *lanes = staged(e, s);
+  if (lanes) {
+    emit_line(e, "%s[%s] = %s;", lanes->array, e->lane, lanes->words ? emit_word(e, t->dtype, s->a) : emit_stored(e, t->dtype, s->a));
     return;
   }
   const char *value = emit_stored(e, t->dtype, s->a), *at = emit_position(e, t, s->sub, s->nsub, 1, LEVEL_COND);

@@ -289,9 +289,12 @@ static Text moved(Emit *e, Dtype storage, const Expr *x) {
   return x->op == OP_READ ? element_bits(e, x) : choice(e, x, moved(e, storage, x->arg[1]), moved(e, storage, x->arg[2]));
 }
 
+static bool is_rounding_cast(Dtype storage, const Expr *x) {
+  return x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype));
+}
+
 const char *emit_stored(Emit *e, Dtype storage, const Expr *x) {
-  if (x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype)))
-    x = x->arg[0];                     // the store itself rounds
+  if (is_rounding_cast(storage, x)) x = x->arg[0];      // the store itself rounds
   Dtype from = (Dtype)x->dtype;
   if (is_narrow_float(storage) && is_moved(e, storage, x)) return moved(e, storage, x).s;
   if (is_narrow_float(storage)) return narrow_bits(e, storage, from, emit_expr(e, x, LEVEL_COND));
@@ -299,6 +302,24 @@ const char *emit_stored(Emit *e, Dtype storage, const Expr *x) {
   if (dtype_wide(storage) == storage) return emit_expr(e, x, LEVEL_COND);
   if (dtypes[storage].bits == 4) return arena_printf(e->a, "(int)%s", emit_expr(e, x, LEVEL_PREFIX));
   return arena_printf(e->a, "(%s)%s", dtypes[storage].c, emit_expr(e, x, LEVEL_PREFIX));
+}
+
+// Their rows of math.def for f32, which leave the bits somewhere in a word.
+static Math word_of(Dtype storage) {
+  return storage == DT_BF16 ? MATH_bf16_word_from_f32 : storage == DT_F8E4M3 ? MATH_f8e4m3_word_from_f32 : storage == DT_F8E5M2 ? MATH_f8e5m2_word_from_f32 : MATH_COUNT;
+}
+
+bool emit_has_word(const Emit *e, Dtype storage, const Expr *x) {
+  if (is_rounding_cast(storage, x)) x = x->arg[0];
+  if (storage == DT_I8 || storage == DT_U8) return x->dtype == DT_I32 || x->dtype == DT_U32;
+  return word_of(storage) != MATH_COUNT && x->dtype == DT_F32 && !is_moved(e, storage, x);
+}
+
+const char *emit_word(Emit *e, Dtype storage, const Expr *x) {
+  if (is_rounding_cast(storage, x)) x = x->arg[0];
+  Math m = word_of(storage);
+  const char *value = emit_expr(e, x, LEVEL_COND);
+  return m == MATH_COUNT ? value : arena_printf(e->a, "%s(%s)", emit_math(e, m), value);
 }
 
 static Text bitcast(Emit *e, const Expr *x) {
