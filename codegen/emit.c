@@ -5,6 +5,7 @@
 #include "codegen/emit.h"
 #include "ir/rewrite.h"
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -151,6 +152,11 @@ static void print_arg(Emit *e, const Stmt *s) {
   emit_line(e, "%s = %s ? %s : %s;", i, better, index, i);
 }
 
+// A maximum of magnitudes and of nothing else.
+static bool is_magnitude_max(const Emit *e, const Stmt *s) {
+  return e->t->int_magnitudes && s->lanes > 1 && s->reducer == RED_MAX && s->var->dtype == DT_F32 && s->a->op == OP_ABS && !map_getp(&e->any_sign, s->var);
+}
+
 static void print_acc(Emit *e, const Stmt *s) {
   if (s == e->scan.acc) {
     if (e->scan.first) emit_line(e, "%s[%s] = %s;", e->scan.sums, e->lane, emit_expr(e, s->a, LEVEL_COND));
@@ -163,6 +169,10 @@ static void print_acc(Emit *e, const Stmt *s) {
   Op op = reducers[s->reducer].combine;
   Dtype d = s->var->dtype;
   const char *v = emit_var(e, s->var);
+  if (is_magnitude_max(e, s)) {
+    emit_line(e, "%s = %s(%s, %s);", v, emit_math(e, MATH_max_magnitude_f32), v, emit_expr(e, s->a, LEVEL_COND));
+    return;
+  }
   if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR || op == OP_MAX ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
   else if ((op == OP_ADD || op == OP_MUL) && d != DT_I32 && d != DT_I64)
     emit_line(e, "%s %s= %s;", v, op == OP_ADD ? "+" : "*", emit_expr(e, s->a, LEVEL_COND));
@@ -304,6 +314,14 @@ static void mark_var(void *cx, Expr *x) {
   if (x->op == OP_VAR) map_putp(&((Emit *)cx)->read, x->u.var, x);
 }
 
+static bool is_least(const Expr *x) { return x->op == OP_CONST && dtype_is_float((Dtype)x->dtype) && isinf(x->u.v.f) && x->u.v.f < 0; }
+
+// A variable that becomes something else than magnitudes and -inf.
+static void mark_sign(Emit *e, const Stmt *s) {
+  bool sets = s->kind == ST_VAR || s->kind == ST_SET || s->kind == ST_ACC;
+  if (sets && s->var && s->a && !is_least(s->a) && !(s->kind == ST_ACC && s->a->op == OP_ABS)) map_putp(&e->any_sign, s->var, s->var);
+}
+
 // Variables that some expression reads; compilers warn of others.
 static void mark_reads(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
@@ -314,6 +332,7 @@ static void mark_reads(Emit *e, const Stmt *s) {
     bool declares = s->kind == ST_LET || s->kind == ST_VAR;
     if (s->var && !declares) map_putp(&e->changed, s->var, s->var);
     if (s->var2 && !declares) map_putp(&e->changed, s->var2, s->var2);
+    mark_sign(e, s);
     mark_reads(e, s->body);
     mark_reads(e, s->els);
   }
@@ -336,6 +355,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->written = map_make(e->a);
   e->read = map_make(e->a);
   e->changed = map_make(e->a);
+  e->any_sign = map_make(e->a);
   e->kernel = k;
   e->ranges = map_make(e->a);
   e->loose = map_make(e->a);

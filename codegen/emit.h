@@ -44,6 +44,7 @@ struct Emit {
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it
   Map changed;            // Var -> non-NULL: a statement other than its declaration does
+  Map any_sign;           // Var -> non-NULL: it may become something else than a magnitude or -inf
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range

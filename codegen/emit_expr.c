@@ -160,7 +160,8 @@ static bool is_in_lanes(const Emit *e, const Expr *x) {
   if (!loop || last < 0 || x->arg[last]->op != OP_INDEX || x->arg[last]->u.ix != loop->ix) return false;
   for (int k = 0; k < last; k++)
     if (expr_uses_index(x->arg[k], loop->ix)) return false;
-  return expr_is_int(loop->lo, 0) && expr_same(loop->hi, x->u.t->extent[last], 0, NULL, NULL);
+  const Stmt *all = loop->lo->op == OP_INDEX ? map_getp(&e->loops, loop->lo->u.ix) : loop;      // it may be a tile of that
+  return all && expr_is_int(all->lo, 0) && expr_same(all->hi, x->u.t->extent[last], 0, NULL, NULL);
 }
 
 // See Note [Addresses of lanes] in vector_c.c.
@@ -315,7 +316,16 @@ bool emit_has_word(const Emit *e, Dtype storage, const Expr *x) {
   return word_of(storage) != MATH_COUNT && x->dtype == DT_F32 && !is_moved(e, storage, x);
 }
 
+// i8(round(x)), of f32.
+static bool is_rounded_integer(Dtype storage, const Expr *x) {
+  return (storage == DT_I8 || storage == DT_U8) && x->op == OP_CAST && (Dtype)x->aux == storage && x->arg[0]->op == OP_ROUND && x->arg[0]->dtype == DT_F32;
+}
+
 const char *emit_word(Emit *e, Dtype storage, const Expr *x) {
+  if (is_rounded_integer(storage, x)) {
+    Math m = storage == DT_I8 ? MATH_i8_word_from_round_f32 : MATH_u8_word_from_round_f32;
+    return arena_printf(e->a, "%s(%s)", emit_math(e, m), emit_expr(e, x->arg[0]->arg[0], LEVEL_COND));
+  }
   if (is_rounding_cast(storage, x)) x = x->arg[0];
   Math m = word_of(storage);
   const char *value = emit_expr(e, x, LEVEL_COND);
@@ -491,10 +501,33 @@ static bool has_fixed_divisor(Emit *e, const Expr *x) {
   return here && is_fixed(e, x->arg[1]) && !is_fixed(e, x->arg[0]);
 }
 
+// Is small_quotient_f32 of math.def the quotient, for all of these integers?
+static bool divides_all(int low, int high, float d, float r) {
+  for (int n = low; n <= high; n++) {
+    float x = (float)n, q = x * r, y = fmaf(fmaf(-q, d, x), r, q);
+    if (y != x / d) return false;
+  }
+  return true;
+}
+
+// A pixel over 255.
+static bool is_small_quotient(Emit *e, const Expr *x, float *r) {
+  enum { MOST = 1024 };                                    // integers that are tried
+  const Expr *a = x->arg[0], *b = x->arg[1];
+  if (!e->t->fixed_quotients || !e->lane_loop || x->op != OP_DIV || x->dtype != DT_F32 || b->op != OP_CONST || a->op != OP_CAST || !dtype_is_int((Dtype)a->arg[0]->dtype)) return false;
+  Range n = emit_range(e, a->arg[0]);
+  float d = (float)b->u.v.f;
+  *r = 1 / d;
+  return n.lo >= -MOST && n.hi <= MOST && n.hi - n.lo < MOST && isnormal(d) && isnormal(*r) && divides_all((int)n.lo, (int)n.hi, d, *r);
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
   bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
+  float r;
+  if (!scale && is_small_quotient(e, x, &r))
+    return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_small_quotient_f32), list(e, x), float_literal(e, (double)r, DT_F32).s);
   if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
   Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
   return t.s ? t : operation(e, x);

@@ -285,7 +285,7 @@ static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *
   prefetches(e, s, block);
   open_arrays(e, s, all);
   c_random_open(e, s, block, true);
-  c_stride_open(e, s, block);
+  c_stride_open(e, s, block, NULL);
   if (s->how == HOW_SCAN) scan_pass(e, s, block);
   else lane_pass(e, s, block, s->lanes, NULL);
   c_random_close(e);
@@ -312,6 +312,7 @@ static void part_of_block(Emit *e, const Stmt *s, const char *block, const char 
     return;
   }
   c_random_open(e, s, block, false);
+  c_stride_open(e, s, block, rest);
   lane_pass(e, s, block, s->lanes, rest);
   c_random_close(e);
 }
@@ -441,3 +442,9 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
 // A streaming store does not, if whole lines are written. A vectoriser turns a scalar loop with streaming stores into
 // scalar ones, so values go through an array of a block's lanes, which lives in registers, and leave it as vectors. A first part of
 // a map brings the address to a line; a reduction or scan streams where its blocks happen to lie so. Locked instructions, which end every region of the pool, order streaming stores.
+
+// Note [Packing]
+//
+// Left to themselves, compilers truncate each vector of 32-bit words by itself and insert the halves or quarters into each other: two instructions
+// and one for every 16 bf16, and three for bytes, all on the one port that permutes. From whole words two vectors make one by a permutation, which also does the
+// shift that brings a bf16 down. So lanes leave words (emit_word), with anything in the bits that the permutation leaves out.
