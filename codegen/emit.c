@@ -139,17 +139,23 @@ static const char *nothing(Emit *e, const Var *index) { return emit_expr(e, map_
 // argmax and argmin. Terms come in order of their index within a lane, so a later one must be strictly better; NaN is
 // better than all but NaN.
 static void print_arg(Emit *e, const Stmt *s) {
-  const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype);
+  const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype), *best = v, *at = i;
   const char *sign = s->reducer == RED_ARGMAX ? ">" : "<", *not_better = s->reducer == RED_ARGMAX ? "<=" : ">=";
   const char *term = names_fresh(&e->names, "term"), *better = names_fresh(&e->names, "better");
-  const char *or = e->opt->gpu ? "|" : "||", *and = e->opt->gpu ? "&" : "&&";         // lanes of a warp take no branch together
-  const char *wins = dtype_is_float(s->var->dtype) ? arena_printf(e->a, "(!(%s %s %s) %s (%s == %s))", term, not_better, v, and, v, v)
-                                                   : arena_printf(e->a, "(%s %s %s)", term, sign, v);
+  bool eager = e->opt->gpu || s->lanes > 1;         // lanes take no branch together
+  const char *or = eager ? "|" : "||", *and = eager ? "&" : "&&";
   const char *value = emit_expr(e, s->a, LEVEL_COND), *index = emit_expr(e, s->b, LEVEL_COND);
   emit_line(e, "const %s %s = %s;", type, term, value);
-  emit_line(e, "const int %s = %s %s (%s == %s);", better, wins, or, i, nothing(e, s->var2));
-  emit_line(e, "%s = %s ? %s : %s;", v, better, term, v);
-  emit_line(e, "%s = %s ? %s : %s;", i, better, index, i);
+  if (s->lanes > 1) {                               // read once: of a choice between a lane and itself Clang makes a store under a condition
+    best = names_fresh(&e->names, "best"), at = names_fresh(&e->names, "at");
+    emit_line(e, "const %s %s = %s;", type, best, v);
+    emit_line(e, "const %s %s = %s;", emit_type(s->var2->dtype), at, i);
+  }
+  const char *wins = dtype_is_float(s->var->dtype) ? arena_printf(e->a, "(!(%s %s %s) %s (%s == %s))", term, not_better, best, and, best, best)
+                                                   : arena_printf(e->a, "(%s %s %s)", term, sign, best);
+  emit_line(e, "const int %s = %s %s (%s == %s);", better, wins, or, at, nothing(e, s->var2));
+  emit_line(e, "%s = %s ? %s : %s;", v, better, term, best);
+  emit_line(e, "%s = %s ? %s : %s;", i, better, index, at);
 }
 
 // A maximum of magnitudes and of nothing else.
