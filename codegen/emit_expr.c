@@ -316,6 +316,18 @@ bool emit_has_word(const Emit *e, Dtype storage, const Expr *x) {
   return word_of(storage) != MATH_COUNT && x->dtype == DT_F32 && !is_moved(e, storage, x);
 }
 
+// A value that the type has: what is chosen among its elements and constants needs no rounding.
+static bool is_exact(Dtype storage, const Expr *x) {
+  switch (x->op) {
+  case OP_READ: return x->u.t->dtype == storage;
+  case OP_CONST: return dtype_decode(storage, dtype_encode(storage, x->u.v)).f == x->u.v.f;
+  case OP_NEG: case OP_ABS: return is_exact(storage, x->arg[0]);
+  case OP_MIN: case OP_MAX: return is_exact(storage, x->arg[0]) && is_exact(storage, x->arg[1]);
+  case OP_SELECT: return is_exact(storage, x->arg[1]) && is_exact(storage, x->arg[2]);
+  default: return false;
+  }
+}
+
 // i8(round(x)), of f32.
 static bool is_rounded_integer(Dtype storage, const Expr *x) {
   return (storage == DT_I8 || storage == DT_U8) && x->op == OP_CAST && (Dtype)x->aux == storage && x->arg[0]->op == OP_ROUND && x->arg[0]->dtype == DT_F32;
@@ -327,7 +339,7 @@ const char *emit_word(Emit *e, Dtype storage, const Expr *x) {
     return arena_printf(e->a, "%s(%s)", emit_math(e, m), emit_expr(e, x->arg[0]->arg[0], LEVEL_COND));
   }
   if (is_rounding_cast(storage, x)) x = x->arg[0];
-  Math m = word_of(storage);
+  Math m = storage == DT_BF16 && is_exact(storage, x) ? MATH_bits_from_f32 : word_of(storage);
   const char *value = emit_expr(e, x, LEVEL_COND);
   return m == MATH_COUNT ? value : arena_printf(e->a, "%s(%s)", emit_math(e, m), value);
 }
