@@ -18,6 +18,7 @@ static Text text_of(Emit *e, const Expr *x);
 
 static Text primary(const char *s) { return (Text){s, LEVEL_PRIMARY}; }
 
+#define LEAST_NORMAL 0x1p-100      // of what math_cuda.def takes without scaling
 #define TEXT(level, ...) ((Text){arena_printf(e->a, __VA_ARGS__), (level)})
 
 static const char *bracket(Emit *e, Text t, int level) {
@@ -272,9 +273,9 @@ static Text cast(Emit *e, const Expr *x) {
   return wrapped(e, to, a);
 }
 
-// Elements of one narrow type, and choices among them and constants, move as their bits.
+// Elements of one narrow type, and choices among them and constants, move as their bits. Not of E5M2, whose infinities a store makes finite.
 static bool is_moved(const Emit *e, Dtype storage, const Expr *x) {
-  if (x->op != OP_SELECT) return x->op == OP_READ && x->u.t->dtype == storage && !map_getp(&e->packed, x->u.t);
+  if (x->op != OP_SELECT) return x->op == OP_READ && x->u.t->dtype == storage && storage != DT_F8E5M2 && !map_getp(&e->packed, x->u.t);
   const Expr *a = x->arg[1], *b = x->arg[2];
   return a->op == OP_CONST ? is_moved(e, storage, b) : is_moved(e, storage, a) && (b->op == OP_CONST || is_moved(e, storage, b));
 }
@@ -533,6 +534,13 @@ static bool is_small_quotient(Emit *e, const Expr *x, float *r) {
   return n.lo >= -MOST && n.hi <= MOST && n.hi - n.lo < MOST && isnormal(d) && isnormal(*r) && divides_all((int)n.lo, (int)n.hi, d, *r);
 }
 
+// The target's form of an f32 quotient with open last digits, or of a root, of what is known to be a normal number or more.
+static Text of_normal(Emit *e, const Expr *x) {
+  Math m = math_by_name(arena_printf(e->a, "%snormal_%s_%s", e->t->variants, ops[x->op].name, dtypes[x->dtype].name));
+  bool here = m != MATH_COUNT && (x->op != OP_DIV || emit_is_loose(e, x)) && emit_least(e, x->arg[x->nargs - 1]) >= LEAST_NORMAL;
+  return here ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x)) : (Text){0};
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
@@ -541,7 +549,8 @@ static Text quotient_or_root(Emit *e, const Expr *x) {
   if (!scale && is_small_quotient(e, x, &r))
     return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_small_quotient_f32), list(e, x), float_literal(e, (double)r, DT_F32).s);
   if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
-  Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
+  Text t = e->t->variants && !scale ? of_normal(e, x) : (Text){0};
+  if (!t.s && e->t->variants && !scale) t = loose(e, x);
   return t.s ? t : operation(e, x);
 }
 
