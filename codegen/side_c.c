@@ -156,6 +156,7 @@ void c_side_prologue(Emit *e) {
 // with residual 0.69, variance and skewness 0.73, exact GELU 0.88, with a transpose 0.85, group norm 0.89, tanh GELU 0.95,
 // softmax and log-softmax 0.97; the rest is within what repetitions differ by. From memory exact GELU takes 0.94, the others what they took. A
 // chain of twenty multiply-adds: 4.4 ns for 16 lanes, 3.6 so, 2.8 would be the units' limit. With seven arrays and four divisions
-// (AdamW) the loads of a block waited for stores of the one before whose addresses had the same last 12 bits: 1.25. Halves and bytes are
-// widened all at once, then, and their registers run out: RMS norm of bf16 from memory took 1.19. A number of lanes above the loop's makes LLVM leave vectors altogether (argmax, five times).
-// Without AVX-512 there are 16 registers, and two vectors of AVX2 or four of SSE2 are as much as they hold.
+// (AdamW) the loads of a block waited for stores of the one before whose addresses had the same last 12 bits: 1.25. Halves and bytes would be
+// widened all at once, and the registers run out: RMS norm of bf16 from memory took 1.19. A number of lanes above the loop's makes LLVM
+// leave vectors altogether (argmax, five times). Without AVX-512 there are 16 registers, and two vectors of AVX2 or four of SSE2 are
+// as much as they hold.
