@@ -127,14 +127,20 @@ static bool is_in_place(Overlap *o, const Tensor *t) {
 
 static bool is_vector(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || s->how == HOW_VEC); }
 
+// From 0 to the same end in all rows?
+static bool is_whole(const Overlap *o, const Stmt *loop) {
+  const Expr *hi = loop->hi;
+  return expr_is_int(loop->lo, 0) && !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix) && !loop->step && !loop->ordered;
+}
+
 // Do the loops walk over the same? Outside of the vector loops stand loops in order, with LETs beside the loop inside.
-static bool match(const Stmt *a, const Stmt *b) {
-  if (a->kind != ST_LOOP || b->kind != ST_LOOP || a->lo != b->lo || a->hi != b->hi || !expr_is_int(a->lo, 0) || a->step || b->step || a->ordered || b->ordered) return false;
+static bool match(const Overlap *o, const Stmt *a, const Stmt *b) {
+  if (a->kind != ST_LOOP || b->kind != ST_LOOP || a->hi != b->hi || !is_whole(o, a) || !is_whole(o, b)) return false;
   if (is_vector(a) && is_vector(b)) return a->lanes == b->lanes && a->streams == b->streams;
   if (a->how != HOW_SEQ || b->how != HOW_SEQ || a->unroll != b->unroll) return false;
   for (a = a->body; a && a->kind == ST_LET; a = a->next) { }
   for (b = b->body; b && b->kind == ST_LET; b = b->next) { }
-  return a && b && !a->next && !b->next && match(a, b);
+  return a && b && !a->next && !b->next && match(o, a, b);
 }
 
 static bool has_loop(const Stmt *s) {
@@ -197,7 +203,7 @@ static bool choose(Overlap *o) {
     if (s->kind == ST_LOOP) o->b = s;
   }
   if (!o->b) return false;
-  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(s, o->b)) a = s;
+  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(o, s, o->b)) a = s;
   o->a = a;
   return a && can_overlap(o);
 }
