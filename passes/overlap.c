@@ -114,7 +114,7 @@ static void count_stores(Uses *p, const Stmt *s) {
 
 // Is an element read where the next row's is written, and nowhere else? Then one array does for both rows.
 static bool is_in_place(Overlap *o, const Tensor *t) {
-  if (o->a->how == HOW_SEQ || t->rank != 1) return false;
+  if (o->a->how == HOW_SEQ || o->a->how == HOW_SCAN || t->rank != 1) return false;
   Uses stored = { t, o->a->ix, 0, 0 }, read = { t, o->b->ix, 0, 0 };
   count_stores(&stored, o->row->body);
   stmts_visit(o->p->scratch, o->b, count_read, &read);
@@ -137,6 +137,7 @@ static bool is_whole(const Overlap *o, const Stmt *loop) {
 static bool match(const Overlap *o, const Stmt *a, const Stmt *b) {
   if (a->kind != ST_LOOP || b->kind != ST_LOOP || a->hi != b->hi || !is_whole(o, a) || !is_whole(o, b)) return false;
   if (is_vector(a) && is_vector(b)) return a->lanes == b->lanes && a->streams == b->streams;
+  if (a->how == HOW_SCAN && b->how == HOW_VEC) return a->lanes == b->lanes;
   if (a->how != HOW_SEQ || b->how != HOW_SEQ || a->unroll != b->unroll) return false;
   for (a = a->body; a && a->kind == ST_LET; a = a->next) { }
   for (b = b->body; b && b->kind == ST_LET; b = b->next) { }
@@ -318,7 +319,10 @@ static Stmt *beside(Copy *early, Copy *late, const Stmt *a, const Stmt *b) {
   made->hi = in_copy(early, a->hi);
   map_putp(&late->names, b->ix, made->ix);
   Out out = { 0 };
-  if (is_vector(a)) {
+  if (a->how == HOW_SCAN) {         // before the sum would be printed twice
+    put(&out, copy_list(early, in_a));
+    put(&out, copy_list(late, in_b));
+  } else if (a->how != HOW_SEQ) {
     put(&out, copy_list(late, in_b));
     put(&out, copy_list(early, in_a));
   } else {
