@@ -396,6 +396,7 @@ static Stmt *inner_loop(Overlap *o, Expr *lo, Expr *hi, Map *arrays, bool any, M
   *loop = *o->row;
   loop->next = NULL;
   loop->how = HOW_SEQ;
+  loop->align = 0;
   loop->parallel_if = NULL;
   loop->lo = expr_plus(o->x, lo, 1), loop->hi = hi;
   loop->ix = index_new(o->x, o->row->ix->name, o->row->ix->at);
