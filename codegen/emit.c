@@ -108,6 +108,7 @@ static const char *first_value(Emit *e, const Expr *x) {
 
 static void print_let(Emit *e, const Stmt *s) {
   if (!map_getp(&e->read, s->var)) return;
+  map_putp(&e->first, s->var, s->a);
   const char *value = first_value(e, s->a);
   if (!dtype_is_float(s->var->dtype)) {
     Range *r = arena_new(e->a, Range);

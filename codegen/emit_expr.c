@@ -18,6 +18,7 @@ static Text text_of(Emit *e, const Expr *x);
 
 static Text primary(const char *s) { return (Text){s, LEVEL_PRIMARY}; }
 
+#define LEAST_NORMAL 0x1p-100      // of what math_cuda.def takes without scaling
 #define TEXT(level, ...) ((Text){arena_printf(e->a, __VA_ARGS__), (level)})
 
 static const char *bracket(Emit *e, Text t, int level) {
@@ -451,12 +452,20 @@ static bool has_fixed_divisor(Emit *e, const Expr *x) {
   return here && is_fixed(e, x->arg[1]) && !is_fixed(e, x->arg[0]);
 }
 
+// The target's form of an f32 quotient with open last digits, or of a root, of what is known to be a normal number or more.
+static Text of_normal(Emit *e, const Expr *x) {
+  Math m = math_by_name(arena_printf(e->a, "%snormal_%s_%s", e->t->variants, ops[x->op].name, dtypes[x->dtype].name));
+  bool here = m != MATH_COUNT && (x->op != OP_DIV || emit_is_loose(e, x)) && emit_least(e, x->arg[x->nargs - 1]) >= LEAST_NORMAL;
+  return here ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x)) : (Text){0};
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
   bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
   if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
-  Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
+  Text t = e->t->variants && !scale ? of_normal(e, x) : (Text){0};
+  if (!t.s && e->t->variants && !scale) t = loose(e, x);
   return t.s ? t : operation(e, x);
 }
 
