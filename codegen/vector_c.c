@@ -21,11 +21,15 @@ enum {
 
 // ---- one pass over a block's lanes -------------------------------------------------------------
 
-// The lines of `elements` from s->sub on.
+// Where a part of the lines begins. They come in pairs, as a core's memory fetches them, and the first parts have the more.
+static int first_line(const Stmt *s, int part, int lines) { return 2 * ((part * ((lines + 1) / 2) + s->parts - 1) / s->parts); }
+
+// The lines of `elements` from s->sub on, those of the part.
 static void print_prefetch(Emit *e, const Stmt *s, int elements) {
   int bytes = dtypes[s->t->dtype].bits / 8;
   const char *name = emit_tensor(e, s->t), *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
-  for (int line = s->part; line * LINE < elements * bytes; line += s->parts) {
+  const int lines = (elements * bytes + LINE - 1) / LINE;
+  for (int line = first_line(s, s->part, lines); line < first_line(s, s->part + 1, lines) && line < lines; line++) {
     const char *step = line ? arena_printf(e->a, " + %d", line * LINE / bytes) : "";
     emit_line(e, "__builtin_prefetch(%s + %s%s, 0, %d);", name, at, step, s->near ? 3 : 2);      // a read, into the first or second cache
   }

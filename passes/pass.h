@@ -98,6 +98,8 @@ Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end);
 void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
 // Vector loops that add one row after the other to an array on the stack take several at once (rows.c).
 Stmt *rows_at_once(Pipe *p, Stmt *s);
+// The end of a row runs beside the beginning of the next where rows come from memory (overlap.c).
+void overlap_rows(Pipe *p, Stmt *body);
 // Adds PREFETCH statements to the vector loops of a kernel (prefetch.c).
 void prefetch_rows(Pipe *p, Stmt *body);
 #endif

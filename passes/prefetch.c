@@ -60,10 +60,13 @@ static bool same_range(const Walk *a, const Walk *b) {
   return same;
 }
 
+// A loop over rows: what stands behind it is of other rows.
+static bool is_rows(const Stmt *s) { return s->kind == ST_LOOP && !walk_of((Stmt *)s).n; }
+
 // Walks over the same range among the statements from `s` to `end`.
 static int count_walks(const Walk *w, Stmt *s, const Stmt *end) {
   int n = 0;
-  for (; s != end; s = s->next) {
+  for (; s != end && !(s && is_rows(s)); s = s->next) {
     Walk o = walk_of(s);
     n += o.n && same_range(w, &o);
   }
@@ -132,6 +135,7 @@ static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read) {
   ExprTable *x = v->p->plan->x;
   const Index *row = outer ? outer->ix : NULL;
   const Tensor *t = read->u.t;
+  if (row && expr_uses_index(read, row) && subscript_of(read, row) < 0) return;      // of the row before (overlap.c)
   bool tile = outer && is_side(v, outer) && is_side(v, loop), part_of_row = row && !tile && !expr_is_int(loop->lo, 0);
   bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
   Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
@@ -171,7 +175,7 @@ static void prefetch_for(Prefetch *v, const Walk *first, const Stmt *outer) {
   int later = count_walks(first, first->loop[0]->next, NULL), part = 0;
   bool near = outer && rows_fit(v, first, &w);
   for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
-  for (Stmt *s = first->loop[0]->next; s && outer; s = s->next) {
+  for (Stmt *s = first->loop[0]->next; s && outer && !is_rows(s); s = s->next) {
     Walk o = walk_of(s);
     if (!o.n || !same_range(first, &o)) continue;
     Index *from[MAX_WALK];

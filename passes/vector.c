@@ -15,8 +15,7 @@ enum {
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
   SHORT_ROW = 512,      // steps below which a block that is left over counts
-  LEAST_STREAMS = 16,   // blocks that are worth four streams
-  STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
+  LEAST_STREAMS = 16    // blocks that are worth four streams
 };
 
 static bool packed(const Tensor *t) { return t->dtype == DT_I4 || t->dtype == DT_U4; }
@@ -81,8 +80,9 @@ static bool contiguous(const Stmt *store, const Index *ix) {
   return store->nsub && expr_is_index(store->sub[store->nsub - 1], ix);
 }
 
-static Expr *is_large(ExprTable *x, const Tensor *t) {
-  Expr *n = NULL, *most = expr_int(x, DT_I64, STREAM_BYTES * 8LL / dtypes[t->dtype].bits, NO_SPAN);
+// See docs/numbers.md.
+static Expr *is_large(ExprTable *x, const Machine *m, const Tensor *t) {
+  Expr *n = NULL, *most = expr_int(x, DT_I64, m->far_bytes * 8 / dtypes[t->dtype].bits, NO_SPAN);
   for (int k = 0; k < t->rank; k++) n = n ? expr_op2(x, OP_MUL, n, t->extent[k], NO_SPAN) : t->extent[k];
   Scalar v;
   if (!n) return NULL;
@@ -95,7 +95,7 @@ static void note_read(void *cx, Expr *e) {
 }
 
 static void stream_store(Vector *v, Stmt *s) {
-  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, tensor_root(s->t))) s->stream = is_large(v->p->plan->x, s->t);
+  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, tensor_root(s->t))) s->stream = is_large(v->p->plan->x, v->p->machine, s->t);
 }
 
 static void stream_stores(Vector *v, Stmt *loop) {
@@ -252,6 +252,7 @@ bool pass_vector(Pipe *p) {
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
     k->body = drop_folds(k->body);
+    overlap_rows(p, k->body);
     prefetch_rows(p, k->body);
     k->body = rows_at_once(p, k->body);
   }
