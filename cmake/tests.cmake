@@ -106,7 +106,10 @@ set(bounded ${shapes})
 list(REMOVE_ITEM bounded tests/diff/programs/mixed.plait)
 add_test(NAME diff_shapes_specials COMMAND plait-diff files ${bounded} --machine tiny --specials --count 12)
 add_test(NAME diff_fuzz_tiny COMMAND plait-diff fuzz --machine tiny --count 30 --seed 3000000)
-foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_shapes diff_shapes_specials diff_fuzz_tiny)
+# What only tensors in memory reach, on a machine where all are.
+add_test(NAME diff_far COMMAND plait-diff files ${shapes} ${programs} --machine far --count 3)
+add_test(NAME diff_fuzz_far COMMAND plait-diff fuzz --machine far --count 30 --seed 5000000)
+foreach(name diff_fuzz diff_fuzz_specials diff_fuzz_unfused diff_ops diff_files diff_shapes diff_shapes_specials diff_fuzz_tiny diff_far diff_fuzz_far)
   set_tests_properties(${name} PROPERTIES WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} TIMEOUT 3000)
 endforeach()
 

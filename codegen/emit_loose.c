@@ -79,6 +79,7 @@ static void find_accumulator(Emit *e, const Stmt *s) {
 static void find_sums(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
     if (s->kind == ST_LET) know(e, s->var, roundings(e, s->a));
+    if (s->kind == ST_VAR && roundings(e, s->a) > SURE) know(e, s->var, MANY);
     if (s->kind == ST_ACC) find_accumulator(e, s);
     find_sums(e, s->body);
     find_sums(e, s->els);

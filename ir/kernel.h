@@ -18,7 +18,7 @@ typedef enum StmtKind {
   ST_STORE,     // t[sub] = a (rounded to the storage type); field >= 0: field of a block, sub as in FIELD
   ST_IF,        // if a: body else els
   ST_FAULT,     // record `site` with value a; the statement is skipped when an earlier fault was recorded
-  ST_PREFETCH,  // in a VEC or LANES loop: lines part, part + parts, … of the block of t that begins at sub will be read soon; with lanes
+  ST_PREFETCH,  // in a VEC or LANES loop: the part-th of `parts` parts of the lines of the block of t that begins at sub will be read soon; with lanes
                 // above 1 anywhere: of so many elements
   ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
                 // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix. With subscripts: t[sub] is the
