@@ -13,6 +13,7 @@
 //    ▼
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
+//    │ carry      recurrences: what the next steps need, in variables
 //    │ quotient   in loops, products instead of coarse quotients by one number
 //    │ short      points with a few elements each: 64 at a time, a column beside the other
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
@@ -37,6 +38,7 @@ const Pass passes[] = {
   { "simplify2", STAGE_FN,   pass_simplify, 0,             "simplify again, after inlining" },
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
+  { "carry",     STAGE_PLAN, pass_carry,    0,             "keep what a recurrence's next steps need in variables" },
   { "quotient",  STAGE_PLAN, pass_quotient, 0,             "multiply coarse values by the reciprocal of what a loop divides by" },
   { "short",     STAGE_PLAN, pass_short,    0,             "run points of a few elements each 64 at a time" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },

@@ -71,6 +71,7 @@ bool pass_cse(Pipe *p);         // equal equations become one
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
+bool pass_carry(Pipe *p);       // recurrences: earlier elements in variables
 bool pass_short(Pipe *p);      // points with a few elements each: 64 at a time
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
