@@ -1,4 +1,4 @@
-// carry.c: a recurrence keeps what its next steps need in variables (CPU).
+// carry.c: a recurrence keeps what its next steps need in variables.
 //
 //   for t in 0 .. T                                               var h_1 = h0
 //     let h = a[t] * (if t - 1 >= 0 then h[t - 1] else h0) + b[t]       ──▶   for t in 0 .. T
@@ -230,7 +230,6 @@ static Stmt *carry_stmts(Pipe *p, Stmt *s) {
 }
 
 bool pass_carry(Pipe *p) {
-  if (pipe_is_gpu(p)) return true;
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
     k->body = carry_stmts(p, k->body);

@@ -87,9 +87,41 @@ static bool rereads_matrix(const Grouping *g, const Node *n, const Member *mem, 
   return false;
 }
 
+static const Eqn *recurrence_of(const Node *n) {
+  for (int i = 0; n && i < n->u->m.n; i++) if (n->u->m.v[i].q->scc) return n->u->m.v[i].q;
+  return NULL;
+}
+
+static bool in_grid(const Node *n, const Member *m, int pos) {
+  for (int k = 0; k < n->u->ngrid; k++) if (m->pos[k] == pos) return true;
+  return false;
+}
+
+// Does some read by n of what the recurrence's group makes have the member's index where the steps are counted?
+static bool reads_steps(const Node *n, const Member *mem, int pos, const Node *other, const Expr *steps) {
+  for (int i = 0; i < n->reads.n; i++) {
+    const Access *x = &n->reads.v[i];
+    const Member *d = group_definer(other, x->t);
+    for (int dim = 0; d && dim < d->q->n; dim++)
+      for (int p = 0; p < x->spots.n && d->q->extent[dim] == steps && !in_grid(other, d, dim); p++)
+        if (x->spots.v[p].grid[dim] >= 0 && mem->pos[x->spots.v[p].grid[dim]] == pos) return true;
+  }
+  return false;
+}
+
+// Does the member's index, which the smaller grid loses, run with the steps of the other's recurrence? Then both walk memory as that does.
+static bool runs_in_order(const Node *n, const Member *mem, int pos, const Node *other) {
+  const Eqn *q = recurrence_of(other);
+  const Expr *steps = q ? q->extent[q->order_ix[0]] : NULL;
+  if (!q || mem->q->extent[pos] != steps) return false;
+  const Access *x = group_access(other, mem->q->def);
+  for (int p = 0; x && p < x->spots.n; p++) if (x->spots.v[p].grid[pos] < 0) return true;
+  return reads_steps(n, mem, pos, other, steps);
+}
+
 // Would the smaller grid make the group's members slow? They must keep an outer part of their indices, and not read a matrix
-// again at every grid point.
-static bool suits(const Grouping *g, const Node *n, unsigned grid) {
+// again at every grid point. other: the group beside it; NULL: of its reduced indices.
+static bool suits(const Grouping *g, const Node *n, unsigned grid, const Node *other) {
   if (grid == (1u << n->u->ngrid) - 1) return true;
   for (int i = 0; i < n->u->m.n; i++) {
     const Member *mem = &n->u->m.v[i];
@@ -97,7 +129,7 @@ static bool suits(const Grouping *g, const Node *n, unsigned grid) {
     for (int pos = 0; pos < mem->q->n && !is_partial(n, mem); pos++) {
       bool stays = kept(grid, n->u, mem, pos);
       if (stays && lost && !mem->q->scc) return false;
-      lost |= !stays;
+      lost |= !stays && !runs_in_order(n, mem, pos, other);
     }
     if (mem->q->body->op == OP_REDUCE && !is_partial(n, mem) && rereads_matrix(g, n, mem, grid)) return false;
   }
@@ -190,8 +222,8 @@ static bool match_partial(Grouping *g, const Node *host, const Node *n, Partial 
   m->red = arena_array(g->p->scratch, int, (size_t)n->u->m.n * MAX_GRID);
   m->n = partial_grid(g, host, n, grid, m->red);
   m->partial = which;
-  if (m->n > 1 && suits(g, host, grid_of(m->n - 1, grid))) m->n--;
-  return m->n > 0 && suits(g, host, grid_of(m->n, grid));
+  if (m->n > 1 && suits(g, host, grid_of(m->n - 1, grid), NULL)) m->n--;
+  return m->n > 0 && suits(g, host, grid_of(m->n, grid), NULL);
 }
 
 // Where the host's first grid index stands in what both read: the outermost place makes the best walk.
@@ -305,7 +337,7 @@ static bool match_plain(const Grouping *g, const Node *a, const Node *b, Pairs o
   take_pairs(a, b, ok, ta, tb, m);
   m->why = REASON_ITERATION_SPACE;
   m->common = true;
-  while (m->n && !(suits(g, a, grid_of(m->n, m->ga)) && suits(g, b, grid_of(m->n, m->gb)))) m->n--;
+  while (m->n && !(suits(g, a, grid_of(m->n, m->ga), b) && suits(g, b, grid_of(m->n, m->gb), a))) m->n--;
   return m->n || scalars;
 }
 
