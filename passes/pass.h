@@ -98,6 +98,8 @@ Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end);
 void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
 // Vector loops that add one row after the other to an array on the stack take several at once (rows.c).
 Stmt *rows_at_once(Pipe *p, Stmt *s);
+// Prefixes of several rows side by side (scan_rows.c).
+Stmt *scan_rows(Pipe *p, Stmt *s);
 // Adds PREFETCH statements to the vector loops of a kernel (prefetch.c).
 void prefetch_rows(Pipe *p, Stmt *body);
 #endif

@@ -1,0 +1,250 @@
+// scan_rows.c: prefixes of four rows side by side (CPU).
+//
+//   par i in 0 .. N                     par i in 0 .. N by 4
+//     var y = 0                           if i + 4 <= N                 (where N >= 256)
+//     scan(64) k in 0 .. D                  var y = 0; var y = 0; …
+//       y = y + x[i, k]          ──▶        for k_block in 0 .. D // 64 * 64 by 64
+//       c[i, k] = y                           scan(64) k in k_block .. k_block + 64:  y = y + x[i, k]; c[i, k] = y
+//                                             scan(64) k in k_block .. k_block + 64:  y = y + x[i + 1, k]; …
+//                                           scan(64) k in D // 64 * 64 .. D:  the rest of each row
+//                                         else for i in i .. N:  as before
+//
+// A prefix walks its row in order, one stream of memory at a time, and each block waits for the sum of the one before. Four rows are four
+// streams and four chains: 8192 rows of 4096 f32 went from 7.3 to 5.6 ms. The order of additions in a row is what it was.
+#include "ir/rewrite.h"
+#include "passes/pass.h"
+
+// Steps of a block; blocks of a row that are worth it; rows, so that four at a time still occupy all cores.
+enum { ROWS = 4, BLOCK = 64, LEAST_BLOCKS = 8, LEAST_ROWS = 256, MAX_NEST = 8 };
+
+typedef struct ScanRows {
+  Pipe *p;
+  ExprTable *x;
+  Stmt *loop;           // over the rows
+  Index *row;           // the first of the four; NULL, and the loop too: of a copy of all rows
+  Map names;            // of a copy: Var → Var, Index → Index
+  int at;               // which row it is of
+} ScanRows;
+
+// ---- which loops -------------------------------------------------------------------------------
+
+static bool is_scan(const Stmt *s) { return s->kind == ST_LOOP && s->how == HOW_SCAN && s->lanes == BLOCK; }
+
+static bool declared_in(const Stmt *body, const Var *v) {
+  for (; body; body = body->next) if ((body->kind == ST_LET || body->kind == ST_VAR) && body->var == v) return true;
+  return false;
+}
+
+typedef struct Fixed { const Stmt *loop; bool yes; } Fixed;
+
+static void see_fixed(void *cx, Expr *e) {
+  Fixed *f = cx;
+  f->yes &= !(e->op == OP_INDEX && e->u.ix == f->loop->ix) && !(e->op == OP_VAR && declared_in(f->loop->body, e->u.var)) && e->op != OP_READ && e->op != OP_FIELD;
+}
+
+// The same for all rows.
+static bool is_fixed(Pipe *p, const Stmt *loop, Expr *e) {
+  Fixed f = { loop, true };
+  expr_visit(p->scratch, e, see_fixed, &f);
+  return f.yes;
+}
+
+// A loop over rows, of prefixes and what a row has beside them; all prefixes from 0 to one end.
+static bool has_prefixes(Pipe *p, const Stmt *loop) {
+  int scans = 0;
+  if (loop->kind != ST_LOOP || loop->how != HOW_PAR || loop->step) return false;
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    if (s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_STORE) continue;
+    if (!is_scan(s) || !expr_is_int(s->lo, 0) || !is_fixed(p, loop, s->hi) || stmt_steps_below(s, LEAST_BLOCKS * BLOCK)) return false;
+    scans++;
+  }
+  return scans > 0;
+}
+
+// ---- copies ------------------------------------------------------------------------------------
+
+static Expr *number(ScanRows *r, int64_t v) { return expr_int(r->x, DT_I64, v, NO_SPAN); }
+
+static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
+  ScanRows *r = cx;
+  if (r->loop && e->op == OP_INDEX && e->u.ix == r->loop->ix) return expr_plus(x, expr_index(x, r->row), r->at);
+  void *to = e->op == OP_VAR ? map_getp(&r->names, e->u.var) : e->op == OP_INDEX ? map_getp(&r->names, e->u.ix) : NULL;
+  return !to ? e : e->op == OP_VAR ? expr_var(x, to) : expr_index(x, to);
+}
+
+static Expr *map_expr(ScanRows *r, Expr *e) { return e ? expr_map(r->x, e, renamed, r) : NULL; }
+
+static Var *name_of(ScanRows *r, Var *v, bool declares) {
+  if (v && declares) map_putp(&r->names, v, var_new(r->x, v->name, v->dtype));
+  Var *to = v ? map_getp(&r->names, v) : NULL;
+  return to ? to : v;
+}
+
+// The statements with the names of a copy; what they declare gets new ones.
+static Stmt *copies(ScanRows *r, const Stmt *s) {
+  Stmt *first = NULL, **tail = &first;
+  for (; s; s = s->next) {
+    Stmt *c = stmt_new(r->p->a, s->kind);
+    *c = *s;
+    c->next = NULL;
+    if (r->at) c->note = NULL;
+    c->lo = map_expr(r, s->lo), c->hi = map_expr(r, s->hi);
+    c->a = map_expr(r, s->a), c->b = map_expr(r, s->b), c->stream = map_expr(r, s->stream);
+    for (int k = 0; k < s->nsub; k++) c->sub[k] = map_expr(r, s->sub[k]);
+    bool declares = s->kind == ST_LET || s->kind == ST_VAR;
+    if (s->kind == ST_LOOP) map_putp(&r->names, s->ix, c->ix = index_new(r->x, s->ix->name, NO_SPAN));
+    c->var = name_of(r, s->var, declares), c->var2 = name_of(r, s->var2, declares);
+    c->body = copies(r, s->body);
+    c->els = copies(r, s->els);
+    tail = stmts_append(tail, c);
+  }
+  return first;
+}
+
+// One row's prefix from `lo` to `hi`, over an index of its own.
+static Stmt *part(ScanRows *r, const Stmt *scan, Expr *lo, Expr *hi) {
+  Stmt one = *scan;
+  one.next = NULL;
+  Stmt *s = copies(r, &one);
+  s->lo = lo, s->hi = hi;
+  return s;
+}
+
+// ---- what comes further on ---------------------------------------------------------------------
+
+typedef struct Walked { ScanRows *r; const Index *ix; VEC(Expr *) read; } Walked;
+
+static void see_walked(void *cx, Expr *e) {
+  Walked *w = cx;
+  int n = e->op == OP_READ ? e->u.t->rank : 0;
+  if (n < 2 || e->u.t->role == ROLE_LOCAL || dtypes[e->u.t->dtype].bits < 8 || !expr_is_index(e->arg[n - 1], w->ix)) return;
+  if (!expr_uses_index(e, w->r->loop->ix) || expr_has(e, OP_VAR)) return;
+  for (int k = 0; k < n; k++) if (expr_has(e->arg[k], OP_READ)) return;
+  for (int k = 0; k < w->read.n; k++) if (w->read.v[k] == e) return;
+  vec_push(w->r->p->scratch, &w->read, e);
+}
+
+// The body of a prefix, behind what fetches its block of the row that is four further on.
+static Stmt *with_next_rows(ScanRows *r, const Stmt *scan) {
+  Walked w = { r, scan->ix, { 0 } };
+  Expr *later = expr_plus(r->x, expr_index(r->x, r->loop->ix), ROWS);
+  Stmt *body = scan->body;
+  for (const Stmt *s = body; s; s = s->next) if (s->a) expr_visit(r->p->scratch, s->a, see_walked, &w);
+  for (int i = 0; i < w.read.n; i++) {
+    Stmt *f = stmt_new(r->p->a, ST_PREFETCH);
+    f->t = w.read.v[i]->u.t;
+    f->nsub = f->t->rank;
+    f->parts = 1;
+    for (int k = 0; k < f->nsub; k++) f->sub[k] = expr_subst(r->x, w.read.v[i]->arg[k], 1, &r->loop->ix, &later);
+    f->next = body;
+    body = f;
+  }
+  return body;
+}
+
+// ---- four rows ---------------------------------------------------------------------------------
+
+// Whole blocks side by side.
+static Stmt *blocks_of(ScanRows *r, const Stmt *scan, Expr *whole, Map *names) {
+  Stmt *blocks = stmt_new(r->p->a, ST_LOOP), **in = &blocks->body, fetching = *scan;
+  blocks->how = HOW_SEQ;
+  blocks->ix = index_new(r->x, intern(r->p->fn->names, arena_printf(r->p->scratch, "%s_block", scan->ix->name)), NO_SPAN);
+  blocks->lo = number(r, 0), blocks->hi = whole, blocks->step = BLOCK;
+  fetching.body = with_next_rows(r, scan);
+  Expr *from = expr_index(r->x, blocks->ix);
+  for (r->at = 0; r->at < ROWS; r->at++) {
+    r->names = names[r->at];
+    in = stmts_append(in, part(r, &fetching, from, expr_plus(r->x, from, BLOCK)));
+    names[r->at] = r->names;
+  }
+  return blocks;
+}
+
+// The prefixes of four rows: whole blocks, then the rest of each.
+static Stmt *side_by_side(ScanRows *r, const Stmt *scan, Map *names) {
+  Expr *block = number(r, BLOCK), *whole = expr_op2(r->x, OP_MUL, expr_op2(r->x, OP_FLOORDIV, scan->hi, block, NO_SPAN), block, NO_SPAN);
+  Scalar v;
+  if (expr_fold(whole, &v)) whole = number(r, v.i);
+  Stmt *blocks = blocks_of(r, scan, whole, names), **tail = &blocks->next;
+  for (r->at = 0; r->at < ROWS && whole != scan->hi; r->at++) {
+    r->names = names[r->at];
+    tail = stmts_append(tail, part(r, scan, whole, scan->hi));
+    names[r->at] = r->names;
+  }
+  return blocks;
+}
+
+static Stmt *rows_side_by_side(ScanRows *r) {
+  Stmt *first = NULL, **tail = &first;
+  Map names[ROWS];
+  for (int k = 0; k < ROWS; k++) names[k] = map_make(r->p->scratch);
+  for (Stmt *s = r->loop->body, *next; s; s = next) {
+    next = s->next;
+    s->next = NULL;
+    if (is_scan(s)) tail = stmts_append(tail, side_by_side(r, s, names));
+    for (r->at = 0; r->at < ROWS && !is_scan(s); r->at++) {
+      r->names = names[r->at];
+      tail = stmts_append(tail, copies(r, s));
+      names[r->at] = r->names;
+    }
+    s->next = next;
+  }
+  return first;
+}
+
+static void take_four(Pipe *p, Stmt *loop) {
+  ScanRows r = { .p = p, .x = p->plan->x, .loop = loop };
+  r.row = index_new(r.x, loop->ix->name, NO_SPAN);
+  Stmt *one = stmt_new(p->a, ST_LOOP), *both = stmt_new(p->a, ST_IF);
+  one->how = HOW_SEQ;
+  one->ix = loop->ix, one->lo = expr_index(r.x, r.row), one->hi = loop->hi;
+  one->body = loop->body;
+  both->a = expr_op2(r.x, OP_LE, expr_plus(r.x, expr_index(r.x, r.row), ROWS), loop->hi, NO_SPAN);
+  both->body = rows_side_by_side(&r);
+  both->els = one;
+  loop->ix = r.row;
+  loop->step = ROWS;
+  loop->body = both;
+}
+
+// The innermost of a nest of parallel loops over boxes, if it has prefixes; `rows` gets the steps of all together.
+static Stmt *nest_of(Pipe *p, Stmt *s, Expr **rows) {
+  *rows = NULL;
+  for (int n = 0; n < MAX_NEST && s && s->kind == ST_LOOP && s->how == HOW_PAR && !s->step && expr_is_int(s->lo, 0) && is_fixed(p, s, s->hi); n++) {
+    *rows = *rows ? expr_op2(p->plan->x, OP_MUL, *rows, s->hi, NO_SPAN) : s->hi;
+    if (has_prefixes(p, s)) return s;
+    if (!s->body || s->body->next) return NULL;
+    s = s->body;
+  }
+  return NULL;
+}
+
+// Takes the place of the nest `s`; as it was where there are few rows.
+static Stmt *with_few_rows(Pipe *p, Stmt *s, Stmt *inner, Expr *rows) {
+  Expr *many = expr_op2(p->plan->x, OP_GE, rows, expr_int(p->plan->x, DT_I64, LEAST_ROWS, NO_SPAN), NO_SPAN);
+  Scalar known;
+  if (expr_fold(many, &known)) {
+    if (known.u) take_four(p, inner);
+    return s;
+  }
+  ScanRows r = { .p = p, .x = p->plan->x, .loop = NULL, .names = map_make(p->scratch) };
+  Stmt *either = stmt_new(p->a, ST_IF);
+  either->a = many;
+  either->els = copies(&r, s);
+  take_four(p, inner);
+  either->body = s;
+  return either;
+}
+
+Stmt *scan_rows(Pipe *p, Stmt *s) {
+  Stmt *first = NULL, **tail = &first;
+  for (Stmt *next; s; s = next) {
+    Expr *rows;
+    Stmt *inner = nest_of(p, s, &rows);
+    next = s->next;
+    s->next = NULL;
+    if (!inner) s->body = scan_rows(p, s->body), s->els = scan_rows(p, s->els);
+    tail = stmts_append(tail, inner ? with_few_rows(p, s, inner, rows) : s);
+  }
+  return first;
+}
