@@ -100,11 +100,14 @@ int eqn_scan_pos(const Eqn *q) {
   if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return -1;
   for (int pos = 0; pos < q->n; pos++) {
     const Index *k = q->ix[pos];
-    if (!is_next(reduce_hi(e, 0), k) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
+    bool upto = is_next(reduce_hi(e, 0), k) || (expr_is_index(reduce_hi(e, 0), k) && !reducers[e->u.bind->reducer].arg);
+    if (!upto || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
     return pos;
   }
   return -1;
 }
+
+bool eqn_scan_excludes(const Eqn *q) { return expr_is_index(reduce_hi(q->body, 0), q->ix[eqn_scan_pos(q)]); }
 
 Op reduce_op(Reducer r) {
   Op op = reducers[r].combine;

@@ -230,14 +230,29 @@ static void store_update(Lower *l, Item *it) {
   if (*first) lower_note(l, *first, q);
 }
 
-// Index and index of a prefix's term are one.
-static void scan_step(Lower *l, Item *it) {
+// The term that a prefix adds before it has its value for k: that of k, or where it excludes this, that of k - 1.
+static Expr *scan_term(Lower *l, const Item *it, Expr *k, Expr **cond) {
   Expr *e = it->q->body;
-  int pos = eqn_scan_pos(it->q);
   Item at = *it;
+  bool excludes = eqn_scan_excludes(it->q);
+  Expr *before = expr_op2(l->x, OP_SUB, k, expr_int(l->x, DT_I64, 1, NO_SPAN), NO_SPAN);
   at.from[at.nbound] = e->u.bind->ix[0];
-  at.to[at.nbound++] = lower_at_item(l, it, expr_index(l->x, it->q->ix[pos]));
-  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, lower_at_item(l, &at, reduce_cond(e)), lower_at_item(l, &at, reduce_term(e)), at.to[at.nbound - 1]->u.ix);
+  at.to[at.nbound++] = excludes ? before : k;
+  Expr *term = lower_at_item(l, &at, reduce_term(e));
+  *cond = lower_at_item(l, &at, reduce_cond(e));
+  if (!excludes) return term;
+  Reducer r = e->u.bind->reducer;
+  Dtype t = it->acc->dtype;
+  Expr *identity = expr_scalar(l->x, t, reducers[r].identity(t), term->at), *any = expr_op2(l->x, OP_GE, before, expr_int(l->x, DT_I64, 0, NO_SPAN), NO_SPAN);
+  term = expr_cast(l->x, t, term, term->at);
+  if (!expr_is_true(*cond)) term = expr_select(l->x, *cond, term, identity, term->at);
+  *cond = expr_bool(l->x, true, NO_SPAN);
+  return expr_select(l->x, any, term, identity, term->at);
+}
+
+static void scan_step(Lower *l, Item *it) {
+  Expr *e = it->q->body, *cond, *k = lower_at_item(l, it, expr_index(l->x, it->q->ix[eqn_scan_pos(it->q)])), *term = scan_term(l, it, k, &cond);
+  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, cond, term, k->u.ix);
   Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
   lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
   lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q, lower_wanted(l, 1, &it->q)) : expr_var(l->x, v));
