@@ -4,6 +4,7 @@
 // same grid point has made. Groups that only read a common tensor walk it together, by the indices that stand at one place.
 // A group of reductions may also join by its reduced indices: see Member in group.h.
 #include "passes/group_int.h"
+#include "ir/rewrite.h"
 #include <string.h>
 
 typedef bool Pairs[MAX_GRID][MAX_GRID];
@@ -327,11 +328,24 @@ static Reason no_common_index(const Node *a, const Node *b, const Match *m) {
   return REASON_ITERATION_SPACE;
 }
 
+// b's members are maps over one index, which steps with a's prefixes; these have no other index, so that all is one loop.
+static bool follows_prefix(const Grouping *g, const Node *a, const Node *b) {
+  if (a->u->ngrid || b->u->ngrid != 1 || pipe_is_gpu(g->p)) return false;      // a GPU would run it on one thread
+  const Member *first = &a->u->m.v[0];
+  int pos = eqn_scan_pos(first->q);
+  for (int i = 0; i < b->u->m.n && pos >= 0; i++) {
+    const Member *mem = &b->u->m.v[i];
+    if (!is_pointwise(b, mem) || mem->q->base || !reads_steps(b, mem, 0, a, first->q->extent[pos])) return false;
+  }
+  return pos >= 0;
+}
+
 // Two that need nothing of each other may pair up their other indices as they like. Where the indices in common make one of
 // the two slow, its outer ones alone may not.
 static bool match_plain(const Grouping *g, const Node *a, const Node *b, Pairs ok, Match *m) {
   bool ta[MAX_GRID] = {0}, tb[MAX_GRID] = {0}, scalars = !a->u->ngrid && !b->u->ngrid;
   take_pairs(a, b, ok, ta, tb, m);
+  if (!m->n && m->depends && follows_prefix(g, a, b)) return m->common = true;
   if (!m->n && !scalars) { m->why = no_common_index(a, b, m); return false; }
   memset(ok, !m->depends, sizeof(Pairs));
   take_pairs(a, b, ok, ta, tb, m);

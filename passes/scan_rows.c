@@ -21,9 +21,8 @@ typedef struct ScanRows {
   Pipe *p;
   ExprTable *x;
   Stmt *loop;           // over the rows
-  Index *row;           // the first of the four; NULL, and the loop too: of a copy of all rows
-  Map names;            // of a copy: Var → Var, Index → Index
-  int at;               // which row it is of
+  Index *row;           // the first of the four
+  StmtCopy copy[ROWS];
 } ScanRows;
 
 // ---- which loops -------------------------------------------------------------------------------
@@ -65,47 +64,18 @@ static bool has_prefixes(Pipe *p, const Stmt *loop) {
 
 static Expr *number(ScanRows *r, int64_t v) { return expr_int(r->x, DT_I64, v, NO_SPAN); }
 
-static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
-  ScanRows *r = cx;
-  if (r->loop && e->op == OP_INDEX && e->u.ix == r->loop->ix) return expr_plus(x, expr_index(x, r->row), r->at);
-  void *to = e->op == OP_VAR ? map_getp(&r->names, e->u.var) : e->op == OP_INDEX ? map_getp(&r->names, e->u.ix) : NULL;
-  return !to ? e : e->op == OP_VAR ? expr_var(x, to) : expr_index(x, to);
-}
-
-static Expr *map_expr(ScanRows *r, Expr *e) { return e ? expr_map(r->x, e, renamed, r) : NULL; }
-
-static Var *name_of(ScanRows *r, Var *v, bool declares) {
-  if (v && declares) map_putp(&r->names, v, var_new(r->x, v->name, v->dtype));
-  Var *to = v ? map_getp(&r->names, v) : NULL;
-  return to ? to : v;
-}
-
-// The statements with the names of a copy; what they declare gets new ones.
-static Stmt *copies(ScanRows *r, const Stmt *s) {
-  Stmt *first = NULL, **tail = &first;
-  for (; s; s = s->next) {
-    Stmt *c = stmt_new(r->p->a, s->kind);
-    *c = *s;
-    c->next = NULL;
-    if (r->at) c->note = NULL;
-    c->lo = map_expr(r, s->lo), c->hi = map_expr(r, s->hi);
-    c->a = map_expr(r, s->a), c->b = map_expr(r, s->b), c->stream = map_expr(r, s->stream);
-    for (int k = 0; k < s->nsub; k++) c->sub[k] = map_expr(r, s->sub[k]);
-    bool declares = s->kind == ST_LET || s->kind == ST_VAR;
-    if (s->kind == ST_LOOP) map_putp(&r->names, s->ix, c->ix = index_new(r->x, s->ix->name, NO_SPAN));
-    c->var = name_of(r, s->var, declares), c->var2 = name_of(r, s->var2, declares);
-    c->body = copies(r, s->body);
-    c->els = copies(r, s->els);
-    tail = stmts_append(tail, c);
-  }
+// Only the first of four says what it computes.
+static Stmt *copies(ScanRows *r, int at, const Stmt *s) {
+  Stmt *first = stmts_copy(&r->copy[at], s);
+  for (Stmt *c = first; c && at; c = c->next) c->note = NULL;
   return first;
 }
 
-// One row's prefix from `lo` to `hi`, over an index of its own.
-static Stmt *part(ScanRows *r, const Stmt *scan, Expr *lo, Expr *hi) {
+// One row's prefix from `lo` to `hi`.
+static Stmt *part(ScanRows *r, int at, const Stmt *scan, Expr *lo, Expr *hi) {
   Stmt one = *scan;
   one.next = NULL;
-  Stmt *s = copies(r, &one);
+  Stmt *s = copies(r, at, &one);
   s->lo = lo, s->hi = hi;
   return s;
 }
@@ -147,49 +117,38 @@ static Stmt *with_next_rows(ScanRows *r, const Stmt *scan) {
 // ---- four rows ---------------------------------------------------------------------------------
 
 // Whole blocks side by side.
-static Stmt *blocks_of(ScanRows *r, const Stmt *scan, Expr *whole, Map *names) {
+static Stmt *blocks_of(ScanRows *r, const Stmt *scan, Expr *whole) {
   Stmt *blocks = stmt_new(r->p->a, ST_LOOP), **in = &blocks->body, fetching = *scan;
   blocks->how = HOW_SEQ;
   blocks->ix = index_new(r->x, intern(r->p->fn->names, arena_printf(r->p->scratch, "%s_block", scan->ix->name)), NO_SPAN);
   blocks->lo = number(r, 0), blocks->hi = whole, blocks->step = BLOCK;
   fetching.body = with_next_rows(r, scan);
   Expr *from = expr_index(r->x, blocks->ix);
-  for (r->at = 0; r->at < ROWS; r->at++) {
-    r->names = names[r->at];
-    in = stmts_append(in, part(r, &fetching, from, expr_plus(r->x, from, BLOCK)));
-    names[r->at] = r->names;
-  }
+  for (int k = 0; k < ROWS; k++) in = stmts_append(in, part(r, k, &fetching, from, expr_plus(r->x, from, BLOCK)));
   return blocks;
 }
 
 // The prefixes of four rows: whole blocks, then the rest of each.
-static Stmt *side_by_side(ScanRows *r, const Stmt *scan, Map *names) {
+static Stmt *side_by_side(ScanRows *r, const Stmt *scan) {
   Expr *block = number(r, BLOCK), *whole = expr_op2(r->x, OP_MUL, expr_op2(r->x, OP_FLOORDIV, scan->hi, block, NO_SPAN), block, NO_SPAN);
   Scalar v;
   if (expr_fold(whole, &v)) whole = number(r, v.i);
-  Stmt *blocks = blocks_of(r, scan, whole, names), **tail = &blocks->next;
-  for (r->at = 0; r->at < ROWS && whole != scan->hi; r->at++) {
-    r->names = names[r->at];
-    tail = stmts_append(tail, part(r, scan, whole, scan->hi));
-    names[r->at] = r->names;
-  }
+  Stmt *blocks = blocks_of(r, scan, whole), **tail = &blocks->next;
+  for (int k = 0; k < ROWS && whole != scan->hi; k++) tail = stmts_append(tail, part(r, k, scan, whole, scan->hi));
   return blocks;
 }
 
 static Stmt *rows_side_by_side(ScanRows *r) {
   Stmt *first = NULL, **tail = &first;
-  Map names[ROWS];
-  for (int k = 0; k < ROWS; k++) names[k] = map_make(r->p->scratch);
-  for (Stmt *s = r->loop->body, *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    if (is_scan(s)) tail = stmts_append(tail, side_by_side(r, s, names));
-    for (r->at = 0; r->at < ROWS && !is_scan(s); r->at++) {
-      r->names = names[r->at];
-      tail = stmts_append(tail, copies(r, s));
-      names[r->at] = r->names;
-    }
-    s->next = next;
+  for (int k = 0; k < ROWS; k++) {
+    r->copy[k] = (StmtCopy){ r->p->a, r->x, map_make(r->p->scratch) };
+    map_putp(&r->copy[k].to, r->loop->ix, expr_plus(r->x, expr_index(r->x, r->row), k));
+  }
+  for (const Stmt *s = r->loop->body; s; s = s->next) {
+    Stmt one = *s;
+    one.next = NULL;
+    if (is_scan(s)) tail = stmts_append(tail, side_by_side(r, s));
+    else for (int k = 0; k < ROWS; k++) tail = stmts_append(tail, copies(r, k, &one));
   }
   return first;
 }
@@ -229,10 +188,10 @@ static Stmt *with_few_rows(Pipe *p, Stmt *s, Stmt *inner, Expr *rows) {
     if (known.u) take_four(p, inner);
     return s;
   }
-  ScanRows r = { .p = p, .x = p->plan->x, .loop = NULL, .names = map_make(p->scratch) };
+  StmtCopy copy = { p->a, p->plan->x, map_make(p->scratch) };
   Stmt *either = stmt_new(p->a, ST_IF);
   either->a = many;
-  either->els = copies(&r, s);
+  either->els = stmts_copy(&copy, s);
   take_four(p, inner);
   either->body = s;
   return either;

@@ -241,6 +241,8 @@ END_TEST
 START_TEST(what_follows_a_prefix_shares_its_kernel) {
   check_one_kernel("fn f(x: f32[N, D], w: f32[D]) -> y: f32[N, D] {\n  c[i, k < D] = sum[j <= k](x[i, j])\n  y[i, k] = c[i, k] * w[k]\n}\n",
                    "N=64 D=32", 4 * (2 * 64 * 32 + 32));      // x, y; w
+  check_one_kernel("fn f(x: f32[D], w: f32[D]) -> y: f32[D] {\n  c[k < D] = sum[j < k](x[j])\n  y[k] = c[k] * w[k]\n}\n",
+                   "D=1000", 4 * 3 * 1000);      // x, w, y
 }
 END_TEST
 
