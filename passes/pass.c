@@ -18,6 +18,7 @@
 //    │ short      points with a few elements each: 64 at a time, a column beside the other
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
 //    │ tile       transposes: maps that read across the rows they write go by tiles
+//    │ prefix     few long prefixes: in parts, over all cores
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
 //    │ vector     lanes for reductions, vectors for maps
 //    ▼
@@ -44,6 +45,7 @@ const Pass passes[] = {
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
+  { "prefix",    STAGE_PLAN, pass_prefix,   0,             "share few long prefixes out over all cores" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
