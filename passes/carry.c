@@ -221,7 +221,7 @@ static Stmt *carry_stmts(Pipe *p, Stmt *s) {
   for (Stmt *next; s; s = next) {
     next = s->next;
     s->next = NULL;
-    if (s->kind == ST_LOOP && s->ordered && s->how == HOW_SEQ && !s->step && expr_is_int(s->lo, 0)) tail = stmts_append(tail, carry_loop(p, s));
+    if (s->kind == ST_LOOP && s->ordered && (s->how == HOW_SEQ || s->how == HOW_SCAN) && !s->step && expr_is_int(s->lo, 0)) tail = stmts_append(tail, carry_loop(p, s));
     s->body = carry_stmts(p, s->body);
     s->els = carry_stmts(p, s->els);
     tail = stmts_append(tail, s);

@@ -308,7 +308,7 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   bool spread = l->spread && l->scope->depth == l->grid_depth && !next[0].reduce && !data;
   for (int i = 0; i < n; i++) spread &= lower_expands(items[i]->q);
   Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : spread ? HOW_PAR : HOW_SEQ);
-  s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
+  for (int i = 0; i < n; i++) s->ordered |= !next[i].reduce && items[i]->q->scc && next[i].pos == items[i]->q->order_ix[0];
   if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
   Item *inside = arena_array(l->p->scratch, Item, n);
   for (int i = 0; i < n; i++) {
