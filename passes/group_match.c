@@ -328,16 +328,27 @@ static Reason no_common_index(const Node *a, const Node *b, const Match *m) {
   return REASON_ITERATION_SPACE;
 }
 
-// b's members are maps over one index, which steps with a's prefixes; these have no other index, so that all is one loop.
+// All reads by b of what a makes are at b's own point.
+static bool reads_own_point(const Node *a, const Node *b) {
+  for (int i = 0; i < b->reads.n; i++)
+    for (int p = 0; group_definer(a, b->reads.v[i].t) && p < b->reads.v[i].spots.n; p++)
+      if (b->reads.v[i].spots.v[p].grid[0] != 0) return false;
+  return true;
+}
+
+// b's members are maps over one index, which steps with a's prefixes; these have no other index and one direction, so that all is one loop.
 static bool follows_prefix(const Grouping *g, const Node *a, const Node *b) {
-  if (a->u->ngrid || b->u->ngrid != 1 || pipe_is_gpu(g->p)) return false;      // a GPU would run it on one thread
-  const Member *first = &a->u->m.v[0];
-  int pos = eqn_scan_pos(first->q);
-  for (int i = 0; i < b->u->m.n && pos >= 0; i++) {
-    const Member *mem = &b->u->m.v[i];
-    if (!is_pointwise(b, mem) || mem->q->base || !reads_steps(b, mem, 0, a, first->q->extent[pos])) return false;
+  EqnScan first = { -1, false, false };
+  if (a->u->ngrid || b->u->ngrid != 1 || pipe_is_gpu(g->p) || !reads_own_point(a, b)) return false;      // a GPU would run it on one thread
+  for (int i = 0; i < a->u->m.n; i++) {
+    const Eqn *q = a->u->m.v[i].q;
+    EqnScan s = eqn_scan(q);
+    if (s.pos < 0 ? q->body->op == OP_REDUCE || q->scc || q->base || q->def->fmt : first.pos >= 0 && s.backward != first.backward) return false;
+    if (q->n != 1 || q->extent[0] != b->u->extent[0]) return false;
+    if (s.pos >= 0) first = s;
   }
-  return pos >= 0;
+  for (int i = 0; i < b->u->m.n; i++) if (!is_pointwise(b, &b->u->m.v[i]) || b->u->m.v[i].q->base) return false;
+  return first.pos >= 0;
 }
 
 // Two that need nothing of each other may pair up their other indices as they like. Where the indices in common make one of
