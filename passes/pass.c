@@ -47,6 +47,7 @@ const Pass passes[] = {
   { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
   { "prefix",    STAGE_PLAN, pass_prefix,   0,             "share few long prefixes out over all cores" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
+  { "flat",      STAGE_PLAN, pass_flat,     0,             "let maps walk neighbouring dimensions as one" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
 };
