@@ -386,6 +386,19 @@ static void plain_blocks(Emit *e, const Stmt *s, const Streams *all, const char 
   emit_line(e, "}");
 }
 
+// From a variable on, one whole block: scan_rows.c has such.
+static bool is_one_block(const Stmt *s) { return s->hi->op == OP_ADD && s->hi->arg[0] == s->lo && expr_is_int(s->hi->arg[1], s->lanes); }
+
+static void one_block(Emit *e, const Stmt *s, const Streams *all, const char *lo, const char *block) {
+  emit_line(e, "{");
+  emit_open(e);
+  const char *big = open_streams(e, all);
+  emit_line(e, "const long long %s = %s;", block, lo);
+  whole_block(e, s, all, block, big);
+  emit_close(e);
+  emit_line(e, "}");
+}
+
 // The blocks of a map: a first part up to where the first stream's address stands at a line, whole blocks, and what is left.
 // See Note [Four streams].
 static void streamed_blocks(Emit *e, const Stmt *s, const Streams *all, const char *lo, const char *block, const char *hi) {
@@ -415,7 +428,8 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   // Which lane a step falls on must not depend on an address, where lanes add up.
   bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC;
   Streams all = streams_of(e, s, block);
-  if (map && all.v.n) streamed_blocks(e, s, &all, lo, block, hi);
+  if (!map && is_one_block(s)) one_block(e, s, &all, lo, block);
+  else if (map && all.v.n) streamed_blocks(e, s, &all, lo, block, hi);
   else if (s->streams) blocks_in_streams(e, s, &all, lo, block, hi);
   else plain_blocks(e, s, &all, lo, block, hi);
 }

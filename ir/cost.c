@@ -162,7 +162,8 @@ static void note_all_reads(Count *c, Eqn *q) {
 // ---- operations --------------------------------------------------------------------------------
 
 // Operations that are done `times` each, and those of the reductions among them.
-typedef struct Flops { Count *c; Map seen; Expr *times; int64_t own; Expr *inner; } Flops;
+// A prefix takes a step of its reduction each time.
+typedef struct Flops { Count *c; Map seen; Expr *times; int64_t own; Expr *inner; const Expr *prefix; } Flops;
 
 static Flops flops_of(Count *c, Expr *times) { return (Flops){ .c = c, .seen = map_make(c->a), .times = times }; }
 
@@ -181,7 +182,7 @@ static Expr *binder_steps(Count *c, const Expr *e) {
 static void flops_in(Flops *f, Expr *e) {
   if (!map_add(&f->seen, (uint64_t)e->id + 1)) return;
   if (e->op == OP_REDUCE) {
-    Flops inner = flops_of(f->c, times(f->c->x, f->times, binder_steps(f->c, e)));
+    Flops inner = flops_of(f->c, e == f->prefix ? f->times : times(f->c->x, f->times, binder_steps(f->c, e)));
     inner.own = 1;
     flops_in(&inner, reduce_term(e));
     flops_in(&inner, reduce_cond(e));
@@ -196,6 +197,7 @@ static Expr *equation_flops(Count *c, const Eqn *q) {
   Expr *points = num(c->x, 1);
   for (int k = 0; k < q->n; k++) points = times(c->x, points, q->extent[k]);
   Flops f = flops_of(c, points);
+  if (eqn_scan_pos(q) >= 0) f.prefix = q->body;
   flops_in(&f, q->body);
   Expr *sum = flops_sum(&f);
   return sum ? sum : num(c->x, 0);

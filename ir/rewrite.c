@@ -95,16 +95,28 @@ static bool is_next(const Expr *e, const Index *ix) {
   return false;
 }
 
-int eqn_scan_pos(const Eqn *q) {
-  const Expr *e = q->body;
-  if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return -1;
-  for (int pos = 0; pos < q->n; pos++) {
-    const Index *k = q->ix[pos];
-    if (!is_next(reduce_hi(e, 0), k) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
-    return pos;
-  }
-  return -1;
+// How far the range of q's reduction goes by its index k: to it or from it on, the element itself left out or not.
+static EqnScan scan_along(const Eqn *q, int pos) {
+  const Expr *e = q->body, *lo = reduce_lo(e, 0), *hi = reduce_hi(e, 0);
+  const Index *k = q->ix[pos];
+  bool arg = reducers[e->u.bind->reducer].arg;
+  EqnScan none = { -1, false, false };
+  if (expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) return none;
+  if (expr_is_int(lo, 0) && is_next(hi, k)) return (EqnScan){ pos, false, false };
+  if (arg) return none;
+  if (expr_is_int(lo, 0) && expr_is_index(hi, k)) return (EqnScan){ pos, true, false };
+  if (hi == q->extent[pos] && (expr_is_index(lo, k) || is_next(lo, k))) return (EqnScan){ pos, !expr_is_index(lo, k), true };
+  return none;
 }
+
+EqnScan eqn_scan(const Eqn *q) {
+  EqnScan s = { -1, false, false };
+  if (q->body->op != OP_REDUCE || q->scc || q->base || q->def->fmt || q->body->u.bind->n != 1) return s;
+  for (int pos = 0; pos < q->n && s.pos < 0; pos++) s = scan_along(q, pos);
+  return s;
+}
+
+int eqn_scan_pos(const Eqn *q) { return eqn_scan(q).pos; }
 
 Op reduce_op(Reducer r) {
   Op op = reducers[r].combine;

@@ -4,6 +4,7 @@
 // same grid point has made. Groups that only read a common tensor walk it together, by the indices that stand at one place.
 // A group of reductions may also join by its reduced indices: see Member in group.h.
 #include "passes/group_int.h"
+#include "ir/rewrite.h"
 #include <string.h>
 
 typedef bool Pairs[MAX_GRID][MAX_GRID];
@@ -87,9 +88,41 @@ static bool rereads_matrix(const Grouping *g, const Node *n, const Member *mem, 
   return false;
 }
 
+static const Eqn *recurrence_of(const Node *n) {
+  for (int i = 0; n && i < n->u->m.n; i++) if (n->u->m.v[i].q->scc) return n->u->m.v[i].q;
+  return NULL;
+}
+
+static bool in_grid(const Node *n, const Member *m, int pos) {
+  for (int k = 0; k < n->u->ngrid; k++) if (m->pos[k] == pos) return true;
+  return false;
+}
+
+// Does some read by n of what the recurrence's group makes have the member's index where the steps are counted?
+static bool reads_steps(const Node *n, const Member *mem, int pos, const Node *other, const Expr *steps) {
+  for (int i = 0; i < n->reads.n; i++) {
+    const Access *x = &n->reads.v[i];
+    const Member *d = group_definer(other, x->t);
+    for (int dim = 0; d && dim < d->q->n; dim++)
+      for (int p = 0; p < x->spots.n && d->q->extent[dim] == steps && !in_grid(other, d, dim); p++)
+        if (x->spots.v[p].grid[dim] >= 0 && mem->pos[x->spots.v[p].grid[dim]] == pos) return true;
+  }
+  return false;
+}
+
+// Does the member's index, which the smaller grid loses, run with the steps of the other's recurrence? Then both walk memory as that does.
+static bool runs_in_order(const Node *n, const Member *mem, int pos, const Node *other) {
+  const Eqn *q = recurrence_of(other);
+  const Expr *steps = q ? q->extent[q->order_ix[0]] : NULL;
+  if (!q || mem->q->extent[pos] != steps) return false;
+  const Access *x = group_access(other, mem->q->def);
+  for (int p = 0; x && p < x->spots.n; p++) if (x->spots.v[p].grid[pos] < 0) return true;
+  return reads_steps(n, mem, pos, other, steps);
+}
+
 // Would the smaller grid make the group's members slow? They must keep an outer part of their indices, and not read a matrix
-// again at every grid point.
-static bool suits(const Grouping *g, const Node *n, unsigned grid) {
+// again at every grid point. other: the group beside it; NULL: of its reduced indices.
+static bool suits(const Grouping *g, const Node *n, unsigned grid, const Node *other) {
   if (grid == (1u << n->u->ngrid) - 1) return true;
   for (int i = 0; i < n->u->m.n; i++) {
     const Member *mem = &n->u->m.v[i];
@@ -97,7 +130,7 @@ static bool suits(const Grouping *g, const Node *n, unsigned grid) {
     for (int pos = 0; pos < mem->q->n && !is_partial(n, mem); pos++) {
       bool stays = kept(grid, n->u, mem, pos);
       if (stays && lost && !mem->q->scc) return false;
-      lost |= !stays;
+      lost |= !stays && !runs_in_order(n, mem, pos, other);
     }
     if (mem->q->body->op == OP_REDUCE && !is_partial(n, mem) && rereads_matrix(g, n, mem, grid)) return false;
   }
@@ -190,8 +223,8 @@ static bool match_partial(Grouping *g, const Node *host, const Node *n, Partial 
   m->red = arena_array(g->p->scratch, int, (size_t)n->u->m.n * MAX_GRID);
   m->n = partial_grid(g, host, n, grid, m->red);
   m->partial = which;
-  if (m->n > 1 && suits(g, host, grid_of(m->n - 1, grid))) m->n--;
-  return m->n > 0 && suits(g, host, grid_of(m->n, grid));
+  if (m->n > 1 && suits(g, host, grid_of(m->n - 1, grid), NULL)) m->n--;
+  return m->n > 0 && suits(g, host, grid_of(m->n, grid), NULL);
 }
 
 // Where the host's first grid index stands in what both read: the outermost place makes the best walk.
@@ -295,17 +328,41 @@ static Reason no_common_index(const Node *a, const Node *b, const Match *m) {
   return REASON_ITERATION_SPACE;
 }
 
+// All reads by b of what a makes are at b's own point.
+static bool reads_own_point(const Node *a, const Node *b) {
+  for (int i = 0; i < b->reads.n; i++)
+    for (int p = 0; group_definer(a, b->reads.v[i].t) && p < b->reads.v[i].spots.n; p++)
+      if (b->reads.v[i].spots.v[p].grid[0] != 0) return false;
+  return true;
+}
+
+// b's members are maps over one index, which steps with a's prefixes; these have no other index and one direction, so that all is one loop.
+static bool follows_prefix(const Grouping *g, const Node *a, const Node *b) {
+  EqnScan first = { -1, false, false };
+  if (a->u->ngrid || b->u->ngrid != 1 || pipe_is_gpu(g->p) || !reads_own_point(a, b)) return false;      // a GPU would run it on one thread
+  for (int i = 0; i < a->u->m.n; i++) {
+    const Eqn *q = a->u->m.v[i].q;
+    EqnScan s = eqn_scan(q);
+    if (s.pos < 0 ? q->body->op == OP_REDUCE || q->scc || q->base || q->def->fmt : first.pos >= 0 && s.backward != first.backward) return false;
+    if (q->n != 1 || q->extent[0] != b->u->extent[0]) return false;
+    if (s.pos >= 0) first = s;
+  }
+  for (int i = 0; i < b->u->m.n; i++) if (!is_pointwise(b, &b->u->m.v[i]) || b->u->m.v[i].q->base) return false;
+  return first.pos >= 0;
+}
+
 // Two that need nothing of each other may pair up their other indices as they like. Where the indices in common make one of
 // the two slow, its outer ones alone may not.
 static bool match_plain(const Grouping *g, const Node *a, const Node *b, Pairs ok, Match *m) {
   bool ta[MAX_GRID] = {0}, tb[MAX_GRID] = {0}, scalars = !a->u->ngrid && !b->u->ngrid;
   take_pairs(a, b, ok, ta, tb, m);
+  if (!m->n && m->depends && follows_prefix(g, a, b)) return m->common = true;
   if (!m->n && !scalars) { m->why = no_common_index(a, b, m); return false; }
   memset(ok, !m->depends, sizeof(Pairs));
   take_pairs(a, b, ok, ta, tb, m);
   m->why = REASON_ITERATION_SPACE;
   m->common = true;
-  while (m->n && !(suits(g, a, grid_of(m->n, m->ga)) && suits(g, b, grid_of(m->n, m->gb)))) m->n--;
+  while (m->n && !(suits(g, a, grid_of(m->n, m->ga), b) && suits(g, b, grid_of(m->n, m->gb), a))) m->n--;
   return m->n || scalars;
 }
 

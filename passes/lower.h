@@ -142,7 +142,8 @@ bool lower_long_rows(Lower *l, Expr *work, Stmt **body, Expr **steps);
 
 // Nests (lower_nest.c).
 // The next loop of an item: an index left of `=`, in order, then the reduction's indices.
-typedef struct NextLoop { Index *ix; Expr *lo, *hi; int pos; bool reduce; } NextLoop;
+// backward: its first step is the index's last value.
+typedef struct NextLoop { Index *ix; Expr *lo, *hi; int pos; bool reduce, backward; } NextLoop;
 bool lower_next_loop(Lower *l, const Item *it, NextLoop *n);        // false: none is left
 bool lower_same_loop(const NextLoop *a, const NextLoop *b);
 void lower_bind(Lower *l, Item *it, const NextLoop *n, Index *loop);

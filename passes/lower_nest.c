@@ -24,23 +24,24 @@ bool lower_next_loop(Lower *l, const Item *it, NextLoop *n) {
   int block = eqn_block_pos(q);
   if (q->scc && !it->has_pos[q->order_ix[0]]) {        // the index that runs in order comes first
     int pos = q->order_ix[0];
-    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false };
+    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false, false };
     return true;
   }
   for (int pos = 0; pos < q->n; pos++) {
     if (it->has_pos[pos] || pos == block) continue;
-    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false };
+    EqnScan scan = eqn_scan(q);
+    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false, scan.pos == pos && scan.backward };
     return true;
   }
   if (it->scans) return false;
   if (!lower_is_reduce(it) || it->reduced == q->body->u.bind->n) return false;
   int k = 0;
   while (it->bound >> k & 1) k++;
-  *n = (NextLoop){ q->body->u.bind->ix[k], lower_at_item(l, it, reduce_lo(q->body, k)), lower_at_item(l, it, reduce_hi(q->body, k)), k, true };
+  *n = (NextLoop){ q->body->u.bind->ix[k], lower_at_item(l, it, reduce_lo(q->body, k)), lower_at_item(l, it, reduce_hi(q->body, k)), k, true, false };
   return true;
 }
 
-bool lower_same_loop(const NextLoop *a, const NextLoop *b) { return a->lo == b->lo && a->hi == b->hi; }
+bool lower_same_loop(const NextLoop *a, const NextLoop *b) { return a->lo == b->lo && a->hi == b->hi && a->backward == b->backward; }
 
 typedef struct Carried { Lower *l; const Item *from; const Item *to; const NextLoop *a, *b; bool reads, same; } Carried;
 
@@ -231,14 +232,30 @@ static void store_update(Lower *l, Item *it) {
   if (*first) lower_note(l, *first, q);
 }
 
-// Index and index of a prefix's term are one.
-static void scan_step(Lower *l, Item *it) {
-  Expr *e = it->q->body;
-  int pos = eqn_scan_pos(it->q);
+// The term that a prefix adds before it has its value for k: that of k, or where it excludes this, that of the step before, if there is one.
+static Expr *scan_term(Lower *l, const Item *it, Expr *k, Expr **cond) {
+  ExprTable *x = l->x;
+  Expr *e = it->q->body, *one = expr_int(x, DT_I64, 1, NO_SPAN);
+  EqnScan scan = eqn_scan(it->q);
+  Expr *before = expr_op2(x, scan.backward ? OP_ADD : OP_SUB, k, one, NO_SPAN);
   Item at = *it;
   at.from[at.nbound] = e->u.bind->ix[0];
-  at.to[at.nbound++] = lower_at_item(l, it, expr_index(l->x, it->q->ix[pos]));
-  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, lower_at_item(l, &at, reduce_cond(e)), lower_at_item(l, &at, reduce_term(e)), at.to[at.nbound - 1]->u.ix);
+  at.to[at.nbound++] = scan.excludes ? before : k;
+  Expr *term = lower_at_item(l, &at, reduce_term(e));
+  *cond = lower_at_item(l, &at, reduce_cond(e));
+  if (!scan.excludes) return term;
+  Dtype t = it->acc->dtype;
+  Expr *identity = expr_scalar(x, t, reducers[e->u.bind->reducer].identity(t), term->at);
+  Expr *any = scan.backward ? expr_op2(x, OP_LT, before, it->q->extent[scan.pos], NO_SPAN) : expr_op2(x, OP_GE, before, expr_int(x, DT_I64, 0, NO_SPAN), NO_SPAN);
+  term = expr_cast(x, t, term, term->at);
+  if (!expr_is_true(*cond)) term = expr_select(x, *cond, term, identity, term->at);
+  *cond = expr_bool(x, true, NO_SPAN);
+  return expr_select(x, any, term, identity, term->at);
+}
+
+static void scan_step(Lower *l, Item *it) {
+  Expr *e = it->q->body, *cond, *k = lower_at_item(l, it, expr_index(l->x, it->q->ix[eqn_scan_pos(it->q)])), *term = scan_term(l, it, k, &cond);
+  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, cond, term, k->u.ix);
   Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
   lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
   lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q, lower_wanted(l, 1, &it->q)) : expr_var(l->x, v));
@@ -259,8 +276,9 @@ static void finish_reduction(Lower *l, Item *it) {
 // ---- blocks of items ---------------------------------------------------------------------------
 
 void lower_bind(Lower *l, Item *it, const NextLoop *n, Index *loop) {
+  Expr *at = expr_index(l->x, loop);
   it->from[it->nbound] = n->ix;
-  it->to[it->nbound++] = expr_index(l->x, loop);
+  it->to[it->nbound++] = n->backward ? expr_op2(l->x, OP_SUB, expr_op2(l->x, OP_SUB, n->hi, expr_int(l->x, DT_I64, 1, NO_SPAN), NO_SPAN), at, NO_SPAN) : at;
   if (n->reduce) it->reduced++, it->bound |= 1u << n->pos, it->inner = loop;
   else it->has_pos[n->pos] = true;
 }
@@ -294,7 +312,7 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
   bool spread = l->spread && l->scope->depth == l->grid_depth && !next[0].reduce && !data;
   for (int i = 0; i < n; i++) spread &= lower_expands(items[i]->q);
   Stmt *s = loop_open(l, ix, lo, hi, scans ? HOW_SCAN : spread ? HOW_PAR : HOW_SEQ);
-  s->ordered = !next[0].reduce && items[0]->q->scc && next[0].pos == items[0]->q->order_ix[0];
+  for (int i = 0; i < n; i++) s->ordered |= !next[i].reduce && items[i]->q->scc && next[i].pos == items[i]->q->order_ix[0];
   if (data) ranges_index(l->facts, ix, next[0].lo, next[0].hi);    // proofs know the bounds as written
   Item *inside = arena_array(l->p->scratch, Item, n);
   for (int i = 0; i < n; i++) {
@@ -428,6 +446,16 @@ static bool any_of(int n, const bool *v) {
   return false;
 }
 
+// A map that reads what another item makes backward at the same index runs backward as well: its order is free.
+static void turn_maps(Lower *l, int n, Item *items, NextLoop *next, const bool *loops) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < i && loops[i] && !next[i].reduce && lower_expands(items[i].q); j++) {
+      if (!loops[j] || !next[j].backward || next[i].backward) continue;
+      next[i].backward = true;
+      next[i].backward = dependence(l, &items[j], &next[j], &items[i], &next[i]) == 1;
+    }
+}
+
 // The loops of one phase.
 static void lower_phase(Lower *l, int n, Item *items, NextLoop *next, const bool *loops, const int *phase, int ph, bool *done) {
   Item **cluster = arena_array(l->p->scratch, Item *, n);
@@ -453,6 +481,7 @@ void lower_block(Lower *l, int n, Item *items) {
   int *phase = arena_array(l->p->scratch, int, n), last = 0, at = -1;
   for (int i = 0; i < n; i++) loops[i] = lower_next_loop(l, &items[i], &next[i]);
   for (int i = 0; i < n; i++) if (!loops[i]) count_leaf(l, &items[i]);
+  turn_maps(l, n, items, next, loops);
   find_cascade(l, n, items, next, loops, cascade, phase);
   for (int i = 0; i < n; i++) {
     if (phase[i] > last) last = phase[i];

@@ -13,10 +13,12 @@
 //    ▼
 //   Plan: kernels of loops and statements
 //    │ lower      nested loops, one per phase of a row; checks that data needs; checks made once at the call
+//    │ carry      recurrences: what the next steps need, in variables
 //    │ quotient   in loops, products instead of coarse quotients by one number
 //    │ short      points with a few elements each: 64 at a time, a column beside the other
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
 //    │ tile       transposes: maps that read across the rows they write go by tiles
+//    │ prefix     few long prefixes: in parts, over all cores
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
 //    │ vector     lanes for reductions, vectors for maps
 //    ▼
@@ -37,11 +39,13 @@ const Pass passes[] = {
   { "simplify2", STAGE_FN,   pass_simplify, 0,             "simplify again, after inlining" },
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },
   { "lower",     STAGE_PLAN, pass_lower,    PASS_REQUIRED, "turn equations into loops and statements" },
+  { "carry",     STAGE_PLAN, pass_carry,    0,             "keep what a recurrence's next steps need in variables" },
   { "quotient",  STAGE_PLAN, pass_quotient, 0,             "multiply coarse values by the reciprocal of what a loop divides by" },
   { "short",     STAGE_PLAN, pass_short,    0,             "run points of a few elements each 64 at a time" },
   { "jam",       STAGE_PLAN, pass_jam,      0,             "run grid points that lie side by side in memory together" },
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
+  { "prefix",    STAGE_PLAN, pass_prefix,   0,             "share few long prefixes out over all cores" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
   { "flat",      STAGE_PLAN, pass_flat,     0,             "let maps walk neighbouring dimensions as one" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },

@@ -71,11 +71,13 @@ bool pass_cse(Pipe *p);         // equal equations become one
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
+bool pass_carry(Pipe *p);       // recurrences: earlier elements in variables
 bool pass_short(Pipe *p);      // points with a few elements each: 64 at a time
 bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
 bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_clip(Pipe *p);        // prefixes and windows: loops end where nothing is left to do
+bool pass_prefix(Pipe *p);      // few long prefixes: in parts
 bool pass_flat(Pipe *p);        // neighbouring dimensions of memory are walked as one
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
@@ -100,6 +102,8 @@ void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
 Stmt *rows_at_once(Pipe *p, Stmt *s);
 // The end of a row runs beside the beginning of the next where rows come from memory (overlap.c).
 void overlap_rows(Pipe *p, Stmt *body);
+// Prefixes of several rows side by side (scan_rows.c).
+Stmt *scan_rows(Pipe *p, Stmt *s);
 // Adds PREFETCH statements to the vector loops of a kernel (prefetch.c).
 void prefetch_rows(Pipe *p, Stmt *body);
 #endif

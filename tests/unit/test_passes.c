@@ -229,6 +229,23 @@ START_TEST(halves_of_a_normed_row_share_its_norm) {
 }
 END_TEST
 
+START_TEST(what_follows_a_recurrence_shares_its_kernel) {
+  check_view("fn f(x: f32[T, D], w: f32[D]) -> y: f32[T, D] {\n  h[t, i] = 0.9 * (h[t - 1, i] ?? 0) + x[t, i]\n"
+             "  y[t, i] = max(h[t, i], 0) * w[i]\n}\n", "T=64 D=32", 4 * (2 * 64 * 32 + 32));       // x, y; w
+  check_view("fn f(a: f32[B, T, D], x: f32[B, T, D]) -> (h: f32[B, T, D], y: f32[B, T, D]) {\n"
+             "  h[b, t, i] = a[b, t, i] * (h[b, t - 1, i] ?? 0) + x[b, t, i]\n  y[b, t, i] = h[b, t, i] * x[b, t, i]\n}\n",
+             "B=4 T=16 D=32", 4 * 4 * 4 * 16 * 32);     // a, x, h, y
+}
+END_TEST
+
+START_TEST(what_follows_a_prefix_shares_its_kernel) {
+  check_one_kernel("fn f(x: f32[N, D], w: f32[D]) -> y: f32[N, D] {\n  c[i, k < D] = sum[j <= k](x[i, j])\n  y[i, k] = c[i, k] * w[k]\n}\n",
+                   "N=64 D=32", 4 * (2 * 64 * 32 + 32));      // x, y; w
+  check_one_kernel("fn f(x: f32[D], w: f32[D]) -> y: f32[D] {\n  c[k < D] = sum[j < k](x[j])\n  y[k] = c[k] * w[k]\n}\n",
+                   "D=1000", 4 * 3 * 1000);      // x, w, y
+}
+END_TEST
+
 START_TEST(normed_rows_are_padded_split_and_joined_in_one_kernel) {
   check_one_kernel("fn f(x: f32[N, D]) -> y: f32[N, D + 2] {\n  s = softmax(x)\n  y[i, j < D + 2] = s[i, j - 1] ?? 0\n}\n",
                    "N=64 D=32", 4 * 64 * (32 + 34));                           // x; y
@@ -781,7 +798,7 @@ int main(void) {
     rms_norm_with_int8_quantisation_moves_the_least, masked_scaled_softmax_moves_the_least, siblings_that_share_inputs_read_them_once,
     another_loop_order_costs_no_kernel, slices_at_offsets_cost_no_kernel, broadcasts_cost_no_kernel, a_concatenation_costs_no_kernel,
     one_random_mask_for_two_results_costs_no_kernel, a_reduction_reads_its_producer_transposed, readers_at_two_offsets_share_a_kernel,
-    halves_of_a_normed_row_share_its_norm, normed_rows_are_padded_split_and_joined_in_one_kernel,
+    halves_of_a_normed_row_share_its_norm, what_follows_a_recurrence_shares_its_kernel, what_follows_a_prefix_shares_its_kernel, normed_rows_are_padded_split_and_joined_in_one_kernel,
     padding_and_windows_cost_no_kernel, views_of_views_cost_no_kernel,
     the_gradients_of_layer_norm_are_one_kernel_over_rows, a_maximum_over_all_joins_what_walks_its_input,
     sums_over_both_axes_walk_the_rows, what_reads_a_shared_sum_is_another_kernel,
