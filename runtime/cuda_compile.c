@@ -180,7 +180,7 @@ static bool took(const ClangTable *t, const GpuRequest *r, ClangObject *made, Gp
 }
 
 static bool compile_by_clang(const ClangTable *t, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
-  ClangGpuText in = {.text = r->text, .len = r->len, .arch = r->arch, .feature = r->feature};
+  ClangGpuText in = {.text = r->text, .len = r->len, .library = r->library, .arch = r->arch, .feature = r->feature};
   ClangObject made;
   snprintf(compiler, 64, "clang %s in process", t->version);
   t->gpu(&in, &made);

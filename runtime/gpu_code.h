@@ -18,6 +18,7 @@ typedef struct GpuSpan { size_t from, to; } GpuSpan;
 
 typedef struct GpuRequest {
   const char *text; size_t len;
+  const char *library;       // functions that the text may call, for a compiler without CUDA's mathematical library; NULL: none
   int nspans; const GpuSpan *span; // its kernels, which end it, may be compiled apart from each other; 0: they may not
   int arch;                  // 90 for sm_90
   char feature;              // 'a' for sm_90a; 0: none
