@@ -95,16 +95,21 @@ static bool is_next(const Expr *e, const Index *ix) {
   return false;
 }
 
+static bool is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }
+
 int eqn_scan_pos(const Eqn *q) {
   const Expr *e = q->body;
   if (e->op != OP_REDUCE || q->scc || q->base || q->def->fmt || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return -1;
   for (int pos = 0; pos < q->n; pos++) {
     const Index *k = q->ix[pos];
-    if (!is_next(reduce_hi(e, 0), k) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
+    bool before = is_index(reduce_hi(e, 0), k) && !reducers[e->u.bind->reducer].arg;
+    if (!(before || is_next(reduce_hi(e, 0), k)) || expr_uses_index(reduce_term(e), k) || expr_uses_index(reduce_cond(e), k)) continue;
     return pos;
   }
   return -1;
 }
+
+bool eqn_scans_before(const Eqn *q) { return reduce_hi(q->body, 0)->op == OP_INDEX; }
 
 Op reduce_op(Reducer r) {
   Op op = reducers[r].combine;

@@ -29,7 +29,8 @@ Expr *reduce_better(ExprTable *x, Reducer r, Expr *value, Expr *old, Expr *old_a
 Expr *expr_in_range(ExprTable *x, const Tensor *t, Expr *const *sub, Span at);
 // A store in a block format makes whole blocks along one index of q: its position, or -1 without a format.
 int eqn_block_pos(const Eqn *q);
-// A prefix: one reduction whose range grows with an index of q and whose terms do not depend on it, c[i, k] = sum[j <= k](x[i, j]). The
-// position of k, or -1. Such an equation is computed in the order of k, a step each.
+// A prefix: one reduction whose range grows with an index of q and whose terms do not depend on it, c[i, k] = sum[j <= k](x[i, j]) or
+// sum[j < k](x[i, j]). The position of k, or -1. Such an equation is computed in the order of k, a step each.
 int eqn_scan_pos(const Eqn *q);
+bool eqn_scans_before(const Eqn *q);     // of such an equation: without the term of its own step, j < k
 #endif

@@ -41,21 +41,27 @@ static bool stores_apart(const Scan *c, const Stmt *s) {
   return apart && s->field < 0 && dtypes[s->t->dtype].bits >= 8;
 }
 
-// What is added does not depend on what a sum is so far, nor does where.
-static bool is_plain(Scan *c) {
-  for (Stmt *s = c->loop->body; s; s = s->next) if (s->kind == ST_ACC && !add_sum(c, s)) return false;
-  for (Stmt *s = c->loop->body; s; s = s->next) {
-    if (s->kind == ST_STORE ? !stores_apart(c, s) : s->kind != ST_LET && s->kind != ST_ACC) return false;
-    if (s->kind == ST_LET && is_late(c, s->a)) map_putp(&c->late, s->var, s->var);
-    if (s->kind == ST_ACC && is_late(c, s->a)) return false;
-    for (int k = 0; k < s->nsub; k++) if (is_late(c, s->sub[k])) return false;
-  }
-  return c->sums > 0;
+// An IF around terms is a filter.
+static bool add_sums(Scan *c, Stmt *s) {
+  for (; s; s = s->next) if ((s->kind == ST_ACC && !add_sum(c, s)) || !add_sums(c, s->body)) return false;
+  return true;
 }
 
-static bool reads_written(const Scan *c) {
-  for (const Stmt *s = c->loop->body; s; s = s->next) {
-    if (s->a && gpu_reads_any(c->g, s->a, &c->written)) return true;
+// What is added does not depend on what a sum is so far, nor does where.
+static bool is_plain(Scan *c, Stmt *s, bool filtered) {
+  for (; s; s = s->next) {
+    bool late = s->a && is_late(c, s->a), filter = s->kind == ST_IF && !s->els && !late && is_plain(c, s->body, true);
+    if (s->kind != ST_LET && s->kind != ST_ACC && !filter && (filtered || s->kind != ST_STORE || !stores_apart(c, s))) return false;
+    if (s->kind == ST_LET && late) map_putp(&c->late, s->var, s->var);
+    if (s->kind == ST_ACC && late) return false;
+    for (int k = 0; k < s->nsub; k++) if (is_late(c, s->sub[k])) return false;
+  }
+  return true;
+}
+
+static bool reads_written(const Scan *c, const Stmt *s) {
+  for (; s; s = s->next) {
+    if ((s->a && gpu_reads_any(c->g, s->a, &c->written)) || reads_written(c, s->body)) return true;
     for (int k = 0; k < s->nsub; k++) if (gpu_reads_any(c->g, s->sub[k], &c->written)) return true;
   }
   return false;
@@ -63,7 +69,8 @@ static bool reads_written(const Scan *c) {
 
 bool gpu_scan_find(Scan *c, const Nest *n, Stmt *loop) {
   *c = (Scan){ .n = n, .g = n->g, .loop = loop, .late = map_make(n->g->scratch), .written = gpu_written(n->g, loop->body) };
-  return loop->how == HOW_SCAN && !loop->ordered && expr_is_int(loop->lo, 0) && is_plain(c) && !reads_written(c);
+  bool scans = loop->how == HOW_SCAN && !loop->ordered && expr_is_int(loop->lo, 0) && add_sums(c, loop->body) && c->sums;
+  return scans && is_plain(c, loop->body, false) && !reads_written(c, loop->body);
 }
 
 typedef struct Widest { Scan *c; int bits; } Widest;
@@ -111,16 +118,22 @@ Stmt *gpu_scan_add(const Scan *c, int k, Var *to, Expr *value) {
   return s;
 }
 
+static void set_sums(const Scan *c, Stmt *s, Var *const *sum) {
+  for (; s; s = s->next) {
+    for (int k = 0; k < c->sums; k++) if (s->kind == ST_ACC && s->var == c->acc[k]->var) { s->var = sum[k]; break; }
+    set_sums(c, s->body, sum);
+  }
+}
+
 // The steps' statements with other sums; without what depends on these if not `whole`.
 static Stmt *body_for(const Scan *c, Var *const *sum, bool whole) {
   Block b = gpu_block();
   for (Stmt *s = gpu_copy(c->g, c->loop->body), *next; s; s = next) {
     next = s->next;
     s->next = NULL;
-    if (!whole && s->kind != ST_ACC && (s->kind != ST_LET || map_getp(&c->late, s->var))) continue;
-    for (int k = 0; k < c->sums; k++) if (s->kind == ST_ACC && s->var == c->acc[k]->var) { s->var = sum[k]; break; }
-    gpu_add(&b, s);
+    if (whole || (s->kind != ST_STORE && (s->kind != ST_LET || !map_getp(&c->late, s->var)))) gpu_add(&b, s);
   }
+  set_sums(c, b.first, sum);
   stmts_map(c->g->x, b.first, renamed, &(Renamed){ c, sum });
   return b.first;
 }

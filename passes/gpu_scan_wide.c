@@ -13,7 +13,7 @@
 #include "passes/gpu_scan.h"
 
 enum {
-  BLOCK_GBS = 16,               // bytes a ns that one block scans: a tile of 16 KiB in the time of a load and two barriers, a microsecond. An estimate
+  TILE_NS = 1000,               // of a tile in a block: a load from memory and two barriers. Both are estimates
   PHASE_NS = 2000               // of a launch more, with its ramp
 };
 
@@ -56,14 +56,17 @@ static Expr *lesser(Gpu *g, Expr *a, Expr *b) {
   return a->op == OP_CONST && b->op == OP_CONST ? a->u.v.i < b->u.v.i ? a : b : expr_op2(g->x, OP_MIN, a, b, NO_SPAN);
 }
 
-// A block a row takes D w / BLOCK_GBS; several take PHASE_NS more, and 3/2 of all bytes from memory, as the input is read twice. With R rows and a memory of
-// B bytes a ns these are equal for D (B / (3/2 BLOCK_GBS) - R) = PHASE_NS B / (3/2 w).
+static int64_t blocks_at_a_time(const Wide *w) { return (int64_t)w->g->m->cores * (w->g->m->threads / w->c->threads); }
+
+// With a block each, rows that all run at a time take D / tile TILE_NS; with several, PHASE_NS more and 3/2 of all bytes from memory, as the input is read
+// twice. With R rows, w bytes a step and a memory of B bytes a ns these are equal for D (B TILE_NS / (3/2 w tile) - R) = PHASE_NS B / (3/2 w).
 static Expr *few_rows(Wide *w) {
   Gpu *g = w->g;
   Expr *steps = w->c->loop->hi;
-  int64_t memory = (int64_t)g->m->dram_gbs, gain = PHASE_NS * memory * 2 / 3 / bytes_of_step(w);
-  w->most_rows = memory * 2 / 3 / BLOCK_GBS;
-  if (w->most_rows < 1) return NULL;
+  int64_t memory = (int64_t)g->m->dram_gbs * 2 / 3, bytes = bytes_of_step(w), gain = PHASE_NS * memory / bytes;
+  w->most_rows = memory * TILE_NS / (bytes * gpu_scan_tile(w->c));
+  if (w->most_rows > blocks_at_a_time(w)) w->most_rows = blocks_at_a_time(w);
+  if (steps->op == OP_CONST && steps->u.v.i * (w->most_rows - 1) <= gain) return NULL;
   Expr *rest = minus(g, gpu_int(g, w->most_rows), w->rows);
   Expr *pays = both(g, greater(g, rest, 0), greater(g, gpu_mul(g, steps, rest), gain));
   return both(g, pays, greater(g, steps, gpu_scan_tile(w->c)));
@@ -74,7 +77,7 @@ static Expr *div_up(Gpu *g, Expr *a, Expr *b) { return gpu_div(g, minus(g, gpu_p
 // Parts for as many threads as the device has at a time, but no more than there are tiles. Where the sizes are not known the last ones may be empty.
 static Expr *parts_of_row(Wide *w) {
   Gpu *g = w->g;
-  int64_t blocks = (int64_t)g->m->cores * (g->m->threads / w->c->threads);
+  int64_t blocks = blocks_at_a_time(w);
   w->most_parts = blocks + w->most_rows;
   Expr *tiles = gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), *parts = lesser(g, div_up(g, gpu_int(g, blocks), w->rows), tiles);
   return parts->op == OP_CONST ? div_up(g, tiles, div_up(g, tiles, parts)) : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain

@@ -230,16 +230,28 @@ static void store_update(Lower *l, Item *it) {
   if (*first) lower_note(l, *first, q);
 }
 
+// The last step adds a term that no prefix without its own has: not where that could fail.
+static Expr *scan_cond(Lower *l, const Item *it, int pos, Expr *index, Expr *cond, Expr *term) {
+  if (!eqn_scans_before(it->q) || lower_harmless(l, term)) return cond;
+  Expr *next = expr_op2(l->x, OP_ADD, index, expr_int(l->x, DT_I64, 1, NO_SPAN), NO_SPAN);
+  Expr *more = expr_op2(l->x, OP_LT, next, it->q->extent[pos], NO_SPAN);
+  return expr_is_true(cond) ? more : expr_op2(l->x, OP_AND, more, cond, NO_SPAN);
+}
+
 // Index and index of a prefix's term are one.
 static void scan_step(Lower *l, Item *it) {
   Expr *e = it->q->body;
   int pos = eqn_scan_pos(it->q);
+  bool before = eqn_scans_before(it->q);
   Item at = *it;
-  at.from[at.nbound] = e->u.bind->ix[0];
-  at.to[at.nbound++] = lower_at_item(l, it, expr_index(l->x, it->q->ix[pos]));
-  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, lower_at_item(l, &at, reduce_cond(e)), lower_at_item(l, &at, reduce_term(e)), at.to[at.nbound - 1]->u.ix);
   Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
-  lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
+  Expr *so_far = expr_var(l->x, it->acc2 ? it->acc2 : it->acc), *index = lower_at_item(l, it, expr_index(l->x, it->q->ix[pos]));
+  at.from[at.nbound] = e->u.bind->ix[0];
+  at.to[at.nbound++] = index;
+  if (before) lower_decl(l, ST_LET, v, so_far);
+  Expr *term = lower_at_item(l, &at, reduce_term(e)), *cond = scan_cond(l, it, pos, index, lower_at_item(l, &at, reduce_cond(e)), term);
+  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, cond, term, index->u.ix);
+  if (!before) lower_decl(l, ST_LET, v, so_far);
   lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q, lower_wanted(l, 1, &it->q)) : expr_var(l->x, v));
 }
 

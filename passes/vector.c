@@ -104,11 +104,14 @@ static void stream_stores(Vector *v, Stmt *loop) {
 
 // ---- the choice of each loop -------------------------------------------------------------------
 
-// One running sum of f32, and nothing else that must run in order: blocks can be summed by themselves.
+static bool is_var(const Expr *e) { return e && e->op == OP_VAR; }
+
+// One running sum of f32, and nothing else that must run in order: blocks can be summed by themselves. (Not where a step uses the sum of those before it.)
 static bool scans_in_blocks(const Stmt *loop) {
   int sums = 0;
   for (const Stmt *s = loop->body; s; s = s->next) {
     if (s->kind == ST_ACC && (s->reducer != RED_SUM || s->var->dtype != DT_F32)) return false;
+    if (!sums && s->kind == ST_LET && is_var(s->a)) return false;
     sums += s->kind == ST_ACC;
   }
   return sums == 1 && straight(loop->body, true) && !loop->ordered && !short_loop(loop);
