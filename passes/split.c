@@ -7,10 +7,10 @@
 // A reduction moves out when all indices that it uses are indices of its equation (one that depends on an index of an
 // enclosing reduction stays where it is: it is another value for each of its steps). `mean` becomes a sum and a count.
 // A reduction that stands behind a guard and may fail stays too, since moved out it would be evaluated unguarded.
+// A filter that only ends a prefix becomes the end of its range.
 #include "base/limits.h"
 #include "ir/rewrite.h"
 #include "ir/safe.h"
-// A filter that only ends a prefix becomes the end of its range.
 #include "passes/pass.h"
 #include <stdlib.h>
 
