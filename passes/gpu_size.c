@@ -89,8 +89,9 @@ static bool best_block(Team *t, Row *r, const RowNeeds *k) {
       z.worth = worth(t, &z, k);
       if (z.worth > best.worth) best = z;
     }
+  bool roomy = best.worth > -1e9 && best.cluster == 1 && best.items <= 8;       // in the registers of a block, and few of them
   Size shared = best_shared(t, vectors, k);
-  if (shared.worth > best.worth) best = shared;
+  if (!roomy && shared.worth > best.worth) best = shared;
   if (best.worth == -1e9) return false;
   r->in_shared = best.in_shared;
   r->items = best.items;
