@@ -46,6 +46,9 @@ int gpu_spilled(const GpuUse *use, int n);
 // A kernel asks by `#ifndef PLAIT_RESIDENT_name`, `#define PLAIT_RESIDENT_name 8`.
 char *gpu_loosen(const char *text, size_t len, const GpuUse *use, int n);
 
+// Is there a kernel in it that asks?
+bool gpu_asks_for_room(const char *text);
+
 // The kernels in a log of ptxas -v, malloc'ed; their number.
 int gpu_log_read(const char *log, GpuUse **out);
 #endif

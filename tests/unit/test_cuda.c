@@ -410,6 +410,33 @@ START_TEST(what_does_not_spill_or_asks_for_no_room_is_compiled_once) {
   ck_assert_int_eq(compiled, 1);
 } END_TEST
 
+// Whether PTX is made of a text without room for other blocks, when code of it spills and code without that room does not, or does too.
+static bool ptx_without_room(const char *text, const char *log, const char *loose, int *compiled) {
+  Case x = open_with(&fake_paths, GPU_NVRTC);
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = {.text = text, .len = strlen(text), .arch = 90, .ptx = true};
+  x.n->log = log;
+  x.n->loose_log = loose;
+  x.n->compiled = 0;
+  ck_assert(cuda_compile_exactly(x.c, &r, &code, compiler, &x.e));
+  ck_assert_str_eq(code.bytes, "ptx of compute_90");
+  bool without = strncmp(x.n->text, "#define PLAIT_RESIDENT_k 1\n", 27) == 0;
+  *compiled = x.n->compiled;
+  gpu_code_free(&code);
+  close_case(&x);
+  return without;
+}
+
+START_TEST(ptx_is_made_of_the_text_whose_code_spills_less) {
+  static const char asks[] = "\n#ifndef PLAIT_RESIDENT_k\n#define PLAIT_RESIDENT_k 8\n#endif\n";
+  int compiled;
+  ck_assert(ptx_without_room(asks, LOG("k", "40"), LOG("k", "0"), &compiled) && compiled == 3);
+  ck_assert(!ptx_without_room(asks, LOG("k", "40"), LOG("k", "40"), &compiled) && compiled == 3);
+  ck_assert(!ptx_without_room(asks, LOG("k", "0"), LOG("k", "0"), &compiled) && compiled == 2);
+  ck_assert(!ptx_without_room("\n", LOG("k", "40"), LOG("k", "0"), &compiled) && compiled == 1);
+} END_TEST
+
 START_TEST(without_a_compiler_the_error_says_what_to_install) {
   Case x = open_with(&(SearchPaths){.nvrtc = "/nonexistent", .cuda_driver = FAKE_CUDA}, GPU_NVRTC);
   CudaCompilers have;
@@ -616,7 +643,7 @@ int main(void) {
     code_that_the_driver_is_too_old_for_is_told_with_both_versions_and_its_log, a_device_that_nvrtc_knows_gets_a_cubin_and_a_newer_one_ptx,
     kernels_are_compiled_on_all_threads_each_behind_what_they_share, one_thread_compiles_all_kernels_at_once,
     a_kernel_that_does_not_compile_beside_others_is_the_error, a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused,
-    a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, without_a_compiler_the_error_says_what_to_install,
+    a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, ptx_is_made_of_the_text_whose_code_spills_less, without_a_compiler_the_error_says_what_to_install,
 #ifdef PLAIT_CLANG
     without_nvrtc_clang_makes_ptx_that_is_no_newer_than_sm_90, a_driver_older_than_nvrtc_gets_clangs_ptx,
     clang_says_where_a_text_is_wrong_and_that_nvrtc_knows_more, what_the_prelude_declares_becomes_instructions_that_ptxas_takes,
