@@ -125,8 +125,7 @@ static void set_sums(const Scan *c, Stmt *s, Var *const *sum) {
   }
 }
 
-// The steps' statements with other sums; without what depends on these if not `whole`.
-static Stmt *body_for(const Scan *c, Var *const *sum, bool whole) {
+Stmt *gpu_scan_body(const Scan *c, Var *const *sum, bool whole) {
   Block b = gpu_block();
   for (Stmt *s = gpu_copy(c->g, c->loop->body), *next; s; s = next) {
     next = s->next;
@@ -142,7 +141,7 @@ static Stmt *body_for(const Scan *c, Var *const *sum, bool whole) {
 static Stmt *steps(const Scan *c, Expr *first, Var *const *sum, bool whole) {
   Gpu *g = c->g;
   Expr *hi = c->loop->hi;
-  Stmt *body = body_for(c, sum, whole);
+  Stmt *body = gpu_scan_body(c, sum, whole);
   Vector v = { .g = g, .n = c->n, .written = &c->written, .ix = c->loop->ix, .hi = hi, .bound = hi, .first = first, .lanes = c->lanes };
   body = c->lanes > 1 ? gpu_vector(&v, body) : gpu_loop(g, HOW_ONE, c->loop->ix, first, hi, body);
   return gpu_if(g, expr_op2(g->x, OP_LT, first, hi, NO_SPAN), body, NULL);
@@ -230,7 +229,6 @@ bool gpu_scan(Nest *n) {
   Stmt *loop = only_scan(n);
   if (!loop || !gpu_scan_find(&c, n, loop) || !gpu_dims_only(n->g, loop->hi)) return false;
   if (loop->hi->op == OP_CONST && loop->hi->u.v.i < LEAST_STEPS) return false;
-  choose(&c);
   Gpu *g = n->g;
   Block b = gpu_block();
   for (Stmt *s = n->body, *next; s != loop; s = next) {
@@ -238,6 +236,8 @@ bool gpu_scan(Nest *n) {
     s->next = NULL;
     gpu_add(&b, s);
   }
+  if (gpu_scan_columns(&c, n, b.first)) return true;
+  choose(&c);
   if (gpu_scan_wide(&c, n, b.first)) return true;
   Frame f = gpu_frame(g);
   c.member = f.t;

@@ -27,7 +27,11 @@ Stmt *gpu_scan_tiles(const Scan *s, Expr *from, Expr *to);
 Stmt *gpu_scan_totals(const Scan *s, Expr *from, Expr *to, Var *const *sum);
 Stmt *gpu_scan_var(const Scan *s, int k, const char *name, Expr *first);     // a variable of sum k's type; first NULL: of no terms
 Stmt *gpu_scan_add(const Scan *s, int k, Var *to, Expr *value);
+// The steps' statements with other sums; without what depends on these if not `whole`.
+Stmt *gpu_scan_body(const Scan *s, Var *const *sum, bool whole);
+Expr *gpu_scan_div_up(Gpu *g, Expr *a, Expr *b);
 
 // gpu_scan_wide.c: kernels for rows that are fewer than multiprocessors. False: n->k is still to be made, with a block a row; it has the condition for it.
 bool gpu_scan_wide(Scan *s, Nest *n, Stmt *before);
+bool gpu_scan_columns(Scan *s, Nest *n, Stmt *before);     // gpu_scan_columns.c: prefixes along columns; false: they are none
 #endif

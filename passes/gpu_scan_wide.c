@@ -72,21 +72,21 @@ static Expr *few_rows(Wide *w) {
   return both(g, pays, greater(g, steps, gpu_scan_tile(w->c)));
 }
 
-static Expr *div_up(Gpu *g, Expr *a, Expr *b) { return gpu_div(g, minus(g, gpu_plus(g, a, b), gpu_int(g, 1)), b); }
+Expr *gpu_scan_div_up(Gpu *g, Expr *a, Expr *b) { return gpu_div(g, minus(g, gpu_plus(g, a, b), gpu_int(g, 1)), b); }
 
 // Parts for as many threads as the device has at a time, but no more than there are tiles. Where the sizes are not known the last ones may be empty.
 static Expr *parts_of_row(Wide *w) {
   Gpu *g = w->g;
   int64_t blocks = blocks_at_a_time(w);
   w->most_parts = blocks + w->most_rows;
-  Expr *tiles = gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), *parts = lesser(g, div_up(g, gpu_int(g, blocks), w->rows), tiles);
-  return parts->op == OP_CONST ? div_up(g, tiles, div_up(g, tiles, parts)) : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain
+  Expr *tiles = gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), *parts = lesser(g, gpu_scan_div_up(g, gpu_int(g, blocks), w->rows), tiles);
+  return parts->op == OP_CONST ? gpu_scan_div_up(g, tiles, gpu_scan_div_up(g, tiles, parts)) : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain
 }
 
 // Of whole tiles.
 static Expr *steps_of_part(Wide *w, Expr *parts) {
   Gpu *g = w->g;
-  return gpu_mul(g, div_up(g, gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), parts), gpu_int(g, gpu_scan_tile(w->c)));
+  return gpu_mul(g, gpu_scan_div_up(g, gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), parts), gpu_int(g, gpu_scan_tile(w->c)));
 }
 
 // ---- the kernels -------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ static Kernel *another(Wide *w, const char *what) {
 }
 
 static void make(Wide *w, Kernel *first, Kernel *second) {
-  for (int k = 0; k < w->c->sums; k++) w->total[k] = gpu_temp(w->n, "total", w->c->acc[k]->var->dtype, w->most_parts);
+  for (int k = 0; k < w->c->sums; k++) w->total[k] = gpu_temp(w->n, "total", w->c->acc[k]->var->dtype, gpu_int(w->g, w->most_parts));
   totals(w, first);
   kernel_list_args(w->g->plan, first);
   vec_push(w->g->a, &w->g->out, first);

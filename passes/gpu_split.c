@@ -38,16 +38,16 @@ static void end_serial(Split *sp, Expr *when) {
   sp->tail = &sp->serial;
 }
 
-static void add_temp(Gpu *g, int kernel, Tensor *t, int64_t bytes) {
+static void add_temp(Gpu *g, int kernel, Tensor *t, Expr *bytes) {
   Plan *plan = g->plan;
-  Expr *size = gpu_int(g, (bytes + 63) / 64 * 64);
+  Expr *size = gpu_mul(g, gpu_div_up(g, bytes, 64), gpu_int(g, 64));
   plan_add_temp(plan, (Temp){ t, kernel, kernel, plan->scratch_bytes, size });
   plan->scratch_bytes = expr_op2(plan->x, OP_ADD, plan->scratch_bytes, size, NO_SPAN);
 }
 
 static Tensor *new_temp(Split *sp, const Var *v) {
   Tensor *t = fn_tensor(sp->g->f, v->name, ROLE_LOCAL, v->dtype, NULL, 0, NULL, NO_SPAN);
-  add_temp(sp->g, sp->from->id, t, 8);
+  add_temp(sp->g, sp->from->id, t, gpu_int(sp->g, 8));
   return t;
 }
 
@@ -55,7 +55,7 @@ static Tensor *new_temp(Split *sp, const Var *v) {
 static void array_to_memory(Split *sp, const Stmt *alloc) {
   int64_t n = 1;
   for (int k = 0; k < alloc->t->rank; k++) n *= alloc->t->extent[k]->u.v.i;
-  add_temp(sp->g, sp->from->id, alloc->t, dtype_bytes(alloc->t->dtype, n));
+  add_temp(sp->g, sp->from->id, alloc->t, gpu_int(sp->g, dtype_bytes(alloc->t->dtype, n)));
 }
 
 typedef struct Known { Split *sp; bool yes; } Known;
@@ -189,11 +189,10 @@ Kernel *gpu_beside(const Nest *n, const char *what) {
   return k;
 }
 
-Tensor *gpu_temp(const Nest *n, const char *name, Dtype d, int64_t values) {
+Tensor *gpu_temp(const Nest *n, const char *name, Dtype d, Expr *values) {
   Gpu *g = n->g;
-  Expr *extent = gpu_int(g, values);
-  Tensor *t = fn_tensor(g->f, intern(g->f->names, name), ROLE_LOCAL, d, NULL, 1, &extent, NO_SPAN);
-  add_temp(g, n->k->id, t, dtype_bytes(d, values));
+  Tensor *t = fn_tensor(g->f, intern(g->f->names, name), ROLE_LOCAL, d, NULL, 1, &values, NO_SPAN);
+  add_temp(g, n->k->id, t, gpu_mul(g, values, gpu_int(g, dtype_bytes(d, 1))));
   return t;
 }
 
