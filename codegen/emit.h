@@ -65,10 +65,11 @@ struct Emit {
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   VEC(Drawn) drawn;       // its random numbers and reads that stand in an array of lanes
   Scan scan;
+  unsigned char uses_folds[6][2];     // [rows of fold_c.c][64 bits]: bit n for 2^n lanes
   bool uses_strides[5][5];      // by bytes of an element and columns: take_…
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
-  bool uses_parallel, uses_simd, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
+  bool uses_parallel, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got

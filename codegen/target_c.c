@@ -3,6 +3,7 @@
 // Vector loops are in vector_c.c. See Note [Contraction].
 #include "base/limits.h"
 #include "codegen/entry_c.h"
+#include "codegen/fold_c.h"
 #include "codegen/turn_c.h"
 #include "codegen/vector_c.h"
 #include <assert.h>
@@ -25,6 +26,7 @@ static bool any_faults(Emit *e) {
 
 static void names(Emit *e) {
   c_vector_names(e);
+  c_fold_names(e);
   c_turn_names(e);
   names_fresh(&e->names, "report_fault");
 }
@@ -43,6 +45,7 @@ static void prologue(Emit *e) {
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
   buf_puts(e->out, "\n");
   c_vector_prologue(e);
+  c_fold_prologue(e);
   c_turn_prologue(e);
   if (!any_faults(e)) return;
   buf_puts(e->out, "// The first failed check is kept, whichever thread finds it.\n"
@@ -223,50 +226,6 @@ static void lanes_var(Emit *e, const Stmt *s) {
   emit_line(e, "  %s[lane] = %s;", name, value);
 }
 
-// (v[upper], i[upper]) is better than (v[lane], i[lane]): the lower index wins among equals.
-static void fold_arg(Emit *e, const Stmt *s, const char *v, const char *i) {
-  const char *sign = s->reducer == RED_ARGMAX ? ">" : "<", *upper = "lane + half";
-  const char *nothing = emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX);
-  bool nan = dtype_is_float(s->var->dtype);
-  emit_line(e, "const %s a = %s[lane], b = %s[%s];", emit_type(s->var->dtype), v, v, upper);
-  emit_line(e, "const %s i = %s[lane], k = %s[%s];", emit_type(s->var2->dtype), i, i, upper);
-  emit_line(e, "const int same = a == b%s, more = b %s a%s;", nan ? " || (a != a && b != b)" : "", sign, nan ? " || (b != b && a == a)" : "");
-  emit_line(e, "const int better = k != %s && (i == %s || more || (same && k < i));", nothing, nothing);
-  emit_line(e, "%s[lane] = better ? b : a;", v);
-  emit_line(e, "%s[lane] = better ? k : i;", i);
-}
-
-static void fold_value(Emit *e, const Stmt *s, const char *v) {
-  Op op = reducers[s->reducer].combine;
-  Dtype d = s->var->dtype;
-  const char *low = arena_printf(e->a, "%s[lane]", v), *high = arena_printf(e->a, "%s[lane + half]", v);
-  if (op == OP_ADD && d != DT_I32 && d != DT_I64) emit_line(e, "%s += %s;", low, high);
-  else emit_line(e, "%s = %s;", low, emit_combine(e, op, d, low, high));
-}
-
-// The lanes' array gives way to a scalar.
-static void fold_result(Emit *e, const Var *v) {
-  const char *array = names_of(&e->names, v);
-  map_putp(&e->lanes, v, &e->folded);
-  if (!map_getp(&e->read, v)) return;
-  emit_line(e, "const %s %s = %s[0];", emit_type(v->dtype), names_bind(&e->names, v, v->name), array);
-}
-
-static void fold(Emit *e, const Stmt *s) {
-  const Stmt *lanes = map_getp(&e->lanes, s->var);
-  if (!lanes || lanes->kind != ST_VAR) return;
-  const char *v = names_of(&e->names, s->var), *i = s->var2 ? names_of(&e->names, s->var2) : NULL;
-  emit_line(e, "for (int half = %d; half > 0; half /= 2)", lanes->lanes / 2);
-  emit_line(e, "  for (int lane = 0; lane < half; lane++)%s", s->var2 ? " {" : "");
-  e->indent += 2;
-  if (s->var2) fold_arg(e, s, v, i);
-  else fold_value(e, s, v);
-  e->indent -= 2;
-  if (s->var2) emit_line(e, "  }");
-  fold_result(e, s->var);
-  if (s->var2) fold_result(e, s->var2);
-}
-
 static void vector_loop(Emit *e, const Stmt *s) {
   const char *hi = emit_loop_end(e, s), *lo = loop_start(e, s);
   c_vector_loop(e, s, lo, hi);
@@ -296,7 +255,7 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
-  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = fold,
+  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = c_fold,
   .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };
 

@@ -10,6 +10,7 @@
 // See Note [Lanes in C] and Note [Streaming stores].
 #include "codegen/vector_c.h"
 #include "codegen/random_c.h"
+#include "codegen/side_c.h"
 #include "codegen/stride_c.h"
 #include <string.h>
 
@@ -47,7 +48,7 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
   names_open(&e->names);
   e->lane = names_fresh(&e->names, "lane"), e->lane_loop = s, e->lane_first = block;
   e->uses_simd = true;
-  emit_line(e, "OMP(omp simd)");
+  emit_line(e, "OMP(omp simd%s)", rest ? "" : c_side_by_side(e, s, count));
   emit_line(e, "for (int %s = 0; %s < %d; %s++) {", e->lane, e->lane, count, e->lane);
   emit_open(e);
   if (rest) {
@@ -165,6 +166,7 @@ static void wide_prologue(Emit *e) {
 }
 
 void c_vector_prologue(Emit *e) {
+  c_side_prologue(e);
   scan_prologue(e);
   streams_prologue(e);
   wide_prologue(e);
@@ -201,6 +203,7 @@ void c_vector_prologue(Emit *e) {
 void c_vector_names(Emit *e) {
   static const char *const own[] = { "WIDE", "wide", "store_wide", "store_block", "next_line", "block_at", "f32x16", "SHIFTED", "scan_block" };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_fresh(&e->names, own[i]);
+  c_side_names(e);
   c_random_names(e);
   c_stride_names(e);
 }
