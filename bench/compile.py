@@ -66,7 +66,13 @@ def norms(n):
     return program("x: f32[N, D], w: f32[D]", ", ".join(results), [*body, f"y = {last} * 2"])
 
 
-SHAPES = {"chain": chain, "independent": independent, "siblings": siblings, "norms": norms}
+def shift(n):
+    """Each equation reads its neighbour in the one before, where there is one."""
+    body = [f"t{k}[i < N] = 0.5 * {f't{k - 1}' if k else 'x'}[i] + ({f't{k - 1}' if k else 'x'}[i + 1] ?? 0)" for k in range(n)]
+    return program("x: f32[N]", "y: f32[N]", [*body, f"y = t{n - 1} * 2"])
+
+
+SHAPES = {"chain": chain, "independent": independent, "siblings": siblings, "norms": norms, "shift": shift}
 
 
 def program(params, results, body):

@@ -5,6 +5,7 @@
 #include "codegen/emit.h"
 #include "ir/rewrite.h"
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,7 @@ static const char *first_value(Emit *e, const Expr *x) {
 
 static void print_let(Emit *e, const Stmt *s) {
   if (!map_getp(&e->read, s->var)) return;
+  map_putp(&e->first, s->var, s->a);
   const char *value = first_value(e, s->a);
   if (!dtype_is_float(s->var->dtype)) {
     Range *r = arena_new(e->a, Range);
@@ -138,17 +140,28 @@ static const char *nothing(Emit *e, const Var *index) { return emit_expr(e, map_
 // argmax and argmin. Terms come in order of their index within a lane, so a later one must be strictly better; NaN is
 // better than all but NaN.
 static void print_arg(Emit *e, const Stmt *s) {
-  const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype);
+  const char *v = emit_var(e, s->var), *i = emit_var(e, s->var2), *type = emit_type(s->var->dtype), *best = v, *at = i;
   const char *sign = s->reducer == RED_ARGMAX ? ">" : "<", *not_better = s->reducer == RED_ARGMAX ? "<=" : ">=";
   const char *term = names_fresh(&e->names, "term"), *better = names_fresh(&e->names, "better");
-  const char *or = e->opt->gpu ? "|" : "||", *and = e->opt->gpu ? "&" : "&&";         // lanes of a warp take no branch together
-  const char *wins = dtype_is_float(s->var->dtype) ? arena_printf(e->a, "(!(%s %s %s) %s (%s == %s))", term, not_better, v, and, v, v)
-                                                   : arena_printf(e->a, "(%s %s %s)", term, sign, v);
+  bool eager = e->opt->gpu || s->lanes > 1;         // lanes take no branch together
+  const char *or = eager ? "|" : "||", *and = eager ? "&" : "&&";
   const char *value = emit_expr(e, s->a, LEVEL_COND), *index = emit_expr(e, s->b, LEVEL_COND);
   emit_line(e, "const %s %s = %s;", type, term, value);
-  emit_line(e, "const int %s = %s %s (%s == %s);", better, wins, or, i, nothing(e, s->var2));
-  emit_line(e, "%s = %s ? %s : %s;", v, better, term, v);
-  emit_line(e, "%s = %s ? %s : %s;", i, better, index, i);
+  if (s->lanes > 1) {                               // read once: of a choice between a lane and itself Clang makes a store under a condition
+    best = names_fresh(&e->names, "best"), at = names_fresh(&e->names, "at");
+    emit_line(e, "const %s %s = %s;", type, best, v);
+    emit_line(e, "const %s %s = %s;", emit_type(s->var2->dtype), at, i);
+  }
+  const char *wins = dtype_is_float(s->var->dtype) ? arena_printf(e->a, "(!(%s %s %s) %s (%s == %s))", term, not_better, best, and, best, best)
+                                                   : arena_printf(e->a, "(%s %s %s)", term, sign, best);
+  emit_line(e, "const int %s = %s %s (%s == %s);", better, wins, or, at, nothing(e, s->var2));
+  emit_line(e, "%s = %s ? %s : %s;", v, better, term, best);
+  emit_line(e, "%s = %s ? %s : %s;", i, better, index, at);
+}
+
+// A maximum of magnitudes and of nothing else.
+static bool is_magnitude_max(const Emit *e, const Stmt *s) {
+  return e->t->int_magnitudes && s->lanes > 1 && s->reducer == RED_MAX && s->var->dtype == DT_F32 && s->a->op == OP_ABS && !map_getp(&e->any_sign, s->var);
 }
 
 static void print_acc(Emit *e, const Stmt *s) {
@@ -163,6 +176,10 @@ static void print_acc(Emit *e, const Stmt *s) {
   Op op = reducers[s->reducer].combine;
   Dtype d = s->var->dtype;
   const char *v = emit_var(e, s->var);
+  if (is_magnitude_max(e, s)) {
+    emit_line(e, "%s = %s(%s, %s);", v, emit_math(e, MATH_max_magnitude_f32), v, emit_expr(e, s->a, LEVEL_COND));
+    return;
+  }
   if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR || op == OP_MAX ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
   else if ((op == OP_ADD || op == OP_MUL) && d != DT_I32 && d != DT_I64)
     emit_line(e, "%s %s= %s;", v, op == OP_ADD ? "+" : "*", emit_expr(e, s->a, LEVEL_COND));
@@ -193,9 +210,9 @@ static void print_store_field(Emit *e, const Stmt *s) {
   }
 }
 
-static const char *staged_array(const Emit *e, const Stmt *s) {
+static const Staged *staged(const Emit *e, const Stmt *s) {
   for (int i = 0; i < e->staged.n; i++)
-    if (e->staged.v[i].store == s) return e->staged.v[i].array;
+    if (e->staged.v[i].store == s) return &e->staged.v[i];
   return NULL;
 }
 
@@ -220,9 +237,9 @@ static void print_store(Emit *e, const Stmt *s) {
     print_store_field(e, s);
     return;
   }
-  const char *array = staged_array(e, s);
-  if (array) {
-    emit_line(e, "%s[%s] = %s;", array, e->lane, emit_stored(e, t->dtype, s->a));
+  const Staged *lanes = staged(e, s);
+  if (lanes) {
+    emit_line(e, "%s[%s] = %s;", lanes->array, e->lane, lanes->words ? emit_word(e, t->dtype, s->a) : emit_stored(e, t->dtype, s->a));
     return;
   }
   const char *value = emit_stored(e, t->dtype, s->a), *at = emit_position(e, t, s->sub, s->nsub, 1, LEVEL_COND);
@@ -304,6 +321,14 @@ static void mark_var(void *cx, Expr *x) {
   if (x->op == OP_VAR) map_putp(&((Emit *)cx)->read, x->u.var, x);
 }
 
+static bool is_least(const Expr *x) { return x->op == OP_CONST && dtype_is_float((Dtype)x->dtype) && isinf(x->u.v.f) && x->u.v.f < 0; }
+
+// A variable that becomes something else than magnitudes and -inf.
+static void mark_sign(Emit *e, const Stmt *s) {
+  bool sets = s->kind == ST_VAR || s->kind == ST_SET || s->kind == ST_ACC;
+  if (sets && s->var && s->a && !is_least(s->a) && !(s->kind == ST_ACC && s->a->op == OP_ABS)) map_putp(&e->any_sign, s->var, s->var);
+}
+
 // Variables that some expression reads; compilers warn of others.
 static void mark_reads(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
@@ -314,6 +339,7 @@ static void mark_reads(Emit *e, const Stmt *s) {
     bool declares = s->kind == ST_LET || s->kind == ST_VAR;
     if (s->var && !declares) map_putp(&e->changed, s->var, s->var);
     if (s->var2 && !declares) map_putp(&e->changed, s->var2, s->var2);
+    mark_sign(e, s);
     mark_reads(e, s->body);
     mark_reads(e, s->els);
   }
@@ -336,6 +362,7 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->written = map_make(e->a);
   e->read = map_make(e->a);
   e->changed = map_make(e->a);
+  e->any_sign = map_make(e->a);
   e->kernel = k;
   e->ranges = map_make(e->a);
   e->loose = map_make(e->a);

@@ -20,7 +20,7 @@ typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
 // faults: the kernel can report one. from, to: where it stands in the text of all kernels, once it is printed.
 typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
-typedef struct Staged { const Stmt *store; const char *array; } Staged;
+typedef struct Staged { const Stmt *store; const char *array; bool words; } Staged;      // words: see emit_word
 typedef struct Drawn { const Expr *x; const char *array; } Drawn;
 
 // A running sum that is printed in blocks: of its ACC, the array of the block's values, and whether these are its terms (first) or
@@ -44,6 +44,7 @@ struct Emit {
   Stmt folded;            // a FOLD
   Map read;               // Var -> non-NULL: an expression of the kernel names it
   Map changed;            // Var -> non-NULL: a statement other than its declaration does
+  Map any_sign;           // Var -> non-NULL: it may become something else than a magnitude or -inf
   Map first;              // Var -> Expr: what it was declared with
   Map loops;              // Index -> the Stmt of its loop
   Map ranges;             // Expr -> Range
@@ -68,6 +69,7 @@ struct Emit {
   unsigned char uses_folds[6][2];     // [rows of fold_c.c][64 bits]: bit n for 2^n lanes
   bool uses_strides[5][5];      // by bytes of an element and columns: take_…
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
+  bool packs[3];          // by bytes of an element: words are packed to vectors of such
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
   bool uses_parallel, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
@@ -99,6 +101,9 @@ const char *emit_element(Emit *e, const Tensor *table, int64_t i);   // the stor
 const char *emit_combine(Emit *e, Op op, Dtype d, const char *x, const char *y);
 // x converted to the storage type, as text of its C type: what a store writes (i4, u4: the value in an int).
 const char *emit_stored(Emit *e, Dtype storage, const Expr *x);
+// The same as an int whose upper half (16 bits) or lowest byte (8 bits) is that, for values that have it.
+bool emit_has_word(const Emit *e, Dtype storage, const Expr *x);
+const char *emit_word(Emit *e, Dtype storage, const Expr *x);
 // Row-major position of the first n subscripts, the last extent divided by `block`.
 const char *emit_position(Emit *e, const Tensor *t, Expr *const *sub, int n, int64_t block, int level);
 // Address of a field of a block: a pointer to bytes.
@@ -108,6 +113,7 @@ Range emit_range(Emit *e, const Expr *x);                // emit_range.c
 bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_WRAPS that cannot overflow
 
 void emit_find_loose(Emit *e, const Stmt *body);         // emit_loose.c: before a kernel's expressions are asked about
+double emit_least(Emit *e, const Expr *x);               // emit_least.c: the float x is at least this, or NaN
 bool emit_is_loose(Emit *e, const Expr *x);              // the last digits of x's operands are open, so those of a quotient or root are
 
 // Statements.

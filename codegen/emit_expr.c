@@ -18,6 +18,7 @@ static Text text_of(Emit *e, const Expr *x);
 
 static Text primary(const char *s) { return (Text){s, LEVEL_PRIMARY}; }
 
+#define LEAST_NORMAL 0x1p-100      // of what math_cuda.def takes without scaling
 #define TEXT(level, ...) ((Text){arena_printf(e->a, __VA_ARGS__), (level)})
 
 static const char *bracket(Emit *e, Text t, int level) {
@@ -160,7 +161,8 @@ static bool is_in_lanes(const Emit *e, const Expr *x) {
   if (!loop || last < 0 || x->arg[last]->op != OP_INDEX || x->arg[last]->u.ix != loop->ix) return false;
   for (int k = 0; k < last; k++)
     if (expr_uses_index(x->arg[k], loop->ix)) return false;
-  return expr_is_int(loop->lo, 0) && expr_same(loop->hi, x->u.t->extent[last], 0, NULL, NULL);
+  const Stmt *all = loop->lo->op == OP_INDEX ? map_getp(&e->loops, loop->lo->u.ix) : loop;      // it may be a tile of that
+  return all && expr_is_int(all->lo, 0) && expr_same(all->hi, x->u.t->extent[last], 0, NULL, NULL);
 }
 
 // See Note [Addresses of lanes] in vector_c.c.
@@ -271,15 +273,76 @@ static Text cast(Emit *e, const Expr *x) {
   return wrapped(e, to, a);
 }
 
+// Elements of one narrow type, and choices among them and constants, move as their bits. Not of E5M2, whose infinities a store makes finite.
+static bool is_moved(const Emit *e, Dtype storage, const Expr *x) {
+  if (x->op != OP_SELECT) return x->op == OP_READ && x->u.t->dtype == storage && storage != DT_F8E5M2 && !map_getp(&e->packed, x->u.t);
+  const Expr *a = x->arg[1], *b = x->arg[2];
+  return a->op == OP_CONST ? is_moved(e, storage, b) : is_moved(e, storage, a) && (b->op == OP_CONST || is_moved(e, storage, b));
+}
+
+static Text choice(Emit *e, const Expr *x, Text a, Text b) {
+  Text cond = text_of(e, x->arg[0]);
+  bool bits = cond.level >= 3 && cond.level <= 5;         // a | b ? c : d
+  return TEXT(LEVEL_COND, "%s ? %s : %s", bracket(e, cond, bits ? LEVEL_PRIMARY : 1), bracket(e, a, 1), bracket(e, b, LEVEL_COND));
+}
+
+static Text moved(Emit *e, Dtype storage, const Expr *x) {
+  if (x->op == OP_CONST) return TEXT(LEVEL_PRIMARY, "%" PRIu64, dtype_encode(storage, x->u.v));
+  return x->op == OP_READ ? element_bits(e, x) : choice(e, x, moved(e, storage, x->arg[1]), moved(e, storage, x->arg[2]));
+}
+
+static bool is_rounding_cast(Dtype storage, const Expr *x) {
+  return x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype));
+}
+
 const char *emit_stored(Emit *e, Dtype storage, const Expr *x) {
-  if (x->op == OP_CAST && (Dtype)x->aux == storage && (is_narrow_float(storage) || !dtype_is_float((Dtype)x->arg[0]->dtype)))
-    x = x->arg[0];                     // the store itself rounds
+  if (is_rounding_cast(storage, x)) x = x->arg[0];      // the store itself rounds
   Dtype from = (Dtype)x->dtype;
+  if (is_narrow_float(storage) && is_moved(e, storage, x)) return moved(e, storage, x).s;
   if (is_narrow_float(storage)) return narrow_bits(e, storage, from, emit_expr(e, x, LEVEL_COND));
   if (storage == DT_BOOL) return from == DT_BOOL ? emit_expr(e, x, LEVEL_COND) : arena_printf(e->a, "%s != 0", emit_expr(e, x, 7));
   if (dtype_wide(storage) == storage) return emit_expr(e, x, LEVEL_COND);
   if (dtypes[storage].bits == 4) return arena_printf(e->a, "(int)%s", emit_expr(e, x, LEVEL_PREFIX));
   return arena_printf(e->a, "(%s)%s", dtypes[storage].c, emit_expr(e, x, LEVEL_PREFIX));
+}
+
+// Their rows of math.def for f32, which leave the bits somewhere in a word.
+static Math word_of(Dtype storage) {
+  return storage == DT_BF16 ? MATH_bf16_word_from_f32 : storage == DT_F8E4M3 ? MATH_f8e4m3_word_from_f32 : storage == DT_F8E5M2 ? MATH_f8e5m2_word_from_f32 : MATH_COUNT;
+}
+
+bool emit_has_word(const Emit *e, Dtype storage, const Expr *x) {
+  if (is_rounding_cast(storage, x)) x = x->arg[0];
+  if (storage == DT_I8 || storage == DT_U8) return x->dtype == DT_I32 || x->dtype == DT_U32;
+  return word_of(storage) != MATH_COUNT && x->dtype == DT_F32 && !is_moved(e, storage, x);
+}
+
+// A value that the type has: what is chosen among its elements and constants needs no rounding.
+static bool is_exact(Dtype storage, const Expr *x) {
+  switch (x->op) {
+  case OP_READ: return x->u.t->dtype == storage;
+  case OP_CONST: return dtype_decode(storage, dtype_encode(storage, x->u.v)).f == x->u.v.f;
+  case OP_NEG: case OP_ABS: return is_exact(storage, x->arg[0]);
+  case OP_MIN: case OP_MAX: return is_exact(storage, x->arg[0]) && is_exact(storage, x->arg[1]);
+  case OP_SELECT: return is_exact(storage, x->arg[1]) && is_exact(storage, x->arg[2]);
+  default: return false;
+  }
+}
+
+// i8(round(x)), of f32.
+static bool is_rounded_integer(Dtype storage, const Expr *x) {
+  return (storage == DT_I8 || storage == DT_U8) && x->op == OP_CAST && (Dtype)x->aux == storage && x->arg[0]->op == OP_ROUND && x->arg[0]->dtype == DT_F32;
+}
+
+const char *emit_word(Emit *e, Dtype storage, const Expr *x) {
+  if (is_rounded_integer(storage, x)) {
+    Math m = storage == DT_I8 ? MATH_i8_word_from_round_f32 : MATH_u8_word_from_round_f32;
+    return arena_printf(e->a, "%s(%s)", emit_math(e, m), emit_expr(e, x->arg[0]->arg[0], LEVEL_COND));
+  }
+  if (is_rounding_cast(storage, x)) x = x->arg[0];
+  Math m = storage == DT_BF16 && is_exact(storage, x) ? MATH_bits_from_f32 : word_of(storage);
+  const char *value = emit_expr(e, x, LEVEL_COND);
+  return m == MATH_COUNT ? value : arena_printf(e->a, "%s(%s)", emit_math(e, m), value);
 }
 
 static Text bitcast(Emit *e, const Expr *x) {
@@ -451,12 +514,43 @@ static bool has_fixed_divisor(Emit *e, const Expr *x) {
   return here && is_fixed(e, x->arg[1]) && !is_fixed(e, x->arg[0]);
 }
 
+// Is small_quotient_f32 of math.def the quotient, for all of these integers?
+static bool divides_all(int low, int high, float d, float r) {
+  for (int n = low; n <= high; n++) {
+    float x = (float)n, q = x * r, y = fmaf(fmaf(-q, d, x), r, q);
+    if (y != x / d) return false;
+  }
+  return true;
+}
+
+// A pixel over 255.
+static bool is_small_quotient(Emit *e, const Expr *x, float *r) {
+  enum { MOST = 1024 };                                    // integers that are tried
+  const Expr *a = x->arg[0], *b = x->arg[1];
+  if (!e->t->fixed_quotients || !e->lane_loop || x->op != OP_DIV || x->dtype != DT_F32 || b->op != OP_CONST || a->op != OP_CAST || !dtype_is_int((Dtype)a->arg[0]->dtype)) return false;
+  Range n = emit_range(e, a->arg[0]);
+  float d = (float)b->u.v.f;
+  *r = 1 / d;
+  return n.lo >= -MOST && n.hi <= MOST && n.hi - n.lo < MOST && isnormal(d) && isnormal(*r) && divides_all((int)n.lo, (int)n.hi, d, *r);
+}
+
+// The target's form of an f32 quotient with open last digits, or of a root, of what is known to be a normal number or more.
+static Text of_normal(Emit *e, const Expr *x) {
+  Math m = math_by_name(arena_printf(e->a, "%snormal_%s_%s", e->t->variants, ops[x->op].name, dtypes[x->dtype].name));
+  bool here = m != MATH_COUNT && (x->op != OP_DIV || emit_is_loose(e, x)) && emit_least(e, x->arg[x->nargs - 1]) >= LEAST_NORMAL;
+  return here ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x)) : (Text){0};
+}
+
 static Text operation(Emit *e, const Expr *x);
 static Text quotient_or_root(Emit *e, const Expr *x) {
   int exponent;                                            // by a power of two compilers multiply
   bool scale = x->op == OP_DIV && x->arg[1]->op == OP_CONST && fabs(frexp(x->arg[1]->u.v.f, &exponent)) == .5;
+  float r;
+  if (!scale && is_small_quotient(e, x, &r))
+    return TEXT(LEVEL_PRIMARY, "%s(%s, %s)", emit_math(e, MATH_small_quotient_f32), list(e, x), float_literal(e, (double)r, DT_F32).s);
   if (!scale && has_fixed_divisor(e, x)) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, MATH_quotient_f32), list(e, x));
-  Text t = e->t->variants && !scale ? loose(e, x) : (Text){0};
+  Text t = e->t->variants && !scale ? of_normal(e, x) : (Text){0};
+  if (!t.s && e->t->variants && !scale) t = loose(e, x);
   return t.s ? t : operation(e, x);
 }
 
@@ -508,11 +602,7 @@ static Text shift(Emit *e, const Expr *x) {
               emit_expr(e, x->arg[1], LEVEL_PREFIX));
 }
 
-static Text select(Emit *e, const Expr *x) {
-  Text cond = text_of(e, x->arg[0]);
-  bool bits = cond.level >= 3 && cond.level <= 5;         // a | b ? c : d
-  return TEXT(LEVEL_COND, "%s ? %s : %s", bracket(e, cond, bits ? LEVEL_PRIMARY : 1), emit_expr(e, x->arg[1], 1), emit_expr(e, x->arg[2], LEVEL_COND));
-}
+static Text select(Emit *e, const Expr *x) { return choice(e, x, text_of(e, x->arg[1]), text_of(e, x->arg[2])); }
 
 const char *emit_var(Emit *e, const Var *v) {
   if (e->scan.acc && e->scan.acc->var == v && !e->scan.first) return arena_printf(e->a, "%s[%s]", e->scan.sums, e->lane);

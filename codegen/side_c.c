@@ -25,6 +25,7 @@ typedef struct Side {
   Map last;             // Var → the last statement that reads it
   const Stmt *at;
   int flops, divisions;
+  bool narrow;          // it reads what is converted first
 } Side;
 
 // ---- an expression -----------------------------------------------------------------------------
@@ -51,6 +52,7 @@ static int need_of_operands(const Side *s, const Expr *e) {
 
 static void see(void *cx, Expr *e) {
   Side *s = cx;
+  s->narrow |= e->op == OP_READ && e->u.t->dtype != DT_BOOL && dtypes[e->u.t->dtype].bits < 32;
   if (e->op == OP_VAR) map_putp(&s->last, e->u.var, (void *)s->at);
   bool differs = expr_is_index(e, s->loop->ix) || (e->op == OP_VAR && map_getp(&s->made, e->u.var));
   s->flops += ops[e->op].flops;
@@ -105,7 +107,7 @@ static Map ends_of(Side *s) {
 static int alive_at_most(Side *s) {
   int kept = look_over(s), most = kept;
   int least = kept > 1 ? 0 : kept ? SHORT_SUM : SHORT;
-  if (s->flops < least || s->divisions >= DIVISIONS) return MANY + 1;
+  if (s->flops < least || s->divisions >= DIVISIONS || s->narrow) return MANY + 1;
   Map ends = ends_of(s);
   for (const Stmt *st = s->loop->body; st; st = st->next) {
     int here = need(s, st);
@@ -154,6 +156,7 @@ void c_side_prologue(Emit *e) {
 // with residual 0.69, variance and skewness 0.73, exact GELU 0.88, with a transpose 0.85, group norm 0.89, tanh GELU 0.95,
 // softmax and log-softmax 0.97; the rest is within what repetitions differ by. From memory exact GELU takes 0.94, the others what they took. A
 // chain of twenty multiply-adds: 4.4 ns for 16 lanes, 3.6 so, 2.8 would be the units' limit. With seven arrays and four divisions
-// (AdamW) the loads of a block waited for stores of the one before whose addresses had the same last 12 bits: 1.25. A number of lanes above
-// the loop's makes LLVM leave vectors altogether (argmax, five times).
-// Without AVX-512 there are 16 registers, and two vectors of AVX2 or four of SSE2 are as much as they hold.
+// (AdamW) the loads of a block waited for stores of the one before whose addresses had the same last 12 bits: 1.25. Halves and bytes would be
+// widened all at once, and the registers run out: RMS norm of bf16 from memory took 1.19. A number of lanes above the loop's makes LLVM
+// leave vectors altogether (argmax, five times). Without AVX-512 there are 16 registers, and two vectors of AVX2 or four of SSE2 are
+// as much as they hold.

@@ -10,7 +10,7 @@
 
 enum { MOST = 4, LANES = 64, VECTOR = 64 };     // columns; lanes of a block; bytes of a vector
 
-typedef struct Search { Emit *e; const Stmt *loop; const char *block; Map seen; } Search;
+typedef struct Search { Emit *e; const Stmt *loop; const char *block, *rest; Map seen; } Search;
 
 // ---- which -------------------------------------------------------------------------------------
 
@@ -51,7 +51,9 @@ static void take(Search *w, const Expr *x) {
   const char *at = emit_position(e, t, sub, n, 1, LEVEL_ADD);
   emit_at_first_end(e, &was);
   emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_storage(t), part, LANES);
-  emit_line(e, "take_%d_%d(%s, %s + %s, %s);", bytes, columns, part, name, at, emit_expr(e, x->arg[n - 1], LEVEL_COND));
+  const char *column = emit_expr(e, x->arg[n - 1], LEVEL_COND);
+  if (w->rest) emit_line(e, "take_%d_%d_of(%s, %s + %s, %s, %s);", bytes, columns, part, name, at, column, w->rest);
+  else emit_line(e, "take_%d_%d(%s, %s + %s, %s);", bytes, columns, part, name, at, column);
   vec_push(e->a, &e->drawn, (Drawn){ x, part });
   e->uses_strides[bytes][columns] = true;
 }
@@ -65,8 +67,8 @@ static void look(Search *w, const Expr *x) {
   if (x->op == OP_READ && is_strided(w, x)) take(w, x);
 }
 
-void c_stride_open(Emit *e, const Stmt *loop, const char *block) {
-  Search w = { e, loop, block, map_make(e->a) };
+void c_stride_open(Emit *e, const Stmt *loop, const char *block, const char *rest) {
+  Search w = { e, loop, block, rest, map_make(e->a) };
   if (loop->lanes != LANES || loop->how == HOW_SCAN) return;
   for (const Stmt *s = loop->body; s; s = s->next)
     if ((s->kind == ST_LET || s->kind == ST_STORE || s->kind == ST_ACC) && s->a) look(&w, s->a);
@@ -121,7 +123,20 @@ static void print_take(Emit *e, int bytes, int columns) {
     "#else\n"
     "  (void)to, (void)from, (void)column;\n"
     "#endif\n"
-    "}\n\n", VECTOR);
+    "}\n"
+    "static inline void take_%d_%d_of(void *to, const void *from, long long column, int rows) {\n"
+    "#ifdef __clang__\n"
+    "  _Alignas(64) unsigned char all[%d] = {0};\n"
+    "#ifdef __AVX512BW__\n"
+    "  for (int k = 0; k < %d; k++) if (k < rows * %d) all[k] = ((const unsigned char *)from)[k];\n"
+    "#else\n"
+    "  __builtin_memcpy(all, from, (unsigned long)rows * %d);\n"
+    "#endif\n"
+    "  take_%d_%d(to, all, column);\n"
+    "#else\n"
+    "  (void)to, (void)from, (void)column, (void)rows;\n"
+    "#endif\n"
+    "}\n\n", VECTOR, bytes, columns, LANES * columns * bytes, LANES * columns * bytes, columns * bytes, columns * bytes, bytes, columns);
 }
 
 static bool is_used(const Emit *e) {
@@ -148,5 +163,8 @@ void c_stride_functions(Emit *e) {
 void c_stride_names(Emit *e) {
   names_fresh(&e->names, "TAKEN");
   for (int bytes = 1; bytes <= 4; bytes *= 2)
-    for (int columns = 2; columns <= MOST; columns++) names_fresh(&e->names, arena_printf(e->a, "take_%d_%d", bytes, columns));
+    for (int columns = 2; columns <= MOST; columns++) {
+      names_fresh(&e->names, arena_printf(e->a, "take_%d_%d", bytes, columns));
+      names_fresh(&e->names, arena_printf(e->a, "take_%d_%d_of", bytes, columns));
+    }
 }

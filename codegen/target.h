@@ -16,6 +16,7 @@ typedef struct Target {
   bool own_functions;           // exp_f32 and other rows of math.def take the place of library functions
   const char *variants;         // a row of math.def with this before its name takes the other's place: "cuda_"; NULL: none does
   bool fixed_quotients; // a quotient by what a vector loop does not change may be a product (quotient_f32 of math.def)
+  bool int_magnitudes;  // maxima of magnitudes are found as those of their bits
   const char *infinity[2], *nan[2];     // of f64 and of f32
   // Text of an operation on operands of one kind, 'F' 'I' 'U' or 'B' (a column of ops.def).
   const char *(*op_text)(const OpInfo *o, char kind);

@@ -254,7 +254,7 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
-  .own_functions = true, .fixed_quotients = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
+  .own_functions = true, .fixed_quotients = true, .int_magnitudes = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
   .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = c_fold,
   .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };

@@ -73,7 +73,7 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
 
 // ---- streaming stores --------------------------------------------------------------------------
 
-typedef struct Stream { const Stmt *s; const char *array, *at; } Stream;
+typedef struct Stream { const Stmt *s; const char *array, *at; bool words; } Stream;
 typedef struct Streams { VEC(Stream) v; } Streams;
 
 static int stored_bytes(const Stmt *s) { return dtypes[s->t->dtype].bits / 8; }
@@ -91,16 +91,23 @@ static Streams streams_of(Emit *e, const Stmt *loop, const char *block) {
   for (const Stmt *s = loop->body; s; s = s->next) {
     if (s->kind != ST_STORE || !s->stream) continue;
     const char *name = tensor_root(s->t)->name;
-    vec_push(e->a, &all.v, (Stream){ s, names_fresh(&e->names, arena_printf(e->a, "%s_v", name)), address_at(e, s, loop, block) });
+    vec_push(e->a, &all.v, (Stream){ s, names_fresh(&e->names, arena_printf(e->a, "%s_v", name)), address_at(e, s, loop, block), false });
   }
   return all;
 }
 
+// Values of 32 bits are packed as whole vectors behind the lanes: see Note [Packing].
+static bool has_words(const Emit *e, const Stmt *s, const Stmt *store) {
+  return s->lanes == 64 && emit_has_word(e, store->t->dtype, store->a);
+}
+
 static void open_arrays(Emit *e, const Stmt *s, const Streams *all) {
   for (int i = 0; i < all->v.n; i++) {
-    const Stream *w = &all->v.v[i];
-    emit_line(e, "%s%s %s[%d];", e->t->aligned_words, emit_storage(w->s->t), w->array, s->lanes);
-    vec_push(e->a, &e->staged, (Staged){ w->s, w->array });
+    Stream *w = &all->v.v[i];
+    w->words = has_words(e, s, w->s);
+    emit_line(e, "%s%s %s[%d];", e->t->aligned_words, w->words ? "unsigned int" : emit_storage(w->s->t), w->array, s->lanes);
+    vec_push(e->a, &e->staged, (Staged){ w->s, w->array, w->words });
+    if (w->words) e->packs[stored_bytes(w->s)] = true;
   }
 }
 
@@ -108,7 +115,8 @@ static void close_arrays(Emit *e, const Stmt *s, const Streams *all, const char 
   e->staged.n = 0;
   for (int i = 0; i < all->v.n; i++) {
     const Stream *w = &all->v.v[i];
-    emit_line(e, "store_block(%s, %s, %d, %s);", w->at, w->array, s->lanes * stored_bytes(w->s), big);
+    if (w->words) emit_line(e, "store_%s(%s, %s, %s);", stored_bytes(w->s) == 2 ? "halves" : "bytes", w->at, w->array, big);
+    else emit_line(e, "store_block(%s, %s, %d, %s);", w->at, w->array, s->lanes * stored_bytes(w->s), big);
   }
 }
 
@@ -165,6 +173,51 @@ static void wide_prologue(Emit *e) {
     "typedef float wide __attribute__((vector_size(WIDE), may_alias));\n");
 }
 
+// Every second lane of two vectors, of the lanes that are there.
+static void print_second(Emit *e, int lanes, int odd) {
+  for (int k = 0; k < lanes; k++) buf_printf(e->out, ", %d", 2 * k + odd);
+  buf_puts(e->out, ");\n");
+}
+
+static bool stored_upper(const char *name) { return name[0] == 'h'; }
+
+static void pack_function(Emit *e, const char *name, const char *what, const char *type, const char *element) {
+  buf_printf(e->out,
+    "// %s of 64 words.\n"
+    "static inline __attribute__((always_inline)) void store_%s(void *to, const unsigned int *from, int past_caches) {\n"
+    "  _Alignas(64) %s packed[64];\n"
+    "#ifdef PACKS\n"
+    "  typedef unsigned short halves __attribute__((vector_size(64)));\n"
+    "  halves v[4];\n"
+    "  __builtin_memcpy(v, from, sizeof v);\n", what, name, type);
+  for (int k = 0; k < 4; k += 2) {
+    buf_printf(e->out, "  v[%d] = __builtin_shufflevector(v[%d], v[%d]", k / 2, k, k + 1);
+    print_second(e, 32, stored_upper(name));
+  }
+  if (!stored_upper(name)) {
+    buf_puts(e->out, "  typedef unsigned char bytes __attribute__((vector_size(64)));\n"
+                     "  const bytes low = (bytes)v[0], high = (bytes)v[1], all = __builtin_shufflevector(low, high");
+    print_second(e, 64, 0);
+  }
+  buf_printf(e->out,
+    "  __builtin_memcpy(packed, %s, sizeof packed);\n"
+    "#else\n"
+    "  for (int k = 0; k < 64; k++) packed[k] = (%s)%s;\n"
+    "#endif\n"
+    "  store_block(to, packed, sizeof packed, past_caches);\n"
+    "}\n", stored_upper(name) ? "v" : "&all", type, element);
+}
+
+static void pack_functions(Emit *e) {
+  if (!e->packs[1] && !e->packs[2]) return;
+  buf_puts(e->out, "// gcc 12 permutes such vectors element by element.\n"
+                   "#if defined __clang__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__\n"
+                   "#define PACKS\n"
+                   "#endif\n");
+  if (e->packs[2]) pack_function(e, "halves", "Upper halves", "unsigned short", "(from[k] >> 16)");
+  if (e->packs[1]) pack_function(e, "bytes", "Lowest bytes", "unsigned char", "from[k]");
+}
+
 void c_vector_prologue(Emit *e) {
   c_side_prologue(e);
   scan_prologue(e);
@@ -196,12 +249,13 @@ void c_vector_prologue(Emit *e) {
     "static inline long long next_line(const void *p, int bytes, long long from, long long to) {\n"
     "  const long long line = from + (long long)((0 - (unsigned long long)p) % 64 / (unsigned)bytes);\n"
     "  return line < to ? line : to;\n"
-    "}\n"
-    "\n");
+    "}\n");
+  pack_functions(e);
+  buf_puts(e->out, "\n");
 }
 
 void c_vector_names(Emit *e) {
-  static const char *const own[] = { "WIDE", "wide", "store_wide", "store_block", "next_line", "block_at", "f32x16", "SHIFTED", "scan_block" };
+  static const char *const own[] = { "WIDE", "wide", "store_wide", "store_block", "store_halves", "store_bytes", "PACKS", "next_line", "block_at", "f32x16", "SHIFTED", "scan_block" };
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) names_fresh(&e->names, own[i]);
   c_side_names(e);
   c_random_names(e);
@@ -234,7 +288,7 @@ static void whole_block(Emit *e, const Stmt *s, const Streams *all, const char *
   prefetches(e, s, block);
   open_arrays(e, s, all);
   c_random_open(e, s, block, true);
-  c_stride_open(e, s, block);
+  c_stride_open(e, s, block, NULL);
   if (s->how == HOW_SCAN) scan_pass(e, s, block);
   else lane_pass(e, s, block, s->lanes, NULL);
   c_random_close(e);
@@ -261,6 +315,7 @@ static void part_of_block(Emit *e, const Stmt *s, const char *block, const char 
     return;
   }
   c_random_open(e, s, block, false);
+  c_stride_open(e, s, block, rest);
   lane_pass(e, s, block, s->lanes, rest);
   c_random_close(e);
 }
@@ -390,3 +445,9 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
 // A streaming store does not, if whole lines are written. A vectoriser turns a scalar loop with streaming stores into
 // scalar ones, so values go through an array of a block's lanes, which lives in registers, and leave it as vectors. A first part of
 // a map brings the address to a line; a reduction or scan streams where its blocks happen to lie so. Locked instructions, which end every region of the pool, order streaming stores.
+
+// Note [Packing]
+//
+// Left to themselves, compilers truncate each vector of 32-bit words by itself and insert the halves or quarters into each other: two instructions
+// and one for every 16 bf16, and three for bytes, all on the one port that permutes. From whole words two vectors make one by a permutation, which also does the
+// shift that brings a bf16 down. So lanes leave words (emit_word), with anything in the bits that the permutation leaves out.

@@ -9,13 +9,40 @@
 // a proof's work grows with the square of what is known.
 enum { MOST_FACTS = 128 };
 
-static bool is_looked_at(const Ranges *r, int k) { return k < MOST_FACTS / 2 || k >= r->facts.n - MOST_FACTS / 2; }
+static bool has_constant(const Poly *p) { return p->n && !p->m[0].n; }
+
+// Do p and q differ by a constant alone? *less: p is q and something not above 0, so that p >= 0 says more.
+static bool differ_by_constant(const Poly *p, const Poly *q, bool *less) {
+  int a = has_constant(p), b = has_constant(q);
+  if (p->atoms != q->atoms || p->n - a != q->n - b) return false;
+  for (int k = 0; k < p->n - a; k++) {
+    const Mono *m = &p->m[k + a], *o = &q->m[k + b];
+    if (m->c != o->c || m->n != o->n) return false;
+    for (int j = 0; j < m->n; j++) if (m->f[j] != o->f[j]) return false;
+  }
+  *less = (a ? p->m[0].c : 0) <= (b ? q->m[0].c : 0);
+  return true;
+}
+
+// i + 1 <= n and i + 2 <= n and …: the last says what all say. Else each guard of a chain would be asked of all before it.
+static void know(Look *l, const Poly *p) {
+  bool less;
+  for (int k = 0; k < l->facts.n; k++) {
+    if (!differ_by_constant(p, l->facts.v[k], &less)) continue;
+    if (less) l->facts.v[k] = p;
+    return;
+  }
+  vec_push(l->a, &l->facts, p);
+}
 
 Look look(Ranges *r, ExprTable *x) {
   Look l = {.r = r, .x = x, .a = arena_create()};
   l.values = l.bounds = l.closed = l.halved = map_make(l.a);
-  for (int k = 0; r && k < r->facts.n; k++)
-    if (is_looked_at(r, k)) vec_push(l.a, &l.facts, r->facts.v[k]);
+  int n = r ? r->facts.n : 0, left_out = n > MOST_FACTS ? n - MOST_FACTS : 0;
+  for (int k = 0; k < n; k++) {
+    if (k == MOST_FACTS / 2) k += left_out;
+    know(&l, r->facts.v[k]);
+  }
   return l;
 }
 

@@ -8,7 +8,8 @@
 //
 // A comparison of the loop's index with what the loop does not change cuts the range in two; in each part it is known. That is done
 // where one part has next to nothing left: nothing at all, an accumulator that gets its identity, a value that is the same at each
-// step. So prefixes and windows read and compute what they need. [Index-set splitting: Banerjee 1979]
+// step. So prefixes and windows read and compute what they need. And where each part reads less than the whole, as in a concatenation: of
+// `j < A ? a[i, j] : b[i, j - A]` LLVM makes one read from a choice of addresses, lane by lane. [Index-set splitting: Banerjee 1979]
 #include "ir/rewrite.h"
 #include "ir/safe.h"
 #include "passes/pass.h"
@@ -16,7 +17,8 @@
 enum {
   MAX_CUTS = 8,         // places of one loop that are looked at
   MAX_PARTS = 4,        // cuts in one another
-  FEW_FLOPS = 2         // of a step that is next to nothing
+  FEW_FLOPS = 2,        // of a step that is next to nothing
+  SHORT_ROW = 16384     // steps that one core takes, whatever the others do
 };
 
 // The index is below e + plus, or not: what a comparison asks.
@@ -406,6 +408,7 @@ static Stmt *make_part(Part *p, const Part *whole, Cut cut, bool below) {
   Index *ix[] = { made->ix, index_new(c->x, made->ix->name, made->ix->at) };
   rename_steps(p, made->body, ix);
   made->ix = ix[1];
+  map_putp(&p->own, ix[1], ix[1]);
   return made;
 }
 
@@ -436,6 +439,41 @@ static bool may_cut(const Clip *c, const Stmt *loop, const Cut *cut) {
   return loop->how == HOW_SEQ || (loop->how == HOW_PAR && !c->gpu && depends(cut->e));
 }
 
+typedef struct Elements { const Part *p; Map seen; } Elements;
+
+static void note_element(void *cx, Expr *e) {
+  Elements *all = cx;
+  for (uint32_t k = 0; e->op == OP_READ && k < e->nargs; k++)
+    if (!is_fixed(all->p, e->arg[k])) map_putp(&all->seen, e, e);
+}
+
+// Different elements that a step of a map reads, and no other step.
+static int count_elements(const Part *p, const Stmt *s) {
+  Elements all = { p, map_make(p->c->p->scratch) };
+  for (; s; s = s->next) {
+    if (s->a) expr_visit(p->c->p->scratch, s->a, note_element, &all);
+    for (int k = 0; k < s->nsub; k++) expr_visit(p->c->p->scratch, s->sub[k], note_element, &all);
+  }
+  return all.seen.n;
+}
+
+static bool is_map(const Stmt *s) {
+  for (; s; s = s->next) if (s->kind != ST_LET && s->kind != ST_STORE) return false;
+  return true;
+}
+
+// A row of a map that one core takes.
+static bool is_short_map(const Clip *c, const Stmt *loop) {
+  bool fixed = expr_is_const(loop->lo) && expr_is_const(loop->hi);
+  return !c->gpu && fixed && loop->hi->u.v.i - loop->lo->u.v.i <= SHORT_ROW && is_map(loop->body);
+}
+
+// Does each part of a map read less than the whole?
+static bool separates(const Part *whole, const Part *part, Stmt *const *made) {
+  int all = count_elements(whole, whole->loop->body);
+  return count_elements(&part[0], made[0]->body) < all && count_elements(&part[1], made[1]->body) < all;
+}
+
 // A GPU keeps rows in registers, in loops that begin where the row does: there they only end sooner, but for windows.
 static bool pays(const Part *p, const Stmt *body, int depth) {
   return p->c->gpu ? !body && (!p->below || depth) : is_light(p, body);
@@ -455,9 +493,11 @@ static Stmt *clipped(Clip *c, Stmt *loop, int depth, Stmt *next) {
   int found = -1;
   bool light = is_light(&whole, loop->body);
   for (int i = 0; i < whole.cuts.n && !light && found < 0; i++) {
-    if (!may_cut(c, loop, &whole.cuts.v[i])) continue;
+    bool may = may_cut(c, loop, &whole.cuts.v[i]);
+    if (!may && !is_short_map(c, loop)) continue;
     for (int k = 0; k < 2; k++) made[k] = make_part(&part[k], &whole, whole.cuts.v[i], k == 0);
-    if (pays(&part[0], made[0]->body, depth) || pays(&part[1], made[1]->body, depth)) found = i;
+    bool less = may && (pays(&part[0], made[0]->body, depth) || pays(&part[1], made[1]->body, depth));
+    if (less || (is_short_map(c, loop) && separates(&whole, part, made))) found = i;
   }
   ranges_pop(c->facts);
   if (found < 0) return loop;

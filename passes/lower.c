@@ -79,10 +79,25 @@ Stmt *lower_decl(Lower *l, StmtKind kind, Var *v, Expr *a) {
 
 // ---- kernels -----------------------------------------------------------------------------------
 
-// Steps of the member that loops most: what a kernel must have of work before it is worth splitting over cores.
+enum { FLOPS_OF_A_STEP = 8 };   // that a core computes while the second cache gives it one element
+
+static void see_flops(void *cx, Expr *e) {
+  int *flops = cx;
+  if (e->dtype != DT_I64) *flops += ops[e->op].flops;
+}
+
+// How many steps that only move memory take as long as one of e.
+static int weight(Lower *l, Expr *e) {
+  int flops = 0;
+  expr_visit(l->p->scratch, e, see_flops, &flops);
+  return 1 + flops / FLOPS_OF_A_STEP;
+}
+
+// Steps of the member that loops most, times what all that loop so much compute in one: what a kernel must have of work before it is worth
+// splitting over cores. Twenty operations on 9,000 elements are, a sum of them is not.
 Expr *lower_work(Lower *l) {
   Expr *most = NULL;
-  int loops = -1;
+  int loops = -1, heavy = 0;
   for (int i = 0; i < l->u->m.n; i++) {
     const Eqn *q = l->u->m.v[i].q;
     const Expr *e = q->body;
@@ -94,9 +109,10 @@ Expr *lower_work(Lower *l) {
       work = work ? expr_op2(l->x, OP_MUL, work, reduce_hi(e, k), NO_SPAN) : reduce_hi(e, k);
       n++;
     }
-    if (work && n > loops) loops = n, most = work;
+    if (work && n > loops) loops = n, most = work, heavy = 0;
+    if (work && n == loops) heavy += weight(l, q->body) - 1;
   }
-  return most;
+  return most && heavy ? expr_op2(l->x, OP_MUL, most, expr_int(l->x, DT_I64, 1 + heavy, NO_SPAN), NO_SPAN) : most;
 }
 
 static bool is_output(const Group *u, int i) { return fn_is_output(u->m.v[i].q->def); }

@@ -81,6 +81,7 @@ typedef struct Lower {
   Pipe *p; Plan *plan; Fn *f; ExprTable *x;
   Group *u;
   Kernel *k;
+  const Eqn *current;   // whose expressions are being lowered: what a fault names
   Ranges *facts;
   Scope *scope;
   Map index_scope;      // Index → Scope that binds it

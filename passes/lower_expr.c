@@ -392,7 +392,7 @@ static bool checked_at_call(Lower *l, const Eqn *q, Expr *read, int d) {
 
 static bool range_known(Lower *l, Expr *read, int d) { return read == l->granted || safe_subscript(l->facts, l->x, read, d); }
 
-static const Eqn *current_equation(const Lower *l) { return l->k->eqns.v[l->k->eqns.n - 1]; }
+static const Eqn *current_equation(const Lower *l) { return l->current ? l->current : l->k->eqns.v[l->k->eqns.n - 1]; }
 
 // The element at lowered subscripts that are in range.
 static Expr *element(Lower *l, Expr *e, Expr *const *sub) {

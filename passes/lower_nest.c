@@ -13,6 +13,7 @@
 // ---- items -------------------------------------------------------------------------------------
 
 Expr *lower_at_item(Lower *l, const Item *it, Expr *e) {
+  l->current = it->q;
   return it->nbound ? expr_subst(l->x, e, it->nbound, it->from, it->to) : e;
 }
 

@@ -87,12 +87,18 @@ static void look_along(Shared *s, int i) {
 
 // ---- what is worth keeping ---------------------------------------------------------------------
 
-typedef struct Work { const Index *row; int flops; } Work;
-static void add_flops(void *cx, Expr *e) { if (expr_uses_index(e, ((Work *)cx)->row)) ((Work *)cx)->flops += ops[e->op].flops; }
+typedef struct Work { const Index *row; bool decodes; int flops; } Work;
+// An element of 16 bits or fewer is decoded, which a GPU does in one instruction.
+static int decoding(const Expr *e) {
+  bool narrow = e->op == OP_READ && dtype_is_float(e->u.t->dtype) && !dtype_is_wide(e->u.t->dtype);
+  return !narrow ? 0 : dtypes[e->u.t->dtype].bits == 16 ? 2 : 8;
+}
+
+static void add_flops(void *cx, Expr *e) { if (expr_uses_index(e, ((Work *)cx)->row)) ((Work *)cx)->flops += ops[e->op].flops + (((Work *)cx)->decodes ? decoding(e) : 0); }
 
 // Of a step: what does not change along the row is computed once.
 static int flops_of(Shared *s, Expr *e) {
-  Work w = { s->row, 0 };
+  Work w = { s->row, !pipe_is_gpu(s->l->p), 0 };
   expr_visit(s->l->p->scratch, e, add_flops, &w);
   return w.flops;
 }

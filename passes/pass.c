@@ -43,6 +43,7 @@ const Pass passes[] = {
   { "tile",      STAGE_PLAN, pass_tile,     0,             "turn tiles of what maps read across their rows" },
   { "clip",      STAGE_PLAN, pass_clip,     0,             "end loops where there is nothing left to do" },
   { "buffers",   STAGE_PLAN, pass_buffers,  PASS_REQUIRED, "place temporaries in scratch memory" },
+  { "flat",      STAGE_PLAN, pass_flat,     0,             "let maps walk neighbouring dimensions as one" },
   { "vector",    STAGE_PLAN, pass_vector,   0,             "give reductions lanes and maps vectors" },
   { "gpu",       STAGE_PLAN, pass_gpu,      PASS_REQUIRED, "share loops out over blocks and threads of a GPU" },
 };

@@ -76,6 +76,7 @@ bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
 bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
 bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
 bool pass_clip(Pipe *p);        // prefixes and windows: loops end where nothing is left to do
+bool pass_flat(Pipe *p);        // neighbouring dimensions of memory are walked as one
 bool pass_vector(Pipe *p);      // choose lanes
 bool pass_gpu(Pipe *p);         // for GPUs, in the place of jam and vector: launches, teams of threads
 bool pass_buffers(Pipe *p);     // lifetimes and offsets of temporaries

@@ -15,6 +15,7 @@ enum { SIDE = 64 };      // the longest side of a tile of tile.c
 
 typedef struct Prefetch {
   Pipe *p;
+  const Stmt *body;     // of the kernel
   Map loops;            // Index → its loop, of those around what is being looked at
 } Prefetch;
 
@@ -182,17 +183,94 @@ static void prefetch_for(Prefetch *v, const Walk *first, const Stmt *outer) {
   }
 }
 
-static void walk(Prefetch *v, Stmt *s, const Stmt *outer) {
+// ---- rows that an index names ------------------------------------------------------------------
+
+// for i:  let at = ids[i];  vec j:  y[i, j] = t[at, j]     ──▶     let next = ids[min(i + 1, N - 1)];  vec j:  prefetch t[next, j]; …
+//
+// A core's prefetcher does not find such rows: 2 KiB each, from memory, 5.2 ms without and 3.6 ms so.
+enum { NAMED_AHEAD = 4096, MOST_VALUES = 16 };      // bytes of such rows that are fetched ahead; LETs on the way from an index to a subscript
+
+typedef struct Named {
+  const Prefetch *v;
+  const Stmt *outer;
+  Expr *row;            // the index of a row to come
+  int values;           // that were looked through
+  bool good;
+} Named;
+
+static bool is_written(const Stmt *s, const Tensor *t) {
+  for (; s; s = s->next)
+    if ((s->nsub && s->t && s->kind != ST_PREFETCH && tensor_root(s->t) == tensor_root(t)) || is_written(s->body, t) || is_written(s->els, t)) return true;
+  return false;
+}
+
+// The same value in the row to come: values that stand in the loop's body are computed for each row, whatever happens there.
+static Expr *in_row_to_come(void *cx, ExprTable *x, Expr *e) {
+  Named *n = cx;
+  if (e->op == OP_VAR) {
+    for (const Stmt *s = n->outer->body; s && n->values < MOST_VALUES; s = s->next)
+      if (s->kind == ST_LET && s->var == e->u.var && ++n->values) return expr_map(x, s->a, in_row_to_come, n);
+    n->good = false;
+  }
+  if (e->op == OP_FIELD || e->op == OP_SELECT || e->op == OP_AND || e->op == OP_OR) n->good = false;
+  if (e->op == OP_READ) n->good &= e->u.t->role == ROLE_PARAM && dtypes[e->u.t->dtype].bits <= 32 && !is_written(n->v->body, e->u.t);
+  return expr_is_index(e, n->outer->ix) ? n->row : e;
+}
+
+typedef struct NamedRead { Prefetch *v; const Stmt *loop; Expr *read; int at; } NamedRead;      // the first one
+
+static void find_named(void *cx, Expr *e) {
+  NamedRead *r = cx;
+  int n = e->op == OP_READ ? e->u.t->rank : 0, at = -1;
+  if (r->read || n < 2 || e->u.t->role != ROLE_PARAM || dtypes[e->u.t->dtype].bits < 8 || !expr_is_index(e->arg[n - 1], r->loop->ix)) return;
+  for (int k = 0; k + 1 < n; k++) {
+    if (expr_uses_index(e->arg[k], r->loop->ix) || (at >= 0 && expr_has(e->arg[k], OP_VAR))) return;
+    if (e->arg[k]->op == OP_VAR) at = k;
+  }
+  if (at >= 0) r->read = e, r->at = at;
+}
+
+static int64_t named_rows_ahead(const Stmt *loop, const Tensor *t) {
+  Scalar steps;
+  int64_t rows = expr_fold(loop->hi, &steps) && steps.i > 0 ? NAMED_AHEAD * 8 / dtypes[t->dtype].bits / steps.i : 1;
+  return rows < 1 ? 1 : rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
+}
+
+static void prefetch_named(Prefetch *v, Stmt *loop, Stmt *outer) {
+  ExprTable *x = v->p->plan->x;
+  NamedRead r = { v, loop, NULL, 0 };
+  if (!is_vector_loop(loop) || outer->step || !expr_is_int(loop->lo, 0)) return;
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->a && s->kind != ST_PREFETCH) expr_visit(v->p->scratch, s->a, find_named, &r);
+  if (!r.read) return;
+  Expr *later = expr_plus(x, expr_index(x, outer->ix), named_rows_ahead(loop, r.read->u.t)), *last = expr_op2(x, OP_SUB, outer->hi, expr_int(x, DT_I64, 1, NO_SPAN), NO_SPAN);
+  Named n = { v, outer, expr_op2(x, OP_MIN, later, last, NO_SPAN), 0, true };
+  Expr *row = expr_map(x, r.read->arg[r.at], in_row_to_come, &n);
+  if (!n.good || !expr_has(row, OP_READ)) return;
+  Stmt *let = stmt_new(v->p->a, ST_LET), **at = &outer->body;
+  let->var = var_new(x, intern(v->p->fn->names, "next"), (Dtype)row->dtype);
+  let->a = row;
+  let->lanes = 1;
+  while (*at != loop) at = &(*at)->next;
+  *at = let;
+  let->next = loop;
+  Expr *sub[8];
+  memcpy(sub, r.read->arg, (size_t)r.read->u.t->rank * sizeof *sub);
+  sub[r.at] = expr_var(x, let->var);
+  add_prefetch(v, loop, expr_make(x, OP_READ, (Dtype)r.read->dtype, 0, r.read->u.t, r.read->at, r.read->u.t->rank, sub), false, 0, 1);
+}
+
+static void walk(Prefetch *v, Stmt *s, Stmt *outer) {
   for (Stmt *t = s; t; t = t->next) {
     Walk w = walk_of(t);
     bool before = w.n && count_walks(&w, s, t), behind = w.n && outer && count_walks(&w, t->next, NULL);
     if (w.n && !before && (w.n == 1 || behind)) prefetch_for(v, &w, outer);
+    if (w.n == 1 && outer && !before) prefetch_named(v, t, outer);
     if (w.n > 1 && (before || behind) && outer) continue;
     if (t->kind == ST_LOOP) map_putp(&v->loops, t->ix, t);
-    const Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
+    Stmt *row = t->kind == ST_LOOP && (t->how == HOW_PAR || t->how == HOW_SEQ) ? t : NULL;
     walk(v, t->body, row);
     walk(v, t->els, NULL);
   }
 }
 
-void prefetch_rows(Pipe *p, Stmt *body) { walk(&(Prefetch){ p, map_make(p->scratch) }, body, NULL); }
+void prefetch_rows(Pipe *p, Stmt *body) { walk(&(Prefetch){ p, body, map_make(p->scratch) }, body, NULL); }

@@ -14,6 +14,7 @@ enum {
   LANES = 64,           // of one block: f32 values of four AVX-512 registers, so that sums do not wait for one another
   LANES_OF_8_BYTES = 32,
   LANES_ARG = 32,       // argmax: a value and a 64-bit index a lane
+  SHORT_ROW = 512,      // steps below which a block that is left over counts
   LEAST_STREAMS = 16,   // blocks that are worth four streams
   STREAM_BYTES = 16 << 20   // a tensor this large is not in the cache any more when somebody reads it (see docs/numbers.md)
 };
@@ -145,6 +146,20 @@ static bool short_of_streams(const Stmt *loop, const Stmt *outer) {
   return expr_is_const(loop->lo) && expr_is_const(loop->hi) && loop->hi->u.v.i - loop->lo->u.v.i < least;
 }
 
+static void note_uniform(void *cx, Expr *e) { *(bool *)cx |= e->op == OP_UNIFORM; }
+
+// Blocks of a short row are such that none is left over, where that is possible. Not where whole lines or vectors are put together behind the lanes.
+static int lanes_of_map(const Vector *v, const Stmt *loop) {
+  int64_t steps = expr_is_const(loop->lo) && expr_is_const(loop->hi) ? loop->hi->u.v.i - loop->lo->u.v.i : 0;
+  if (steps <= 0 || steps >= SHORT_ROW || steps % LANES == 0) return loop->lanes;
+  for (const Stmt *s = loop->body; s; s = s->next) {
+    bool random = false;
+    if (s->a) expr_visit(v->p->scratch, s->a, note_uniform, &random);
+    if (s->stream || random) return loop->lanes;
+  }
+  return steps % 32 == 0 || (steps > 16 && steps < 32) ? 32 : steps % 16 == 0 || steps < 16 ? 16 : loop->lanes;
+}
+
 // A loop whose accumulators are all updated here and nowhere else gets lanes; a map without branches, a vector. Only perfectly
 // nested PAR loops stay parallel together: one that stands inside another beside other statements runs in order.
 static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
@@ -162,6 +177,7 @@ static void choose(Vector *v, Stmt *loop, const Stmt *outer, bool in_parallel) {
   }
   if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC || (loop->how == HOW_SCAN && scans_in_blocks(loop))) loop->lanes = LANES;
   if (loop->lanes == LANES) stream_stores(v, loop);
+  if (loop->how == HOW_VEC || loop->how == HOW_PAR_VEC) loop->lanes = lanes_of_map(v, loop);
   loop->streams = in_any_order(loop) && !short_of_streams(loop, outer) && !is_part_of_rows(loop, outer);
 }
 

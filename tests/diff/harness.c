@@ -106,7 +106,7 @@ static int random_dim(Run *r, Rng *g) {
 // Dimensions, scalars, tensors; drawn again until the call's own conditions hold.
 static bool arguments(Run *r, Rng *g) {
   Fn *f = r->fn;
-  Fault fault;
+  Fault fault = {0};
   r->params = arena_array(r->a, View, f->params.n + 1);
   r->dims = arena_array(r->a, int64_t, f->dims.n + 1);
   // Integers may be subscripts: small ones often are in range, and in some runs all are 0.
@@ -129,7 +129,7 @@ static bool arguments(Run *r, Rng *g) {
     for (int i = 0; i < f->params.n; i++) if (f->params.v[i]->rank) fill(r, f->params.v[i], &r->params[i], g);
     return true;
   }
-  say(r, "no arguments were found that the function accepts: %s", fault.text);
+  say(r, "no arguments were found that the function accepts%s%s", *fault.text ? ": " : ", since an extent was below 0 or too large", fault.text);
   return false;
 }
 

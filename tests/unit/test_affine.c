@@ -1,6 +1,7 @@
 // test_affine.c: proofs about index expressions: what must be found, and that nothing false is.
 #include "ir/affine.h"
 #include "ir/fn.h"
+#include "ir/look.h"
 #include "tests/unit/unit.h"
 #include <string.h>
 
@@ -161,6 +162,25 @@ START_TEST(guards_are_used) {
   Expr *outside = op(&w, OP_OR, op(&w, OP_LT, at, num(&w, 0)), op(&w, OP_LE, w.d[0], at));
   ranges_assume(w.r, expr_op1(w.x, OP_NOT, outside, NO_SPAN), true);
   ck_assert(in_range(&w, at, w.d[0]));
+  arena_destroy(w.a);
+} END_TEST
+
+START_TEST(of_guards_that_differ_by_a_constant_the_strongest_is_looked_at) {
+  World w = world();
+  below(&w, 0, w.d[0]);
+  Look before = look(w.r, w.x);
+  for (int k = 1; k <= 100; k++) {
+    ranges_push(w.r);
+    ranges_assume(w.r, op(&w, OP_LT, add(&w, w.i[0], num(&w, k)), w.d[0]), true);
+  }
+  Look all = look(w.r, w.x);
+  ck_assert_int_le(all.facts.n, before.facts.n);        // N - i - 101 >= 0 in the place of N - i - 1 >= 0
+  ck_assert(range_prove_ge0(w.r, w.x, sub(&w, w.d[0], add(&w, w.i[0], num(&w, 101)))));
+  ck_assert(!range_prove_ge0(w.r, w.x, sub(&w, w.d[0], add(&w, w.i[0], num(&w, 102)))));
+  for (int k = 0; k < 100; k++) ranges_pop(w.r);
+  ck_assert(!range_prove_ge0(w.r, w.x, sub(&w, w.d[0], add(&w, w.i[0], num(&w, 2)))));
+  arena_destroy(before.a);
+  arena_destroy(all.a);
   arena_destroy(w.a);
 } END_TEST
 
@@ -440,7 +460,7 @@ int main(void) {
                           grouped_heads_stay_inside_their_groups,
                           pages_of_sixteen,
                           pairs_and_halves_of_an_even_dimension,
-                          guards_are_used,
+                          guards_are_used, of_guards_that_differ_by_a_constant_the_strongest_is_looked_at,
                           a_false_disjunction_and_a_true_one_differ,
                           products_of_an_even_dimension,
                           scans_reach_only_what_lies_before,
