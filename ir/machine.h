@@ -20,6 +20,7 @@ typedef struct Machine {
   int vector_bytes;             // 64: AVX-512
   int arch;                     // "cuda": 90 for sm_90; else 0
   int threads;                  // "cuda": of a multiprocessor at a time; else 0
+  int block_bytes;              // "cuda": of shared memory that a block can have; a multiprocessor has 1 KiB more, and takes 1 KiB beside each block's; else 0
 } Machine;
 
 const Machine *machine_by_name(const char *name);    // NULL when unknown
