@@ -129,6 +129,8 @@ emu_diff(examples files ${examples} --count 3)
 emu_diff(golden files ${golden} --count 3)
 emu_diff(shapes files ${shapes} --count 6 --limit 1500)
 emu_diff(few_rows files tests/diff/programs/prefixes.plait --count 3 --limit 5000 --seed 4)       # of a length for several blocks a row
+emu_diff(in_shared files tests/diff/programs/in_shared.plait --count 3)       # where there are no clusters
+set_property(TEST emu_in_shared APPEND PROPERTY ENVIRONMENT PLAIT_EMU_ARCH=80)
 emu_diff(fuzz fuzz --count 100)
 plait_script(fold_ptx cuda_emu/fold_ptx.py $<TARGET_FILE:plait>)
 plait_script(nvrtc_budgets cuda_emu/budgets.py $<TARGET_FILE:plait> $<TARGET_FILE:cuda_emu_nvrtc_check>)

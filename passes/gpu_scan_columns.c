@@ -12,6 +12,7 @@
 enum {
   MOST_PARTS = 128,             // a thread reads the totals of all parts before its own
   LEAST_STEPS = 64,             // of a part
+  FEW = 5,                      // see few
   UNROLL = 8                    // loads do not depend on sums: so many are on their way
 };
 
@@ -127,10 +128,11 @@ static Expr *parts_of_column(Columns *w) {
   return parts->op == OP_CONST ? parts : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain
 }
 
-// Half of the threads that the device has at a time, and less, are few. NULL: always.
+// A fifth of the threads that the device has at a time, and less, are few: an H100 (270336 threads) takes 0.38 ms for 65536 columns of 2048 with a
+// thread each and 0.47 in parts, for 8192 columns of 8192 2.2 and 0.30. NULL: always.
 static Expr *few(Columns *w, bool *never) {
   Gpu *g = w->g;
-  Expr *limit = gpu_int(g, device_threads(w) / 2), *steps = w->c->loop->hi, *points = w->n->points;
+  Expr *limit = gpu_int(g, device_threads(w) / FEW), *steps = w->c->loop->hi, *points = w->n->points;
   bool known = points->op == OP_CONST, long_enough = steps->op == OP_CONST;
   *never = (known && points->u.v.i >= limit->u.v.i) || (long_enough && steps->u.v.i < 2 * LEAST_STEPS);
   Expr *less = known ? NULL : expr_op2(g->x, OP_LT, points, limit, NO_SPAN);

@@ -12,7 +12,8 @@ enum {
   LEAST_SHARE = 2048,           // vectors of a block that is one of a cluster
   MANY_ITEMS = 4,               // from which on widened elements are not kept, …
   CHEAP = 32,                   // … where all loops together take no more operations (ops.def, flops) for an element
-  SHARED_COST = 12,             // of a row in shared memory, which goes there and back once more for each loop; more than 8 vectors in registers cost 15
+  SHARED_COST = 40,             // of a row in shared memory, which goes there and back once more for each loop: more than a cluster's barriers (H100: 1.02 to 1.28 times
+                                // the cluster's time), so for devices without clusters
   SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
   EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
