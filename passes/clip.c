@@ -326,10 +326,7 @@ static void put_before(Part *p, Stmt *let) {
 }
 
 static void hoist_value(Part *p, Stmt *s) {
-  Stmt *let = stmt_new(p->c->p->a, ST_LET);
-  let->var = var_new(p->c->x, intern(p->c->p->fn->names, "t"), (Dtype)s->a->dtype);
-  let->a = s->a;
-  let->lanes = 1;
+  Stmt *let = plan_let(p->c->p->plan, ST_LET, "t", s->a);
   s->a = expr_var(p->c->x, let->var);
   put_before(p, let);
 }

@@ -95,17 +95,12 @@ static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
 }
 
 static Stmt *new_var(Scanning *c, const char *name, Expr *first) {
-  Stmt *s = stmt_new(c->g->a, ST_VAR);
-  s->var = var_new(c->g->x, intern(c->g->f->names, name), c->var->var->dtype);
-  s->a = first;
-  return s;
+  return stmt_value(c->g->a, ST_VAR, var_new(c->g->x, intern(c->g->f->names, name), c->var->var->dtype), first);
 }
 
 static Stmt *add(Scanning *c, Var *to, Expr *value) {
-  Stmt *s = stmt_new(c->g->a, ST_ACC);
+  Stmt *s = stmt_value(c->g->a, ST_ACC, to, value);
   s->reducer = c->acc->reducer;
-  s->var = to;
-  s->a = value;
   return s;
 }
 
