@@ -182,6 +182,8 @@ void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx);
 void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx);
 // Puts s and what follows it at the end of a list; returns the new end.
 Stmt **stmts_append(Stmt **tail, Stmt *s);
+// Puts s before a statement of the list.
+void stmts_insert(Stmt **list, const Stmt *before, Stmt *s);
 // Copies of statements: what they declare gets new names, and what `to` has for a Var is a Var, for an Index an Expr. Local arrays stay shared.
 typedef struct StmtCopy { Arena *a; ExprTable *x; Map to; } StmtCopy;
 Stmt *stmts_copy(StmtCopy *c, const Stmt *s);

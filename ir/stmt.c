@@ -57,6 +57,12 @@ Stmt **stmts_append(Stmt **tail, Stmt *s) {
   return tail;
 }
 
+void stmts_insert(Stmt **list, const Stmt *before, Stmt *s) {
+  while (*list != before) list = &(*list)->next;
+  s->next = *list;
+  *list = s;
+}
+
 // ---- walking -----------------------------------------------------------------------------------
 
 void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx) {

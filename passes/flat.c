@@ -121,10 +121,8 @@ static void make_tiles(Pair *p, Expr *all) {
   int steps = tile_steps(p->in->body);
   Index *tile = plan_index(f->p->plan, arena_printf(f->p->scratch, "%s_tile", p->ix->name));
   Expr *behind = expr_op2(f->x, OP_MIN, expr_plus(f->x, expr_index(f->x, tile), steps), all, NO_SPAN);
-  Stmt *end = plan_let(f->p->plan, ST_LET, arena_printf(f->p->scratch, "%s_end", p->ix->name), behind), **at = &p->outer->body;
-  while (*at != p->in) at = &(*at)->next;
-  *at = end;
-  end->next = p->in;
+  Stmt *end = plan_let(f->p->plan, ST_LET, arena_printf(f->p->scratch, "%s_end", p->ix->name), behind);
+  stmts_insert(&p->outer->body, p->in, end);
   p->outer->step = steps;
   p->outer->ix = tile;
   p->outer->hi = all;

@@ -59,8 +59,8 @@ static void note_read(void *cx, Expr *e) {
 static bool changes(const Stmt *s) { return s->kind == ST_SET || s->kind == ST_ACC || s->kind == ST_FOLD; }
 
 static void note_writes(Overlap *o, const Stmt *s, bool inside) {
-  bool known = s->kind == ST_LOOP || s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_IF || s->kind == ST_STORE || s->kind == ST_FAULT || changes(s);
-  if (!known && (s->kind != ST_ALLOC || inside)) o->failed = true;
+  bool block = s->kind == ST_LOOP || s->kind == ST_IF, known = block || s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_STORE || s->kind == ST_FAULT;
+  if (!known && !changes(s) && (s->kind != ST_ALLOC || inside)) o->failed = true;
   if (s->kind == ST_LOOP && (s->how == HOW_PAR || s->how == HOW_PAR_VEC)) o->failed = true;
   if (changes(s)) note(o, s->var, NULL, true), note(o, s->var2, NULL, true);
   if (s->kind == ST_STORE) note(o, NULL, s->t, true);
@@ -130,7 +130,8 @@ static bool is_vector(const Stmt *s) { return s->kind == ST_LOOP && (s->how == H
 // From 0 to the same end in all rows?
 static bool is_whole(const Overlap *o, const Stmt *loop) {
   const Expr *hi = loop->hi;
-  return expr_is_int(loop->lo, 0) && !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix) && !loop->step && !loop->ordered;
+  bool fixed = !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix);
+  return fixed && expr_is_int(loop->lo, 0) && !loop->step && !loop->ordered;
 }
 
 // Do the loops walk over the same? Outside of the vector loops stand loops in order, with LETs beside the loop inside.
@@ -447,11 +448,11 @@ void overlap_rows(Pipe *p, Stmt *body) { walk(p, body, PARALLEL, 1); }
 // Note [What goes beside what]
 //
 // The last loop over a row goes beside the one before it over the same range: two that compute, while what they fetch is of the row after
-// next. Beside the first one, which waits for memory itself, it gains half as much, and three rows at once gain no more. Two cores of a Xeon, 128 MiB, rows of 4096
-// f32, the copy at 5.0 ms: softmax 8.1 -> 6.2 ms, log-softmax 8.0 -> 5.8, layer norm with residual 6.7 -> 5.7, RMS norm
-// 5.6 -> 5.2. Chunks of 16 rows lose 2 % of it, of 32 one.
+// next. Beside the first one, which waits for memory itself, it gains half as much, and three rows at once gain no more. Two cores of a
+// Xeon, 128 MiB, rows of 4096 f32, the copy at 5.0 ms: softmax 8.1 -> 6.2 ms, log-softmax 8.0 -> 5.8, layer norm with residual
+// 6.7 -> 5.7, RMS norm 5.6 -> 5.2. Chunks of 16 rows lose 2 % of it, of 32 one.
 //
 // The order: what row i does up to its loop `a`; `a` beside the last loop `b` of row i - 1; what row i - 1 does behind b; what row i does
-// between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that they read has a
-// second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be touched by one
-// of the two sides only: then its rows follow one another as they did.
+// between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that
+// they read has a second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be
+// touched by one of the two sides only: then its rows follow one another as they did.

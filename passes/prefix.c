@@ -5,8 +5,9 @@
 //     c = c + x[k]             ──▶       scan part in 0 .. 64:  c = c + total[part]; total[part] = c
 //     y[k] = c                           par part in 0 .. 64:  c' = total[part - 1]; scan k in the part:  c' = c' + x[k]; y[k] = c'
 //
-// Terms are computed twice, the second time from the cores' second caches, where a tile lies: memory is read once. Parts do not depend on the number of
-// threads, so neither do the bits. Rows that occupy the cores keep a core each. 2^25 f32: 14.8 ms on one core; so 8.5 on two, but 19 on one. [Chunked scans: Blelloch, Prefix Sums and Their Applications, 1990]
+// Terms are computed twice, the second time from the cores' second caches, where a tile lies: memory is read once. Parts do not depend on
+// the number of threads, so neither do the bits. Rows that occupy the cores keep a core each. 2^25 f32: 14.8 ms on one core; so 8.5 on
+// two, but 19 on one. [Chunked scans: Blelloch, Prefix Sums and Their Applications, 1990]
 #include "ir/affine.h"
 #include "passes/pass.h"
 
@@ -70,7 +71,8 @@ static bool is_of_dims(const Expr *e) { return !e->free->n && !expr_has(e, OP_VA
 static bool can_share(Prefix *c, const Stmt *scan) {
   c->scan = scan;
   c->n = 0;
-  if (scan->kind != ST_LOOP || scan->how != HOW_SCAN || scan->ordered || !expr_is_int(scan->lo, 0) || !is_of_dims(scan->hi) || stmt_steps_below(scan, LEAST_PARTS * c->part)) return false;
+  if (scan->kind != ST_LOOP || scan->how != HOW_SCAN || scan->ordered || !expr_is_int(scan->lo, 0) || !is_of_dims(scan->hi)) return false;
+  if (stmt_steps_below(scan, LEAST_PARTS * c->part)) return false;
   for (const Stmt *s = scan->body; s; s = s->next) {
     bool takes = s->kind == ST_LET || (s->kind == ST_ACC && takes_acc(c, s)) || (s->kind == ST_STORE && takes_store(c, s));
     if (!takes || uses_of(c, s->a).stored) return false;
