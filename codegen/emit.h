@@ -21,6 +21,7 @@ typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
 typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
 typedef struct Region Region;       // region_c.c
+enum { FOLD_FUNCTIONS = 6 };   // sums, products, maxima, minima, argmax, argmin
 
 typedef struct Staged { const Stmt *store; const char *array; bool words; } Staged;      // words: see emit_word
 typedef struct Drawn { const Expr *x; const char *array; } Drawn;
@@ -70,7 +71,7 @@ struct Emit {
   VEC(Staged) staged;     // stores of the loop being printed whose values go to an array of lanes first
   VEC(Drawn) drawn;       // its random numbers and reads that stand in an array of lanes
   Scan scan;
-  unsigned char uses_folds[6][2];     // [rows of fold_c.c][64 bits]: bit n for 2^n lanes
+  unsigned char uses_folds[FOLD_FUNCTIONS][2];      // [row of fold_c.c][64 bits]: bit n for 2^n lanes
   bool uses_strides[5][5];      // by bytes of an element and columns: take_…
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool packs[3];          // by bytes of an element: words are packed to vectors of such

@@ -527,7 +527,8 @@ static bool divides_all(int low, int high, float d, float r) {
 static bool is_small_quotient(Emit *e, const Expr *x, float *r) {
   enum { MOST = 1024 };                                    // integers that are tried
   const Expr *a = x->arg[0], *b = x->arg[1];
-  if (!e->t->fixed_quotients || !e->lane_loop || x->op != OP_DIV || x->dtype != DT_F32 || b->op != OP_CONST || a->op != OP_CAST || !dtype_is_int((Dtype)a->arg[0]->dtype)) return false;
+  if (!e->t->fixed_quotients || !e->lane_loop || x->op != OP_DIV || x->dtype != DT_F32) return false;
+  if (b->op != OP_CONST || a->op != OP_CAST || !dtype_is_int((Dtype)a->arg[0]->dtype)) return false;
   Range n = emit_range(e, a->arg[0]);
   float d = (float)b->u.v.f;
   *r = 1 / d;

@@ -18,6 +18,7 @@ static const Fold folds[] = {
   { OP_MIN, "min",     "CHOOSE(~(b > a) & (a == a), b, a)" },
 };
 enum { ARGMAX = sizeof folds / sizeof *folds, ARGMIN, FOLDS };
+_Static_assert((int)FOLDS == (int)FOLD_FUNCTIONS, "emit.h has a place for each");
 
 static const char *name_of(int row) { return row == ARGMAX ? "argmax" : row == ARGMIN ? "argmin" : folds[row].name; }
 static int log2_of(int lanes) { return lanes == 1 ? 0 : 1 + log2_of(lanes / 2); }

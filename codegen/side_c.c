@@ -30,7 +30,8 @@ typedef struct Side {
 
 // ---- an expression -----------------------------------------------------------------------------
 
-static int registers_of(const Expr *e) { return dtypes[e->dtype].bits == 64 ? 2 : 1; }
+static int registers_of_type(Dtype d) { return dtypes[d].bits == 64 ? 2 : 1; }
+static int registers_of(const Expr *e) { return registers_of_type((Dtype)e->dtype); }
 static int need_of(const Side *s, const Expr *e) { return (int)(uintptr_t)map_getp(&s->need, e); }
 
 static bool is_function(const Expr *e) { return ops[e->op].rule == R_FLOAT && ops[e->op].callable && ops[e->op].flops >= FLOPS_OF_ONE; }
@@ -78,8 +79,7 @@ static int need(Side *s, const Stmt *st) {
 // ---- a body ------------------------------------------------------------------------------------
 
 static int registers_of_acc(const Stmt *st) {
-  int value = dtypes[st->var->dtype].bits == 64 ? 2 : 1;
-  return st->var2 ? value + (dtypes[st->var2->dtype].bits == 64 ? 2 : 1) : value;
+  return registers_of_type(st->var->dtype) + (st->var2 ? registers_of_type(st->var2->dtype) : 0);
 }
 
 // Accumulators are alive throughout; who reads what last is noted.

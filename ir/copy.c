@@ -26,23 +26,22 @@ static Index *index_of(StmtCopy *c, Index *ix) {
   return to;
 }
 
+Stmt *stmt_copy(StmtCopy *c, const Stmt *s) {
+  Stmt *made = stmt_alone(c->a, s);
+  Expr **part[] = { &made->lo, &made->hi, &made->lo2, &made->hi2 };
+  for (int k = 0; k < 4; k++) *part[k] = stmt_copy_expr(c, *part[k]);
+  made->ix = index_of(c, s->ix), made->ix2 = index_of(c, s->ix2);
+  made->a = stmt_copy_expr(c, s->a), made->b = stmt_copy_expr(c, s->b), made->stream = stmt_copy_expr(c, s->stream);
+  for (int k = 0; k < s->nsub; k++) made->sub[k] = stmt_copy_expr(c, s->sub[k]);
+  bool declares = s->kind == ST_LET || s->kind == ST_VAR;
+  made->var = name_of(c, s->var, declares), made->var2 = name_of(c, s->var2, declares);
+  made->body = stmts_copy(c, s->body);
+  made->els = stmts_copy(c, s->els);
+  return made;
+}
+
 Stmt *stmts_copy(StmtCopy *c, const Stmt *s) {
   Stmt *first = NULL, **tail = &first;
-  for (; s; s = s->next) {
-    Stmt *made = stmt_new(c->a, s->kind);
-    *made = *s;
-    made->next = NULL;
-    Expr **part[] = { &made->lo, &made->hi, &made->lo2, &made->hi2 };
-    for (int k = 0; k < 4; k++) *part[k] = stmt_copy_expr(c, *part[k]);
-    made->ix = index_of(c, s->ix), made->ix2 = index_of(c, s->ix2);
-    made->a = stmt_copy_expr(c, s->a), made->b = stmt_copy_expr(c, s->b), made->stream = stmt_copy_expr(c, s->stream);
-    for (int k = 0; k < s->nsub; k++) made->sub[k] = stmt_copy_expr(c, s->sub[k]);
-    bool declares = s->kind == ST_LET || s->kind == ST_VAR;
-    made->var = name_of(c, s->var, declares), made->var2 = name_of(c, s->var2, declares);
-    made->body = stmts_copy(c, s->body);
-    made->els = stmts_copy(c, s->els);
-    *tail = made;
-    tail = &made->next;
-  }
+  for (; s; s = s->next) tail = stmts_append(tail, stmt_copy(c, s));
   return first;
 }

@@ -13,53 +13,6 @@
 #include <string.h>
 #include <inttypes.h>
 
-Stmt *stmt_new(Arena *a, StmtKind kind) {
-  Stmt *s = arena_new(a, Stmt);
-  s->kind = kind;
-  s->field = -1;
-  s->lanes = 1;
-  return s;
-}
-
-void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx) {
-  for (; s; s = s->next) {
-    Expr *const part[] = { s->lo, s->hi, s->a, s->b };
-    for (int k = 0; k < 4; k++) if (part[k]) expr_visit(scratch, part[k], f, cx);
-    for (int k = 0; k < s->nsub; k++) expr_visit(scratch, s->sub[k], f, cx);
-    stmts_visit(scratch, s->body, f, cx);
-    stmts_visit(scratch, s->els, f, cx);
-  }
-}
-
-void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx) {
-  for (; s; s = s->next) {
-    Expr **part[] = { &s->lo, &s->hi, &s->a, &s->b };
-    for (int k = 0; k < 4; k++) if (*part[k]) *part[k] = expr_map(x, *part[k], f, cx);
-    for (int k = 0; k < s->nsub; k++) if (s->sub[k]) s->sub[k] = expr_map(x, s->sub[k], f, cx);
-    stmts_map(x, s->body, f, cx);
-    stmts_map(x, s->els, f, cx);
-  }
-}
-
-Stmt **stmts_append(Stmt **tail, Stmt *s) {
-  *tail = s;
-  while (*tail) tail = &(*tail)->next;
-  return tail;
-}
-
-bool stmt_steps_below(const Stmt *loop, int64_t steps) {
-  Scalar lo, hi;
-  return expr_fold(loop->lo, &lo) && expr_fold(loop->hi, &hi) && hi.i - lo.i < steps;
-}
-
-bool stmts_declare(const Stmt *s, const Var *v) {
-  for (; s; s = s->next)
-    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || stmts_declare(s->body, v) || stmts_declare(s->els, v)) return true;
-  return false;
-}
-
-bool stmt_stores(const Stmt *s) { return s->kind == ST_STORE || (s->kind == ST_STAGE && s->nsub); }
-
 void plan_add_temp(Plan *p, Temp t) {
   vec_push(p->a, &p->temps, t);
   p->temp_of.a = p->a;

@@ -168,21 +168,39 @@ typedef struct Plan {
 Place tensor_place(const Plan *p, const Tensor *t);
 void plan_add_temp(Plan *p, Temp t);
 int plan_temp_of(const Plan *p, const Tensor *t);      // position in temps; -1: t is none
+
+// Statements (stmt.c).
 Stmt *stmt_new(Arena *a, StmtKind kind);
+Stmt *stmt_value(Arena *a, StmtKind kind, Var *var, Expr *value);         // LET, VAR, SET, ACC …
+Stmt *stmt_loop(Arena *a, LoopHow how, Index *ix, Expr *lo, Expr *hi, Stmt *body);
+Stmt *stmt_either(Arena *a, Expr *cond, Stmt *then, Stmt *els);           // an IF, or where cond is known, that side
+Stmt *stmt_alone(Arena *a, const Stmt *s);                                // another like s, which shares its blocks
+Stmt *plan_let(Plan *p, StmtKind kind, const char *name, Expr *value);    // LET or VAR of a new variable
+Index *plan_index(Plan *p, const char *name);
 // Visits every node of every expression in the statements and their blocks, once a statement.
 void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx);
 // Maps every expression there, in place (expr_map).
 void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx);
 // Puts s and what follows it at the end of a list; returns the new end.
 Stmt **stmts_append(Stmt **tail, Stmt *s);
+// Puts s before a statement of the list.
+void stmts_insert(Stmt **list, const Stmt *before, Stmt *s);
 // Copies of statements: what they declare gets new names, and what `to` has for a Var is a Var, for an Index an Expr. Local arrays stay shared.
 typedef struct StmtCopy { Arena *a; ExprTable *x; Map to; } StmtCopy;
 Stmt *stmts_copy(StmtCopy *c, const Stmt *s);
+Stmt *stmt_copy(StmtCopy *c, const Stmt *s);      // of s alone
 Expr *stmt_copy_expr(StmtCopy *c, Expr *e);
 // Is the loop known to have fewer steps?
 bool stmt_steps_below(const Stmt *loop, int64_t steps);
 // May the terms of an ACC come in another order? (Of argmax the first of the best counts, whatever this says.)
 static inline bool stmt_may_reorder(const Stmt *acc) { return reducer_may_reorder(acc->reducer, acc->var->dtype); }
+// Is there a statement of this kind, at any depth?
+bool stmts_have(const Stmt *s, StmtKind kind);
+// Is e the same at each step of the loop, and asks no memory?
+bool stmt_keeps(Arena *scratch, const Stmt *loop, Expr *e);
+// Parallel loops over dimensions that stand one in the other, with nothing beside them, from s in: the innermost, and all their steps together.
+// NULL: s is no such loop.
+Stmt *stmt_nest(ExprTable *x, Stmt *s, Expr **rows);
 // Is there a LET or VAR of v?
 bool stmts_declare(const Stmt *s, const Var *v);
 // Does s itself write elements of s->t to memory?

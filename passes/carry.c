@@ -22,7 +22,7 @@ typedef struct Carry {
   Stmt *loop;
   const Stmt *store;            // of the tensor at hand
   int order;                    // its subscript that is the loop's index
-  Map inside;                   // variables and indices of the loop's body → where they are declared
+  Map lets;                     // variables of the loop's body → their LETs
   int back;                     // steps that its reads look back, at the most
   Dtype dtype;                  // of these reads
   bool good;                    // all of them can be variables,
@@ -33,30 +33,15 @@ typedef struct Carry {
 
 // ---- what stands in the loop -------------------------------------------------------------------
 
-static void note_inside(Carry *c, Stmt *s) {
+static void note_lets(Carry *c, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->var) map_putp(&c->inside, s->var, s);
-    if (s->var2) map_putp(&c->inside, s->var2, s);
-    if (s->kind == ST_LOOP) map_putp(&c->inside, s->ix, s);
-    note_inside(c, s->body);
-    note_inside(c, s->els);
+    if (s->kind == ST_LET) map_putp(&c->lets, s->var, (void *)s);
+    note_lets(c, s->body);
+    note_lets(c, s->els);
   }
 }
 
-typedef struct Fixed { const Carry *c; bool yes; } Fixed;
-
-static void see_fixed(void *cx, Expr *e) {
-  Fixed *f = cx;
-  const void *name = e->op == OP_INDEX ? (const void *)e->u.ix : e->op == OP_VAR ? (const void *)e->u.var : NULL;
-  f->yes &= e->op != OP_READ && e->op != OP_FIELD && !(name && (name == f->c->loop->ix || map_getp(&f->c->inside, name)));
-}
-
-// The same at each step, and no memory is asked.
-static bool is_fixed(const Carry *c, Expr *e) {
-  Fixed f = { c, true };
-  expr_visit(c->p->scratch, e, see_fixed, &f);
-  return f.yes;
-}
+static const Stmt *let_of(const Carry *c, const Expr *e) { return e->op == OP_VAR ? map_getp(&c->lets, e->u.var) : NULL; }
 
 static int stores_to(const Stmt *s, const Tensor *t) {
   int n = 0;
@@ -88,9 +73,9 @@ static int steps_back(const Carry *c, const Expr *e) {
 
 // Does the condition say that there is a step so far back?
 static bool asks_for_step(const Carry *c, Expr *e, int back) {
-  const Stmt *let = e->op == OP_VAR ? map_getp(&c->inside, e->u.var) : NULL;
+  const Stmt *let = let_of(c, e);
   int64_t plus;
-  if (let && let->kind == ST_LET) e = let->a;
+  if (let) e = let->a;
   if (e->op != OP_GE && e->op != OP_GT) return false;
   if (!from_index(c, expr_op2(c->x, OP_SUB, e->arg[0], e->arg[1], NO_SPAN), &plus)) return false;
   return plus == (e->op == OP_GE ? -back : 1 - back);
@@ -104,7 +89,7 @@ static void see_read(Carry *c, const Expr *e, const Expr *user) {
   c->dtype = (Dtype)e->dtype;
   bool guards = user && user->op == OP_SELECT && user->arg[1] == e && user->arg[0] != e && user->arg[2] != e && asks_for_step(c, user->arg[0], back);
   Expr *first = guards ? user->arg[2] : NULL;
-  if (guards && !c->first && is_fixed(c, first)) c->first = first;
+  if (guards && !c->first && stmt_keeps(c->p->scratch, c->loop, first)) c->first = first;
   c->guarded &= guards && c->first == first;
 }
 
@@ -143,20 +128,11 @@ static Expr *to_state(void *cx, ExprTable *x, Expr *e) {
   return e;
 }
 
-static Stmt *statement(Carry *c, StmtKind kind, Var *v, Expr *a) {
-  Stmt *s = stmt_new(c->p->a, kind);
-  s->var = v;
-  s->a = a;
-  return s;
-}
-
 // The value that is stored, in a variable that does not change.
 static Expr *stored_value(Carry *c, Stmt *store) {
-  const Stmt *let = store->a->op == OP_VAR ? map_getp(&c->inside, store->a->u.var) : NULL;
-  if (expr_is_const(store->a) || (let && let->kind == ST_LET)) return store->a;
-  Stmt *after = stmt_new(c->p->a, ST_STORE);
-  *after = *store;
-  *store = *statement(c, ST_LET, var_new(c->x, intern(c->p->fn->names, tensor_root(store->t)->name), c->dtype), after->a);
+  if (expr_is_const(store->a) || let_of(c, store->a)) return store->a;
+  Stmt *after = stmt_alone(c->p->a, store);
+  *store = *plan_let(c->p->plan, ST_LET, tensor_root(store->t)->name, after->a);
   store->note = after->note;
   after->note = NULL;
   store->next = after;
@@ -170,12 +146,12 @@ static Stmt *carry(Carry *c, Stmt *store) {
   const char *name = tensor_root(store->t)->name;
   for (int k = 1; k <= c->back; k++) {
     c->state[k] = var_new(c->x, intern(c->p->fn->names, arena_printf(c->p->scratch, "%s_%d", name, k)), c->dtype);
-    tail = stmts_append(tail, statement(c, ST_VAR, c->state[k], first));
+    tail = stmts_append(tail, stmt_value(c->p->a, ST_VAR, c->state[k], first));
   }
   stmts_map(c->x, c->loop->body, to_state, c);
   Expr *value = stored_value(c, store);
   while (*end) end = &(*end)->next;
-  for (int k = c->back; k > 0; k--) end = stmts_append(end, statement(c, ST_SET, c->state[k], k > 1 ? expr_var(c->x, c->state[k - 1]) : value));
+  for (int k = c->back; k > 0; k--) end = stmts_append(end, stmt_value(c->p->a, ST_SET, c->state[k], k > 1 ? expr_var(c->x, c->state[k - 1]) : value));
   return before;
 }
 
@@ -187,7 +163,7 @@ static bool walks(Carry *c) {
   c->order = -1;
   for (int k = 0; k < s->nsub; k++) {
     if (expr_is_index(s->sub[k], c->loop->ix) && c->order < 0) c->order = k;
-    else if (!is_fixed(c, s->sub[k])) return false;
+    else if (!stmt_keeps(c->p->scratch, c->loop, s->sub[k])) return false;
   }
   return c->order >= 0;
 }
@@ -195,8 +171,8 @@ static bool walks(Carry *c) {
 static bool carries(Carry *c) {
   const Stmt *s = c->store;
   bool rounded = s->t->stored || fn_is_output(s->t) || dtype_is_wide(s->t->dtype);
-  c->inside = map_make(c->p->scratch);
-  note_inside(c, c->loop->body);
+  c->lets = map_make(c->p->scratch);
+  note_lets(c, c->loop->body);
   if (s->t->fmt || s->field >= 0 || !rounded || !walks(c) || stores_to(c->loop->body, s->t) != 1) return false;
   c->back = 0, c->good = c->guarded = true, c->first = NULL;
   see_stmts(c, c->loop->body);

@@ -204,9 +204,7 @@ static Stmt *copy_list(Part *p, const Stmt *s);
 // What `if` leaves when its condition is known.
 static Stmt *copy_branch(Part *p, const Stmt *s, Expr *cond) {
   if (expr_is_const(cond)) return copy_list(p, expr_is_true(cond) ? s->body : s->els);
-  Stmt *made = stmt_new(p->c->p->a, ST_IF);
-  *made = *s;
-  made->next = NULL;
+  Stmt *made = stmt_alone(p->c->p->a, s);
   made->a = cond;
   p->inside++;
   made->body = copy_list(p, s->body);
@@ -217,9 +215,7 @@ static Stmt *copy_branch(Part *p, const Stmt *s, Expr *cond) {
 
 // A loop inside; without a body it is none.
 static Stmt *copy_loop(Part *p, const Stmt *s) {
-  Stmt *made = stmt_new(p->c->p->a, ST_LOOP);
-  *made = *s;
-  made->next = NULL;
+  Stmt *made = stmt_alone(p->c->p->a, s);
   made->lo = in_part(p, s->lo);
   made->hi = in_part(p, s->hi);
   if (p->renames) {
@@ -240,9 +236,7 @@ static Stmt *copy_stmt(Part *p, const Stmt *s) {
     map_putp(&p->known, s->var, a);
     return NULL;
   }
-  Stmt *made = stmt_new(p->c->p->a, s->kind);
-  *made = *s;
-  made->next = NULL;
+  Stmt *made = stmt_alone(p->c->p->a, s);
   made->a = a;
   made->b = in_part(p, s->b);
   for (int k = 0; k < s->nsub; k++) made->sub[k] = in_part(p, s->sub[k]);
@@ -254,15 +248,14 @@ static Stmt *copy_stmt(Part *p, const Stmt *s) {
 
 static Stmt *copy_list(Part *p, const Stmt *s) {
   Stmt *first = NULL, **tail = &first;
-  for (; s; s = s->next) {
-    tail = stmts_append(tail, copy_stmt(p, s));
-  }
+  for (; s; s = s->next) tail = stmts_append(tail, copy_stmt(p, s));
   return first;
 }
 
 static bool can_copy(const Stmt *s) {
   for (; s; s = s->next) {
-    bool ok = (s->kind == ST_LOOP && !s->ordered && !s->step) || s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_SET || s->kind == ST_ACC || s->kind == ST_STORE || s->kind == ST_IF || s->kind == ST_FAULT;
+    bool value = s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_SET || s->kind == ST_ACC || s->kind == ST_STORE;
+    bool ok = value || (s->kind == ST_LOOP && !s->ordered && !s->step) || s->kind == ST_IF || s->kind == ST_FAULT;
     if (!ok || !can_copy(s->body) || !can_copy(s->els)) return false;
   }
   return true;
@@ -326,10 +319,7 @@ static void put_before(Part *p, Stmt *let) {
 }
 
 static void hoist_value(Part *p, Stmt *s) {
-  Stmt *let = stmt_new(p->c->p->a, ST_LET);
-  let->var = var_new(p->c->x, intern(p->c->p->fn->names, "t"), (Dtype)s->a->dtype);
-  let->a = s->a;
-  let->lanes = 1;
+  Stmt *let = plan_let(p->c->p->plan, ST_LET, "t", s->a);
   s->a = expr_var(p->c->x, let->var);
   put_before(p, let);
 }

@@ -118,15 +118,12 @@ static int tile_steps(const Stmt *s) {
 // The outer loop goes by tiles: what stands before the inner one is computed for each.
 static void make_tiles(Pair *p, Expr *all) {
   Flat *f = p->f;
-  Index *tile = index_new(f->x, intern(f->p->fn->names, arena_printf(f->p->scratch, "%s_tile", p->ix->name)), p->outer->ix->at);
-  Stmt *end = stmt_new(f->p->a, ST_LET), **at = &p->outer->body;
-  p->outer->step = tile_steps(p->in->body);
-  end->var = var_new(f->x, intern(f->p->fn->names, arena_printf(f->p->scratch, "%s_end", p->ix->name)), DT_I64);
-  end->a = expr_op2(f->x, OP_MIN, expr_plus(f->x, expr_index(f->x, tile), p->outer->step), all, NO_SPAN);
-  end->lanes = 1;
-  while (*at != p->in) at = &(*at)->next;
-  *at = end;
-  end->next = p->in;
+  int steps = tile_steps(p->in->body);
+  Index *tile = plan_index(f->p->plan, arena_printf(f->p->scratch, "%s_tile", p->ix->name));
+  Expr *behind = expr_op2(f->x, OP_MIN, expr_plus(f->x, expr_index(f->x, tile), steps), all, NO_SPAN);
+  Stmt *end = plan_let(f->p->plan, ST_LET, arena_printf(f->p->scratch, "%s_end", p->ix->name), behind);
+  stmts_insert(&p->outer->body, p->in, end);
+  p->outer->step = steps;
   p->outer->ix = tile;
   p->outer->hi = all;
   p->in->ix = p->ix;
@@ -137,7 +134,7 @@ static void make_tiles(Pair *p, Expr *all) {
 static void merge(Pair *p) {
   Flat *f = p->f;
   Expr *all = times(f, p->outer->hi, p->in->hi);
-  p->ix = index_new(f->x, intern(f->p->fn->names, arena_printf(f->p->scratch, "%s%s", p->outer->ix->name, p->in->ix->name)), p->outer->ix->at);
+  p->ix = plan_index(f->p->plan, arena_printf(f->p->scratch, "%s%s", p->outer->ix->name, p->in->ix->name));
   merge_body(p);
   if (p->outer->body != p->in) {
     make_tiles(p, all);

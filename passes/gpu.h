@@ -53,7 +53,6 @@ Expr *gpu_and(const Gpu *g, Expr *a, Expr *b);             // a or b may be NULL
 // ---- looking ----
 
 void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by);
-bool gpu_has(const Stmt *s, StmtKind kind);                // anywhere inside
 bool gpu_has_loop(const Stmt *s);
 bool gpu_dims_only(Gpu *g, Expr *e);                       // dimensions, scalar arguments, constants
 bool gpu_uses_index(Gpu *g, const Stmt *s, const Index *ix);

@@ -98,12 +98,7 @@ static Stmt *acc_of(Stmt *s) {
   return s;
 }
 
-static Stmt *statement(Team *t, StmtKind kind, Var *v, Expr *a) {
-  Stmt *s = stmt_new(t->g->a, kind);
-  s->var = v;
-  s->a = a;
-  return s;
-}
+static Stmt *statement(Team *t, StmtKind kind, Var *v, Expr *a) { return stmt_value(t->g->a, kind, v, a); }
 
 static Stmt *arg_acc(Team *t, const Stmt *like, Expr *a, Expr *b) {
   Stmt *s = statement(t, ST_ACC, like->var, a);

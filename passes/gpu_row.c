@@ -54,7 +54,7 @@ bool gpu_walks_memory(Team *t, const Stmt *loop) {
 
 // ---- the row and its loops ---------------------------------------------------------------------
 
-static bool is_leaf(const Stmt *loop) { return !gpu_has_loop(loop->body) && !gpu_has(loop->body, ST_ALLOC); }
+static bool is_leaf(const Stmt *loop) { return !gpu_has_loop(loop->body) && !stmts_have(loop->body, ST_ALLOC); }
 
 static bool from_zero(const Stmt *loop) { return is_leaf(loop) && expr_is_int(loop->lo, 0); }
 

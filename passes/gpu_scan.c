@@ -102,19 +102,16 @@ static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
 }
 
 Stmt *gpu_scan_var(const Scan *c, int k, const char *name, Expr *first) {
-  Stmt *s = stmt_new(c->g->a, ST_VAR);
-  Reducer r = c->acc[k]->reducer;
-  s->var = var_new(c->g->x, intern(c->g->f->names, name), c->acc[k]->var->dtype);
-  s->a = first ? first : expr_scalar(c->g->x, s->var->dtype, reducers[r].identity(s->var->dtype), NO_SPAN);
-  s->reducer = r;
+  const Stmt *acc = c->acc[k];
+  Var *v = var_new(c->g->x, intern(c->g->f->names, name), acc->var->dtype);
+  Stmt *s = stmt_value(c->g->a, ST_VAR, v, first ? first : expr_scalar(c->g->x, v->dtype, reducers[acc->reducer].identity(v->dtype), NO_SPAN));
+  s->reducer = acc->reducer;
   return s;
 }
 
 Stmt *gpu_scan_add(const Scan *c, int k, Var *to, Expr *value) {
-  Stmt *s = stmt_new(c->g->a, ST_ACC);
+  Stmt *s = stmt_value(c->g->a, ST_ACC, to, value);
   s->reducer = c->acc[k]->reducer;
-  s->var = to;
-  s->a = value;
   return s;
 }
 

@@ -121,9 +121,7 @@ static void leave(Split *sp, Segment *s, Var *v, Tensor *t) {
 }
 
 static void fetch(Split *sp, Segment *s, Var *v, Tensor *t) {
-  Stmt *let = stmt_new(sp->g->a, ST_LET);
-  let->var = v;
-  let->a = expr_make(sp->g->x, OP_READ, v->dtype, 0, t, NO_SPAN, 0, NULL);
+  Stmt *let = stmt_value(sp->g->a, ST_LET, v, expr_make(sp->g->x, OP_READ, v->dtype, 0, t, NO_SPAN, 0, NULL));
   let->next = s->load;
   s->load = let;
 }

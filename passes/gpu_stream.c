@@ -31,7 +31,7 @@ Stmt *gpu_stream(Team *t, Stmt *s) {
   int lanes = w.bits ? g->m->vector_bytes * 8 / w.bits : 1;
   if (lanes > MOST_LANES) lanes = MOST_LANES;
   while (lanes > 1 && s->align % lanes) lanes /= 2;
-  if (lanes < 2 || gpu_has_loop(s->body) || gpu_has(s->body, ST_ALLOC)) return one_by_one(t, s, s->lo);
+  if (lanes < 2 || gpu_has_loop(s->body) || stmts_have(s->body, ST_ALLOC)) return one_by_one(t, s, s->lo);
   Block b = gpu_block();
   Expr *width = gpu_int(g, lanes), *lo = s->lo, *hi = s->hi, *rest;
   Index *at = gpu_index(g, arena_printf(g->scratch, "%s0", s->ix->name));

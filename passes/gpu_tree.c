@@ -13,27 +13,18 @@ void gpu_add(Block *b, Stmt *s) {
 }
 
 Stmt *gpu_let(Gpu *g, Block *b, const char *name, Expr *a, Expr **var) {
-  Stmt *s = stmt_new(g->a, ST_LET);
-  s->var = var_new(g->x, intern(g->f->names, name), (Dtype)a->dtype);
-  s->a = a;
+  Stmt *s = stmt_value(g->a, ST_LET, var_new(g->x, intern(g->f->names, name), (Dtype)a->dtype), a);
   *var = expr_var(g->x, s->var);
   gpu_add(b, s);
   return s;
 }
 
 Stmt *gpu_loop(Gpu *g, LoopHow how, Index *ix, Expr *lo, Expr *hi, Stmt *body) {
-  Stmt *s = stmt_new(g->a, ST_LOOP);
-  s->how = how;
-  s->ix = ix;
-  s->lo = lo;
-  s->hi = hi;
-  s->body = body;
-  return s;
+  return stmt_loop(g->a, how, ix, lo, hi, body);
 }
 
 Stmt *gpu_if(Gpu *g, Expr *cond, Stmt *body, Stmt *els) {
-  Stmt *s = stmt_new(g->a, ST_IF);
-  s->a = cond;
+  Stmt *s = stmt_value(g->a, ST_IF, NULL, cond);
   s->body = body;
   s->els = els;
   return s;
@@ -42,9 +33,7 @@ Stmt *gpu_if(Gpu *g, Expr *cond, Stmt *body, Stmt *els) {
 Stmt *gpu_copy(Gpu *g, const Stmt *s) {
   Block b = gpu_block();
   for (; s; s = s->next) {
-    Stmt *c = arena_new(g->a, Stmt);
-    *c = *s;
-    c->next = NULL;
+    Stmt *c = stmt_alone(g->a, s);
     c->body = gpu_copy(g, s->body);
     c->els = gpu_copy(g, s->els);
     gpu_add(&b, c);
@@ -82,12 +71,7 @@ static Expr *replaced(void *cx, ExprTable *x, Expr *e) {
 
 void gpu_subst(Gpu *g, Stmt *s, int n, Index *const *ix, Expr *const *by) { stmts_map(g->x, s, replaced, &(Pairs){ n, ix, by }); }
 
-bool gpu_has(const Stmt *s, StmtKind kind) {
-  for (; s; s = s->next) if (s->kind == kind || gpu_has(s->body, kind) || gpu_has(s->els, kind)) return true;
-  return false;
-}
-
-bool gpu_has_loop(const Stmt *s) { return gpu_has(s, ST_LOOP); }
+bool gpu_has_loop(const Stmt *s) { return stmts_have(s, ST_LOOP); }
 
 static void see_more(void *cx, Expr *e) {
   if (e->op == OP_INDEX || e->op == OP_VAR || e->op == OP_FIELD || (e->op == OP_READ && (e->u.t->rank || e->u.t->role != ROLE_PARAM))) *(bool *)cx = true;

@@ -66,11 +66,6 @@ static void mark_varying(Jam *j, const Stmt *s, bool guarded) {
   }
 }
 
-static bool has_loop(const Stmt *s) {
-  for (; s; s = s->next) if (s->kind == ST_LOOP || has_loop(s->body) || has_loop(s->els)) return true;
-  return false;
-}
-
 // ---- does it pay, and can it be done? ------------------------------------------------------------
 
 typedef struct Access { Jam *j; int rows, others; } Access;
@@ -101,7 +96,7 @@ static bool can_move(Jam *j, const Stmt *s) {
   for (; s; s = s->next) {
     bool runs = s->how == HOW_SEQ || s->how == HOW_SCAN || (j->gpu && (s->how == HOW_UNROLL || s->how == HOW_ONE));
     if (s->kind == ST_LOOP && (!runs || varies(j, s->lo) || varies(j, s->hi))) return false;
-    if (s->kind == ST_IF && varies(j, s->a) && (has_loop(s->body) || has_loop(s->els))) return false;
+    if (s->kind == ST_IF && varies(j, s->a) && (stmts_have(s->body, ST_LOOP) || stmts_have(s->els, ST_LOOP))) return false;
     if (s->kind == ST_ALLOC || s->field >= 0 || (s->kind == ST_STORE && packed(s->t))) return false;
     if (!can_move(j, s->body) || !can_move(j, s->els)) return false;
   }
@@ -111,14 +106,14 @@ static bool can_move(Jam *j, const Stmt *s) {
 static bool pays(Jam *j) {
   Access a = { j, 0, 0 };
   look_inside(&a, j->loop->body, false);
-  return a.rows > 0 && a.others == 0 && has_loop(j->loop->body);
+  return a.rows > 0 && a.others == 0 && stmts_have(j->loop->body, ST_LOOP);
 }
 
 // ---- segments ------------------------------------------------------------------------------------
 
 // Stays as it is, once for the whole tile: a loop, or what all grid points have in common.
 static bool stands_alone(Jam *j, const Stmt *s) {
-  if (s->kind == ST_LOOP || (s->kind == ST_IF && (has_loop(s->body) || has_loop(s->els))) || (j->gpu && s->kind == ST_FOLD)) return true;
+  if (s->kind == ST_LOOP || (s->kind == ST_IF && (stmts_have(s->body, ST_LOOP) || stmts_have(s->els, ST_LOOP))) || (j->gpu && s->kind == ST_FOLD)) return true;
   return s->var && !map_getp(&j->varying, s->var) && s->kind != ST_FAULT;
 }
 
@@ -198,9 +193,7 @@ static Stmt *better_of(Jam *j, const Stmt *s, Tensor *v, Tensor *at) {
   ExprTable *x = j->plan->x;
   Expr *where = place(j), *a = renamed(j, s->a), *b = renamed(j, s->b);
   Expr *old = expr_make(x, OP_READ, (Dtype)a->dtype, 0, v, s->at, 1, &where), *old_at = expr_make(x, OP_READ, DT_I64, 0, at, s->at, 1, &where);
-  Stmt *let = stmt_new(j->p->a, ST_LET);
-  let->var = var_new(x, intern(j->p->fn->names, "better"), DT_BOOL);
-  let->a = reduce_better(x, s->reducer, a, old, old_at, expr_int(x, DT_I64, -INT64_MAX, s->at));
+  Stmt *let = plan_let(j->plan, ST_LET, "better", reduce_better(x, s->reducer, a, old, old_at, expr_int(x, DT_I64, -INT64_MAX, s->at)));
   let->next = store_into(j, s, v, expr_select(x, expr_var(x, let->var), a, old, s->at));
   let->next->next = store_into(j, s, at, expr_select(x, expr_var(x, let->var), b, old_at, s->at));
   return let;
@@ -345,11 +338,9 @@ static void rewrite(Jam *j) {
   ExprTable *x = j->plan->x;
   int bytes = find_arrays(j);
   for (j->steps = j->most; j->steps > LEAST && j->steps * bytes > TILE_BYTES; j->steps /= 2) { }
-  j->tile = index_new(x, intern(j->p->fn->names, arena_printf(j->p->scratch, "%s_tile", j->ix->name)), NO_SPAN);
-  Expr *end = expr_op2(x, OP_ADD, expr_index(x, j->tile), expr_int(x, DT_I64, j->steps, NO_SPAN), NO_SPAN);
-  Stmt *to = stmt_new(j->p->a, ST_LET);
-  to->var = var_new(x, intern(j->p->fn->names, arena_printf(j->p->scratch, "%s_end", j->ix->name)), DT_I64);
-  to->a = expr_op2(x, OP_MIN, end, j->loop->hi, NO_SPAN);
+  j->tile = plan_index(j->plan, arena_printf(j->p->scratch, "%s_tile", j->ix->name));
+  Expr *end = expr_op2(x, OP_MIN, expr_plus(x, expr_index(x, j->tile), j->steps), j->loop->hi, NO_SPAN);
+  Stmt *to = plan_let(j->plan, ST_LET, arena_printf(j->p->scratch, "%s_end", j->ix->name), end);
   Stmt *body = distribute(j, j->loop->body, expr_var(x, to->var));
   to->next = alloc_arrays(j, body);
   j->loop->ix = j->tile;
@@ -386,21 +377,14 @@ static bool runs_in_order(const Stmt *s) {
 static void jam_in_order(Pipe *p, Stmt *loop) {
   ExprTable *x = p->plan->x;
   Expr *wide = expr_op2(x, OP_GE, loop->hi, expr_int(x, DT_I64, WIDE, NO_SPAN), NO_SPAN);
-  Scalar v;
   Jam j = jam_of(p, loop);
   if (!jams(&j)) return;
-  if (expr_fold(wide, &v)) { jam_loop(p, loop, v.u ? MOST : NARROW); return; }
-  Stmt *either = stmt_new(p->a, ST_IF), one = *loop;
   StmtCopy copy = { p->a, x, map_make(p->scratch) };
-  one.next = NULL;
-  either->els = stmts_copy(&copy, &one);
-  either->body = stmt_new(p->a, ST_LOOP);
-  *either->body = one;
-  either->a = wide;
-  either->next = loop->next;
-  jam_loop(p, either->body, MOST);
-  jam_loop(p, either->els, NARROW);
-  *loop = *either;
+  Stmt *narrow = stmt_copy(&copy, loop), *whole = stmt_alone(p->a, loop), *next = loop->next;
+  jam_loop(p, whole, MOST);
+  jam_loop(p, narrow, NARROW);
+  *loop = *stmt_either(p->a, wide, whole, narrow);
+  loop->next = next;
 }
 
 bool jam_can(Pipe *p, Stmt *loop) {

@@ -88,13 +88,17 @@ static void look_along(Shared *s, int i) {
 // ---- what is worth keeping ---------------------------------------------------------------------
 
 typedef struct Work { const Index *row; bool decodes; int flops; } Work;
+
 // An element of 16 bits or fewer is decoded, which a GPU does in one instruction.
 static int decoding(const Expr *e) {
   bool narrow = e->op == OP_READ && dtype_is_float(e->u.t->dtype) && !dtype_is_wide(e->u.t->dtype);
   return !narrow ? 0 : dtypes[e->u.t->dtype].bits == 16 ? 2 : 8;
 }
 
-static void add_flops(void *cx, Expr *e) { if (expr_uses_index(e, ((Work *)cx)->row)) ((Work *)cx)->flops += ops[e->op].flops + (((Work *)cx)->decodes ? decoding(e) : 0); }
+static void add_flops(void *cx, Expr *e) {
+  Work *w = cx;
+  if (expr_uses_index(e, w->row)) w->flops += ops[e->op].flops + (w->decodes ? decoding(e) : 0);
+}
 
 // Of a step: what does not change along the row is computed once.
 static int flops_of(Shared *s, Expr *e) {

@@ -59,8 +59,8 @@ static void note_read(void *cx, Expr *e) {
 static bool changes(const Stmt *s) { return s->kind == ST_SET || s->kind == ST_ACC || s->kind == ST_FOLD; }
 
 static void note_writes(Overlap *o, const Stmt *s, bool inside) {
-  bool known = s->kind == ST_LOOP || s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_IF || s->kind == ST_STORE || s->kind == ST_FAULT || changes(s);
-  if (!known && (s->kind != ST_ALLOC || inside)) o->failed = true;
+  bool block = s->kind == ST_LOOP || s->kind == ST_IF, known = block || s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_STORE || s->kind == ST_FAULT;
+  if (!known && !changes(s) && (s->kind != ST_ALLOC || inside)) o->failed = true;
   if (s->kind == ST_LOOP && (s->how == HOW_PAR || s->how == HOW_PAR_VEC)) o->failed = true;
   if (changes(s)) note(o, s->var, NULL, true), note(o, s->var2, NULL, true);
   if (s->kind == ST_STORE) note(o, NULL, s->t, true);
@@ -130,7 +130,8 @@ static bool is_vector(const Stmt *s) { return s->kind == ST_LOOP && (s->how == H
 // From 0 to the same end in all rows?
 static bool is_whole(const Overlap *o, const Stmt *loop) {
   const Expr *hi = loop->hi;
-  return expr_is_int(loop->lo, 0) && !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix) && !loop->step && !loop->ordered;
+  bool fixed = !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix);
+  return fixed && expr_is_int(loop->lo, 0) && !loop->step && !loop->ordered;
 }
 
 // Do the loops walk over the same? Outside of the vector loops stand loops in order, with LETs beside the loop inside.
@@ -142,11 +143,6 @@ static bool match(const Overlap *o, const Stmt *a, const Stmt *b) {
   for (a = a->body; a && a->kind == ST_LET; a = a->next) { }
   for (b = b->body; b && b->kind == ST_LET; b = b->next) { }
   return a && b && !a->next && !b->next && match(o, a, b);
-}
-
-static bool has_loop(const Stmt *s) {
-  for (; s; s = s->next) if (s->kind == ST_LOOP || has_loop(s->body) || has_loop(s->els)) return true;
-  return false;
 }
 
 // Steps of the loop and those inside; 0: not known, or not whole blocks.
@@ -200,7 +196,7 @@ static bool can_overlap(Overlap *o) {
 static bool choose(Overlap *o) {
   const Stmt *a = NULL;
   for (const Stmt *s = o->row->body; s; s = s->next) {
-    if (s->kind != ST_LOOP && (has_loop(s->body) || has_loop(s->els))) return false;
+    if (s->kind != ST_LOOP && (stmts_have(s->body, ST_LOOP) || stmts_have(s->els, ST_LOOP))) return false;
     if (s->kind == ST_LOOP) o->b = s;
   }
   if (!o->b) return false;
@@ -213,41 +209,25 @@ static bool choose(Overlap *o) {
 
 typedef struct Copy {
   Overlap *o;
-  Expr *row, *half;     // the row, and which of two arrays is its own
-  Map names;            // Var → Var, Index → Index
+  StmtCopy as;          // what the row's names are in it
+  Expr *half;           // which of two arrays is its own
   Map *arrays;          // Tensor → two of them
   bool plain;           // without notes
 } Copy;
 
-static Expr *rewritten(void *cx, ExprTable *x, Expr *e) {
+static Copy copy_make(Overlap *o, Expr *row, Map *arrays, bool plain) {
+  Copy c = { o, { o->p->a, o->x, map_make(o->p->scratch) }, NULL, arrays, plain };
+  map_putp(&c.as.to, o->row->ix, row);
+  return c;
+}
+
+static Expr *in_half(void *cx, ExprTable *x, Expr *e) {
   Copy *c = cx;
-  if (e->op == OP_INDEX) {
-    if (e->u.ix == c->o->row->ix) return c->row;
-    Index *ix = map_getp(&c->names, e->u.ix);
-    return ix ? expr_index(x, ix) : e;
-  }
-  if (e->op == OP_VAR) {
-    Var *v = map_getp(&c->names, e->u.var);
-    return v ? expr_var(x, v) : e;
-  }
   Tensor *two = e->op == OP_READ ? map_getp(c->arrays, e->u.t) : NULL;
   if (!two) return e;
   Expr *sub[8] = { c->half };
   memcpy(sub + 1, e->arg, e->nargs * sizeof *sub);
   return expr_make(x, OP_READ, (Dtype)e->dtype, 0, two, e->at, (int)e->nargs + 1, sub);
-}
-
-static Expr *in_copy(Copy *c, Expr *e) { return e ? expr_map(c->o->x, e, rewritten, c) : NULL; }
-
-static Var *var_of(Copy *c, Var *v) {
-  Var *to = v ? map_getp(&c->names, v) : NULL;
-  return to ? to : v;
-}
-
-static void rename_declared(Copy *c, const Stmt *s) {
-  ExprTable *x = c->o->x;
-  if (s->kind == ST_LET || s->kind == ST_VAR) map_putp(&c->names, s->var, var_new(x, s->var->name, s->var->dtype));
-  if (s->kind == ST_LOOP) map_putp(&c->names, s->ix, index_new(x, s->ix->name, s->ix->at));
 }
 
 static void store_in_half(Copy *c, Stmt *s) {
@@ -258,45 +238,29 @@ static void store_in_half(Copy *c, Stmt *s) {
   s->t = two;
 }
 
-static Stmt *copy_list(Copy *c, const Stmt *s);
+static void finish_copy(Copy *c, Stmt *s) {
+  for (; s; s = s->next) {
+    store_in_half(c, s);
+    if (c->plain) s->note = NULL;
+    finish_copy(c, s->body);
+    finish_copy(c, s->els);
+  }
+}
 
-static Stmt *copy_of(Copy *c, const Stmt *s) {
-  Stmt *made = stmt_new(c->o->p->a, s->kind);
-  *made = *s;
-  made->next = NULL;
-  if (c->plain) made->note = NULL;
-  made->lo = in_copy(c, s->lo), made->hi = in_copy(c, s->hi), made->a = in_copy(c, s->a), made->b = in_copy(c, s->b);
-  rename_declared(c, s);
-  made->var = var_of(c, s->var), made->var2 = var_of(c, s->var2);
-  if (s->kind == ST_LOOP) made->ix = map_getp(&c->names, s->ix);
-  for (int k = 0; k < s->nsub; k++) made->sub[k] = in_copy(c, s->sub[k]);
-  store_in_half(c, made);
-  made->body = copy_list(c, s->body);
-  made->els = copy_list(c, s->els);
+static Stmt *finished(Copy *c, Stmt *made) {
+  stmts_map(c->o->x, made, in_half, c);
+  finish_copy(c, made);
   return made;
 }
 
-static Stmt *copy_list(Copy *c, const Stmt *s) {
-  Stmt *first = NULL, **tail = &first;
-  for (; s; s = s->next) tail = stmts_append(tail, copy_of(c, s));
-  return first;
-}
+static Stmt *copy_of(Copy *c, const Stmt *s) { return finished(c, stmt_copy(&c->as, s)); }
+static Stmt *copy_list(Copy *c, const Stmt *s) { return finished(c, stmts_copy(&c->as, s)); }
 
 // ---- the new loop ------------------------------------------------------------------------------
 
 typedef struct Out { Stmt *first, **tail; } Out;
 
 static void put(Out *out, Stmt *s) { out->tail = stmts_append(out->tail ? out->tail : &out->first, s); }
-
-static Name name_of(Overlap *o, const char *name) { return intern(o->p->fn->names, name); }
-
-static Stmt *let(Overlap *o, const char *name, Expr *a, StmtKind kind) {
-  Stmt *s = stmt_new(o->p->a, kind);
-  s->var = var_new(o->x, name_of(o, name), (Dtype)a->dtype);
-  s->a = a;
-  s->lanes = 1;
-  return s;
-}
 
 // Known early, used late.
 static bool is_carried(const Overlap *o, const Object *q) { return q->var && q->declared && (q->does & LATE) && !is_late(o, q->declared); }
@@ -309,15 +273,13 @@ static void put_some(Copy *c, Out *out, bool late, const Stmt *from, const Stmt 
 
 // One loop for two: in each step first what the late one does, as it reads of the row before what the early one writes.
 static Stmt *beside(Copy *early, Copy *late, const Stmt *a, const Stmt *b) {
-  Stmt *made = stmt_new(early->o->p->a, ST_LOOP), *in_a = a->body, *in_b = b->body;
-  *made = *a;
-  made->next = NULL;
+  Stmt *made = stmt_alone(early->o->p->a, a), *in_a = a->body, *in_b = b->body;
+  made->ix = index_new(early->o->x, a->ix->name, a->ix->at);
+  made->hi = stmt_copy_expr(&early->as, a->hi);
   if (b->how == HOW_LANES) made->how = HOW_LANES;
   if (!a->note) made->note = b->note;
-  rename_declared(early, a);
-  made->ix = map_getp(&early->names, a->ix);
-  made->hi = in_copy(early, a->hi);
-  map_putp(&late->names, b->ix, made->ix);
+  map_putp(&early->as.to, a->ix, expr_index(early->o->x, made->ix));
+  map_putp(&late->as.to, b->ix, expr_index(early->o->x, made->ix));
   Out out = { 0 };
   if (a->how == HOW_SCAN) {         // before the sum would be printed twice
     put(&out, copy_list(early, in_a));
@@ -334,77 +296,63 @@ static Stmt *beside(Copy *early, Copy *late, const Stmt *a, const Stmt *b) {
   return made;
 }
 
+// An array in two halves, for two rows.
+static Tensor *two_of(Overlap *o, const Tensor *t) {
+  Expr *extent[8] = { expr_int(o->x, DT_I64, 2, NO_SPAN) };
+  memcpy(extent + 1, t->extent, (size_t)t->rank * sizeof *extent);
+  return fn_tensor(o->p->fn, t->name, ROLE_LOCAL, t->dtype, NULL, t->rank + 1, extent, t->at);
+}
+
 // Arrays of a row stand before the loop over rows, two of each where both rows need their own.
-static bool put_arrays(Overlap *o, Out *out, Map *two) {
-  bool any = false;
+static void put_arrays(Overlap *o, Out *out, Map *two) {
   for (int i = 0; i < o->object.n; i++) {
     const Object *q = &o->object.v[i];
     if (!q->t || !q->declared) continue;
-    Stmt *s = stmt_new(o->p->a, ST_ALLOC);
-    *s = *q->declared;
-    s->next = NULL;
-    if ((q->does & EARLY_WRITES) && (q->does & LATE) && !is_in_place(o, q->t)) {
-      Expr *extent[8] = { expr_int(o->x, DT_I64, 2, NO_SPAN) };
-      memcpy(extent + 1, q->t->extent, (size_t)q->t->rank * sizeof *extent);
-      s->t = fn_tensor(o->p->fn, q->t->name, ROLE_LOCAL, q->t->dtype, NULL, q->t->rank + 1, extent, q->t->at);
-      map_putp(two, q->t, s->t);
-      any = true;
-    }
+    Stmt *s = stmt_alone(o->p->a, q->declared);
+    if ((q->does & EARLY_WRITES) && (q->does & LATE) && !is_in_place(o, q->t)) map_putp(two, q->t, s->t = two_of(o, q->t));
     put(out, s);
   }
-  return any;
 }
 
 static Expr *minus(Overlap *o, Expr *a, Expr *b) { return expr_op2(o->x, OP_SUB, a, b, NO_SPAN); }
+static Expr *number(Overlap *o, int64_t v) { return expr_int(o->x, DT_I64, v, NO_SPAN); }
+static Expr *before(Overlap *o, Expr *row) { return minus(o, row, number(o, 1)); }
 
-static Expr *before(Overlap *o, Expr *row) { return minus(o, row, expr_int(o->x, DT_I64, 1, NO_SPAN)); }
-
-static Expr *half_of(Overlap *o, Out *out, bool any, Expr *row, Expr *first) {
-  if (!any) return NULL;
-  Stmt *s = let(o, "half", expr_op2(o->x, OP_MOD, minus(o, row, first), expr_int(o->x, DT_I64, 2, NO_SPAN), NO_SPAN), ST_LET);
+// The half of `row` among the rows from `first` on; NULL: no array has two.
+static Expr *half_of(Overlap *o, Out *out, const Map *two, Expr *row, Expr *first) {
+  if (!two->n) return NULL;
+  Stmt *s = plan_let(o->p->plan, ST_LET, "half", expr_op2(o->x, OP_MOD, minus(o, row, first), number(o, 2), NO_SPAN));
   put(out, s);
   return expr_var(o->x, s->var);
 }
 
-static Expr *other_half(Overlap *o, Expr *half) { return half ? minus(o, expr_int(o->x, DT_I64, 1, NO_SPAN), half) : NULL; }
+static Expr *other_half(Overlap *o, Expr *half) { return half ? minus(o, number(o, 1), half) : NULL; }
 
 // What a row leaves for what comes late of it.
 static void carry(Overlap *o, Out *out, const Copy *from, Map *was) {
   for (int i = 0; i < o->object.n; i++) {
     if (!is_carried(o, &o->object.v[i])) continue;
-    Var *v = (Var *)o->object.v[i].var;
-    Expr *now = expr_var(o->x, map_getp(&from->names, v));
+    const Var *v = o->object.v[i].var;
+    Expr *now = expr_var(o->x, map_getp(&from->as.to, v));
     Var *old = map_getp(was, v);
-    Stmt *s = old ? stmt_new(o->p->a, ST_SET) : let(o, v->name, now, ST_VAR);
-    if (old) s->var = old, s->a = now;
-    else map_putp(was, v, s->var);
+    Stmt *s = old ? stmt_value(o->p->a, ST_SET, old, now) : plan_let(o->p->plan, ST_VAR, v->name, now);
+    map_putp(was, v, s->var);
     put(out, s);
   }
 }
 
 static void take_along(Overlap *o, Copy *to, const Map *was) {
   for (int i = 0; i < o->object.n; i++)
-    if (is_carried(o, &o->object.v[i])) map_putp(&to->names, o->object.v[i].var, map_getp(was, o->object.v[i].var));
+    if (is_carried(o, &o->object.v[i])) map_putp(&to->as.to, o->object.v[i].var, map_getp(was, o->object.v[i].var));
 }
 
-static Copy copy_make(Overlap *o, Expr *row, Map *arrays, bool plain) {
-  return (Copy){ o, row, NULL, map_make(o->p->scratch), arrays, plain };
-}
-
-static Stmt *inner_loop(Overlap *o, Expr *lo, Expr *hi, Map *arrays, bool any, Map *was) {
-  Stmt *loop = stmt_new(o->p->a, ST_LOOP), *body = o->row->body;
-  *loop = *o->row;
-  loop->next = NULL;
-  loop->how = HOW_SEQ;
-  loop->align = 0;
-  loop->parallel_if = NULL;
-  loop->lo = expr_plus(o->x, lo, 1), loop->hi = hi;
-  loop->ix = index_new(o->x, o->row->ix->name, o->row->ix->at);
-  Expr *row = expr_index(o->x, loop->ix);
-  Copy early = copy_make(o, row, arrays, false), late = copy_make(o, before(o, row), arrays, false);
+// The statements of a step: the row's early ones and those of the row before that come late.
+static Stmt *step_of(Overlap *o, Expr *row, Expr *first, Map *two, Map *was) {
+  Copy early = copy_make(o, row, two, false), late = copy_make(o, before(o, row), two, false);
+  const Stmt *body = o->row->body;
   Out out = { 0 };
   take_along(o, &late, was);
-  early.half = half_of(o, &out, any, row, lo);
+  early.half = half_of(o, &out, two, row, first);
   late.half = other_half(o, early.half);
   put_some(&early, &out, false, body, o->a);
   put_some(&late, &out, true, body, o->b);
@@ -412,7 +360,17 @@ static Stmt *inner_loop(Overlap *o, Expr *lo, Expr *hi, Map *arrays, bool any, M
   put_some(&late, &out, true, o->b->next, NULL);
   put_some(&early, &out, false, o->a->next, NULL);
   carry(o, &out, &early, was);
-  loop->body = out.first;
+  return out.first;
+}
+
+static Stmt *inner_loop(Overlap *o, Expr *lo, Expr *hi, Map *two, Map *was) {
+  Stmt *loop = stmt_alone(o->p->a, o->row);
+  loop->how = HOW_SEQ;
+  loop->align = 0;
+  loop->parallel_if = NULL;
+  loop->lo = expr_plus(o->x, lo, 1), loop->hi = hi;
+  loop->ix = index_new(o->x, o->row->ix->name, o->row->ix->at);
+  loop->body = step_of(o, expr_index(o->x, loop->ix), lo, two, was);
   return loop;
 }
 
@@ -420,37 +378,42 @@ static Stmt *inner_loop(Overlap *o, Expr *lo, Expr *hi, Map *arrays, bool any, M
 static Stmt *overlapped(Overlap *o, Expr *lo, Expr *hi) {
   Out out = { 0 };
   Map two = map_make(o->p->scratch), was = map_make(o->p->scratch);
-  bool any = put_arrays(o, &out, &two);
-  Copy first = copy_make(o, lo, &two, true), last = copy_make(o, before(o, hi), &two, true);
-  first.half = expr_int(o->x, DT_I64, 0, NO_SPAN);
+  put_arrays(o, &out, &two);
+  Expr *last_row = before(o, hi);
+  Copy first = copy_make(o, lo, &two, true), last = copy_make(o, last_row, &two, true);
+  first.half = number(o, 0);
   put_some(&first, &out, false, o->row->body, NULL);
   carry(o, &out, &first, &was);
-  put(&out, inner_loop(o, lo, hi, &two, any, &was));
+  put(&out, inner_loop(o, lo, hi, &two, &was));
   take_along(o, &last, &was);
-  last.half = half_of(o, &out, any, last.row, lo);
+  last.half = half_of(o, &out, &two, last_row, lo);
   put_some(&last, &out, true, o->row->body, NULL);
   return out.first;
 }
 
 // A chunk of rows for each step of the parallel loop.
 static void share(Overlap *o, Stmt *loop) {
-  Stmt row = *loop, *end;
+  Stmt row = *loop;
   o->row = &row;
+  Plan *plan = o->p->plan;
   const char *name = loop->ix->name;
-  Index *from = index_new(o->x, name_of(o, arena_printf(o->p->scratch, "%s_from", name)), loop->ix->at);
-  Expr *first = expr_index(o->x, from);
-  end = let(o, arena_printf(o->p->scratch, "%s_end", name), expr_op2(o->x, OP_MIN, expr_plus(o->x, first, CHUNK), loop->hi, NO_SPAN), ST_LET);
+  Index *from = plan_index(plan, arena_printf(o->p->scratch, "%s_from", name));
+  Expr *first = expr_index(o->x, from), *behind = expr_op2(o->x, OP_MIN, expr_plus(o->x, first, CHUNK), loop->hi, NO_SPAN);
+  Stmt *end = plan_let(plan, ST_LET, arena_printf(o->p->scratch, "%s_end", name), behind);
   end->next = overlapped(o, first, expr_var(o->x, end->var));
   loop->ix = from;
   loop->step = CHUNK;
   loop->body = end;
 }
 
+// Where there are rows at all.
 static void guard(Overlap *o, Stmt *loop) {
-  Stmt row = *loop;
+  Stmt row = *loop, *either = stmt_value(o->p->a, ST_IF, NULL, expr_op2(o->x, OP_LT, loop->lo, loop->hi, NO_SPAN));
   o->row = &row;
-  Stmt *body = overlapped(o, loop->lo, loop->hi), *next = loop->next;
-  *loop = (Stmt){ .kind = ST_IF, .a = expr_op2(o->x, OP_LT, loop->lo, loop->hi, NO_SPAN), .body = body, .next = next, .field = -1, .lanes = 1, .at = loop->at };
+  either->body = overlapped(o, loop->lo, loop->hi);
+  either->next = loop->next;
+  either->at = loop->at;
+  *loop = *either;
 }
 
 // Rows of all loops around and this one; 0: not known.
@@ -485,11 +448,11 @@ void overlap_rows(Pipe *p, Stmt *body) { walk(p, body, PARALLEL, 1); }
 // Note [What goes beside what]
 //
 // The last loop over a row goes beside the one before it over the same range: two that compute, while what they fetch is of the row after
-// next. Beside the first one, which waits for memory itself, it gains half as much, and three rows at once gain no more. Two cores of a Xeon, 128 MiB, rows of 4096
-// f32, the copy at 5.0 ms: softmax 8.1 -> 6.2 ms, log-softmax 8.0 -> 5.8, layer norm with residual 6.7 -> 5.7, RMS norm
-// 5.6 -> 5.2. Chunks of 16 rows lose 2 % of it, of 32 one.
+// next. Beside the first one, which waits for memory itself, it gains half as much, and three rows at once gain no more. Two cores of a
+// Xeon, 128 MiB, rows of 4096 f32, the copy at 5.0 ms: softmax 8.1 -> 6.2 ms, log-softmax 8.0 -> 5.8, layer norm with residual
+// 6.7 -> 5.7, RMS norm 5.6 -> 5.2. Chunks of 16 rows lose 2 % of it, of 32 one.
 //
 // The order: what row i does up to its loop `a`; `a` beside the last loop `b` of row i - 1; what row i - 1 does behind b; what row i does
-// between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that they read has a
-// second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be touched by one
-// of the two sides only: then its rows follow one another as they did.
+// between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that
+// they read has a second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be
+// touched by one of the two sides only: then its rows follow one another as they did.

@@ -18,9 +18,12 @@
 //    │ short      points with a few elements each: 64 at a time, a column beside the other
 //    │ jam        columns: the grid's last loop moves inside the loops of its points
 //    │ tile       transposes: maps that read across the rows they write go by tiles
+//    │ clip       prefixes and windows: loops end where nothing is left to do
 //    │ prefix     few long prefixes: in parts, over all cores
 //    │ buffers    temporaries: lifetimes, offsets in the scratch memory
+//    │ flat       maps walk neighbouring dimensions of memory as one
 //    │ vector     lanes for reductions, vectors for maps
+//    │ gpu        on GPUs, for short, jam, tile, prefix, flat and vector: launches, threads
 //    ▼
 //   codegen prints it
 #include "passes/pass.h"

@@ -72,10 +72,10 @@ bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions int
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops
 bool pass_carry(Pipe *p);       // recurrences: earlier elements in variables
-bool pass_short(Pipe *p);      // points with a few elements each: 64 at a time
-bool pass_jam(Pipe *p);        // columns: the grid's last loop moves inside
-bool pass_quotient(Pipe *p);   // coarse quotients by what a loop does not change
-bool pass_tile(Pipe *p);       // transposes: tiles that are turned on the way
+bool pass_quotient(Pipe *p);    // coarse quotients by what a loop does not change
+bool pass_short(Pipe *p);       // points with a few elements each: 64 at a time
+bool pass_jam(Pipe *p);         // columns: the grid's last loop moves inside
+bool pass_tile(Pipe *p);        // transposes: tiles that are turned on the way
 bool pass_clip(Pipe *p);        // prefixes and windows: loops end where nothing is left to do
 bool pass_prefix(Pipe *p);      // few long prefixes: in parts
 bool pass_flat(Pipe *p);        // neighbouring dimensions of memory are walked as one

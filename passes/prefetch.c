@@ -35,7 +35,10 @@ static bool walks(ExprTable *x, const Expr *read, Index *ix) {
   return true;
 }
 
-static bool is_vector_loop(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1) || s->how == HOW_VEC || s->how == HOW_PAR_VEC); }
+static bool is_vector_loop(const Stmt *s) {
+  bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC, scan = s->how == HOW_SCAN && s->lanes > 1;
+  return s->kind == ST_LOOP && (map || scan || s->how == HOW_LANES);
+}
 
 // Loops that stand one inside the other, beside nothing but LETs, the innermost a vector loop: a walk over a part of memory.
 typedef struct Walk { int n; Stmt *loop[MAX_WALK]; } Walk;
@@ -240,24 +243,30 @@ static int64_t named_rows_ahead(const Stmt *loop, const Tensor *t) {
   return rows < 1 ? 1 : rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
 }
 
+static NamedRead named_read(Prefetch *v, const Stmt *loop) {
+  NamedRead r = { v, loop, NULL, 0 };
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->a && s->kind != ST_PREFETCH) expr_visit(v->p->scratch, s->a, find_named, &r);
+  return r;
+}
+
+// The number of a row to come, where it can be known; NULL: it cannot.
+static Expr *row_to_come(Prefetch *v, const NamedRead *r, const Stmt *outer) {
+  ExprTable *x = v->p->plan->x;
+  Expr *later = expr_plus(x, expr_index(x, outer->ix), named_rows_ahead(r->loop, r->read->u.t));
+  Expr *last = expr_op2(x, OP_SUB, outer->hi, expr_int(x, DT_I64, 1, NO_SPAN), NO_SPAN);
+  Named n = { v, outer, expr_op2(x, OP_MIN, later, last, NO_SPAN), 0, true };
+  Expr *row = expr_map(x, r->read->arg[r->at], in_row_to_come, &n);
+  return n.good && expr_has(row, OP_READ) ? row : NULL;
+}
+
 static void prefetch_named(Prefetch *v, Stmt *loop, Stmt *outer) {
   ExprTable *x = v->p->plan->x;
-  NamedRead r = { v, loop, NULL, 0 };
   if (!is_vector_loop(loop) || outer->step || !expr_is_int(loop->lo, 0)) return;
-  for (const Stmt *s = loop->body; s; s = s->next) if (s->a && s->kind != ST_PREFETCH) expr_visit(v->p->scratch, s->a, find_named, &r);
-  if (!r.read) return;
-  Expr *later = expr_plus(x, expr_index(x, outer->ix), named_rows_ahead(loop, r.read->u.t)), *last = expr_op2(x, OP_SUB, outer->hi, expr_int(x, DT_I64, 1, NO_SPAN), NO_SPAN);
-  Named n = { v, outer, expr_op2(x, OP_MIN, later, last, NO_SPAN), 0, true };
-  Expr *row = expr_map(x, r.read->arg[r.at], in_row_to_come, &n);
-  if (!n.good || !expr_has(row, OP_READ)) return;
-  Stmt *let = stmt_new(v->p->a, ST_LET), **at = &outer->body;
-  let->var = var_new(x, intern(v->p->fn->names, "next"), (Dtype)row->dtype);
-  let->a = row;
-  let->lanes = 1;
-  while (*at != loop) at = &(*at)->next;
-  *at = let;
-  let->next = loop;
-  Expr *sub[8];
+  NamedRead r = named_read(v, loop);
+  Expr *row = r.read ? row_to_come(v, &r, outer) : NULL, *sub[8];
+  if (!row) return;
+  Stmt *let = plan_let(v->p->plan, ST_LET, "next", row);
+  stmts_insert(&outer->body, loop, let);
   memcpy(sub, r.read->arg, (size_t)r.read->u.t->rank * sizeof *sub);
   sub[r.at] = expr_var(x, let->var);
   add_prefetch(v, loop, expr_make(x, OP_READ, (Dtype)r.read->dtype, 0, r.read->u.t, r.read->at, r.read->u.t->rank, sub), false, 0, 1);

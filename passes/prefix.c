@@ -5,13 +5,14 @@
 //     c = c + x[k]             ──▶       scan part in 0 .. 64:  c = c + total[part]; total[part] = c
 //     y[k] = c                           par part in 0 .. 64:  c' = total[part - 1]; scan k in the part:  c' = c' + x[k]; y[k] = c'
 //
-// Terms are computed twice, the second time from the cores' second caches, where a tile lies: memory is read once. Parts do not depend on the number of
-// threads, so neither do the bits. Rows that occupy the cores keep a core each. 2^25 f32: 14.8 ms on one core; so 8.5 on two, but 19 on one. [Chunked scans: Blelloch, Prefix Sums and Their Applications, 1990]
+// Terms are computed twice, the second time from the cores' second caches, where a tile lies: memory is read once. Parts do not depend on
+// the number of threads, so neither do the bits. Rows that occupy the cores keep a core each. 2^25 f32: 14.8 ms on one core; so 8.5 on
+// two, but 19 on one. [Chunked scans: Blelloch, Prefix Sums and Their Applications, 1990]
 #include "ir/affine.h"
 #include "passes/pass.h"
 
 // Parts of a tile; bytes of a step, a part being what a core keeps of a row; parts that are worth it; rows that occupy the cores.
-enum { PARTS = 64, WIDTH = 4, LEAST_PARTS = 32, FEW_ROWS = 8, MOST_SUMS = 8, MAX_NEST = 8 };
+enum { PARTS = 64, WIDTH = 4, LEAST_PARTS = 32, FEW_ROWS = 8, MOST_SUMS = 8 };
 
 typedef struct Prefix {
   Pipe *p;
@@ -70,7 +71,8 @@ static bool is_of_dims(const Expr *e) { return !e->free->n && !expr_has(e, OP_VA
 static bool can_share(Prefix *c, const Stmt *scan) {
   c->scan = scan;
   c->n = 0;
-  if (scan->kind != ST_LOOP || scan->how != HOW_SCAN || scan->ordered || !expr_is_int(scan->lo, 0) || !is_of_dims(scan->hi) || stmt_steps_below(scan, LEAST_PARTS * c->part)) return false;
+  if (scan->kind != ST_LOOP || scan->how != HOW_SCAN || scan->ordered || !expr_is_int(scan->lo, 0) || !is_of_dims(scan->hi)) return false;
+  if (stmt_steps_below(scan, LEAST_PARTS * c->part)) return false;
   for (const Stmt *s = scan->body; s; s = s->next) {
     bool takes = s->kind == ST_LET || (s->kind == ST_ACC && takes_acc(c, s)) || (s->kind == ST_STORE && takes_store(c, s));
     if (!takes || uses_of(c, s->a).stored) return false;
@@ -89,20 +91,10 @@ static bool begins_with(Prefix *c, const Stmt *before) {
 
 // ---- the parts of a tile -----------------------------------------------------------------------
 
-static Stmt *statement(Prefix *c, StmtKind kind, Var *v, Expr *a) {
-  Stmt *s = stmt_new(c->p->a, kind);
-  s->var = v;
-  s->a = a;
-  return s;
-}
+static Stmt *statement(Prefix *c, StmtKind kind, Var *v, Expr *a) { return stmt_value(c->p->a, kind, v, a); }
 
-static Stmt *loop(Prefix *c, LoopHow how, const char *name, Expr *lo, Expr *hi, Stmt *body) {
-  Stmt *s = stmt_new(c->p->a, ST_LOOP);
-  s->how = how;
-  s->ix = index_new(c->x, intern(c->p->fn->names, name), NO_SPAN);
-  s->lo = lo, s->hi = hi;
-  s->body = body;
-  return s;
+static Stmt *loop(Prefix *c, LoopHow how, const char *name, Expr *hi) {
+  return stmt_loop(c->p->a, how, plan_index(c->p->plan, name), number(c, 0), hi, NULL);
 }
 
 static Stmt *store_total(Prefix *c, int j, Expr *part, Expr *value) {
@@ -131,10 +123,7 @@ static Stmt *terms(Prefix *c) {
   Stmt *first = NULL, **tail = &first;
   for (const Stmt *s = c->scan->body; s; s = s->next) {
     if (s->kind == ST_STORE || (s->kind == ST_LET && uses_of(c, s->a).sums)) continue;
-    Stmt *one = stmt_new(c->p->a, s->kind);
-    *one = *s;
-    one->next = NULL;
-    tail = stmts_append(tail, one);
+    tail = stmts_append(tail, stmt_alone(c->p->a, s));
   }
   return first;
 }
@@ -145,9 +134,8 @@ static Stmt *steps(Prefix *c, LoopHow how, Stmt *part, Expr *tile, Var *const *s
   StmtCopy copy = { c->p->a, c->x, map_make(c->p->scratch) };
   for (int j = 0; j < c->n; j++) map_putp(&copy.to, c->acc[j]->var, sum[j]);
   Stmt one = *c->scan;
-  one.next = NULL;
   if (how == HOW_SEQ) one.body = terms(c);
-  Stmt *s = stmts_copy(&copy, &one);
+  Stmt *s = stmt_copy(&copy, &one);
   s->how = how;
   s->lo = from;
   s->hi = expr_op2(c->x, OP_MIN, expr_plus(c->x, from, c->part), c->scan->hi, NO_SPAN);
@@ -156,7 +144,7 @@ static Stmt *steps(Prefix *c, LoopHow how, Stmt *part, Expr *tile, Var *const *s
 }
 
 static Stmt *par_parts(Prefix *c) {
-  Stmt *s = loop(c, HOW_PAR, "part", number(c, 0), number(c, PARTS), NULL);
+  Stmt *s = loop(c, HOW_PAR, "part", number(c, PARTS));
   s->parallel_if = number(c, PARTS * c->part);
   return s;
 }
@@ -180,7 +168,7 @@ static Stmt *find_totals(Prefix *c, Expr *tile) {
 
 // total[part]: of all up to the part's end; the scan's own accumulator goes on to the next tile.
 static Stmt *add_totals(Prefix *c, int j) {
-  Stmt *s = loop(c, HOW_SCAN, "part", number(c, 0), number(c, PARTS), NULL), **tail = &s->body;
+  Stmt *s = loop(c, HOW_SCAN, "part", number(c, PARTS)), **tail = &s->body;
   Expr *part = expr_index(c->x, s->ix);
   Var *all = c->acc[j]->var, *upto = var_new(c->x, all->name, all->dtype);
   tail = stmts_append(tail, accumulate(c, j, all, total_at(c, j, part)));
@@ -203,7 +191,7 @@ static Stmt *find_values(Prefix *c, Expr *tile) {
 }
 
 static Stmt *in_parts(Prefix *c) {
-  Stmt *tiles = loop(c, HOW_SEQ, "tile", number(c, 0), c->scan->hi, NULL), **tail = &tiles->body;
+  Stmt *tiles = loop(c, HOW_SEQ, "tile", c->scan->hi), **tail = &tiles->body;
   Expr *tile = expr_index(c->x, tiles->ix), *extent = number(c, PARTS);
   tiles->step = PARTS * c->part;
   for (int j = 0; j < c->n; j++) {
@@ -220,15 +208,6 @@ static Stmt *in_parts(Prefix *c) {
 
 // ---- where they stand --------------------------------------------------------------------------
 
-static Stmt *either(Prefix *c, Expr *when, Stmt *then, Stmt *els) {
-  Stmt *s = statement(c, ST_IF, NULL, when);
-  Scalar v;
-  if (expr_fold(when, &v)) return v.u ? then : els;
-  s->body = then;
-  s->els = els;
-  return s;
-}
-
 static Expr *is_long(Prefix *c) { return expr_op2(c->x, OP_GE, c->scan->hi, number(c, LEAST_PARTS * c->part), NO_SPAN); }
 
 // The statements of a row with one prefix, in parts; NULL: there is none, or not one alone.
@@ -241,34 +220,16 @@ static Stmt *row_in_parts(Prefix *c, const Stmt *body) {
   }
   if (!scan || !begins_with(c, body)) return NULL;
   Stmt *first = NULL, **tail = &first;
-  for (const Stmt *s = body; s; s = s->next) {
-    Stmt *one = stmt_new(c->p->a, s->kind);
-    *one = *s;
-    one->next = NULL;
-    tail = stmts_append(tail, s == scan ? in_parts(c) : one);
-  }
+  for (const Stmt *s = body; s; s = s->next) tail = stmts_append(tail, s == scan ? in_parts(c) : stmt_alone(c->p->a, s));
   return first;
 }
 
-static bool is_par(const Stmt *s) { return s && s->kind == ST_LOOP && s->how == HOW_PAR; }
-
-// Loops of dimensions that stand one in the other and nothing beside them, from `s` in; `rows` gets the steps of all together. Returns the
-// innermost, NULL: there is none.
-static Stmt *innermost(Prefix *c, Stmt *s, Expr **rows) {
-  Stmt *in = NULL;
-  *rows = NULL;
-  for (int n = 0; n < MAX_NEST && is_par(s) && !s->step && expr_is_int(s->lo, 0) && is_of_dims(s->hi); n++) {
-    *rows = in ? expr_op2(c->x, OP_MUL, *rows, s->hi, NO_SPAN) : s->hi;
-    in = s;
-    s = s->body && !s->body->next ? s->body : NULL;
-  }
-  return in;
-}
+static bool is_par(const Stmt *s) { return s->kind == ST_LOOP && s->how == HOW_PAR; }
 
 // A nest of parallel loops over rows: these one after the other, in parts, where they are few and long.
 static Stmt *nest_in_parts(Prefix *c, Stmt *nest) {
   Expr *rows;
-  Stmt *in = innermost(c, nest, &rows), *body = in ? row_in_parts(c, in->body) : NULL, *whole = body ? in->body : NULL;
+  Stmt *in = stmt_nest(c->x, nest, &rows), *body = in ? row_in_parts(c, in->body) : NULL, *whole = body ? in->body : NULL;
   Scalar v;
   if (!body) return nest;
   Expr *few = expr_op2(c->x, OP_LT, rows, number(c, FEW_ROWS), NO_SPAN);
@@ -282,7 +243,7 @@ static Stmt *nest_in_parts(Prefix *c, Stmt *nest) {
     s->parallel_if = NULL;
     if (of == in) break;
   }
-  return either(c, expr_op2(c->x, OP_AND, few, is_long(c), NO_SPAN), made, nest);
+  return stmt_either(c->p->a, expr_op2(c->x, OP_AND, few, is_long(c), NO_SPAN), made, nest);
 }
 
 static Stmt *walk(Prefix *c, Stmt *s) {
@@ -292,7 +253,7 @@ static Stmt *walk(Prefix *c, Stmt *s) {
     s->next = NULL;
     Stmt *made = s;
     if (is_par(s)) made = nest_in_parts(c, s);
-    else if (can_share(c, s) && begins_with(c, first)) made = either(c, is_long(c), in_parts(c), s);
+    else if (can_share(c, s) && begins_with(c, first)) made = stmt_either(c->p->a, is_long(c), in_parts(c), s);
     if (s->kind == ST_IF) s->body = walk(c, s->body), s->els = walk(c, s->els);
     tail = stmts_append(tail, made);
   }

@@ -116,13 +116,7 @@ static void declare(Quotients *q, Stmt ***tail, const Denominator *d) {
   Expr *scale = expr_select(q->x, op2(q, OP_GT, size, f32(q, 0x1p126)), f32(q, 0x1p-64), small, NO_SPAN);
   Expr *const value[] = { scale, op2(q, OP_DIV, one, op2(q, OP_MUL, d->d, d->scale)) };
   Expr *const var[] = { d->scale, d->inverse };
-  for (int k = 0; k < 2; k++) {
-    Stmt *s = stmt_new(q->p->a, ST_LET);
-    s->var = var[k]->u.var;
-    s->a = value[k];
-    **tail = s;
-    *tail = &s->next;
-  }
+  for (int k = 0; k < 2; k++) *tail = stmts_append(*tail, stmt_value(q->p->a, ST_LET, var[k]->u.var, value[k]));
 }
 
 static Stmt *block(Quotients *q, Stmt *s);

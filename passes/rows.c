@@ -83,40 +83,36 @@ static Stmt *row_of(Rows *r, const Stmt *body, Index *row, int k) {
   Stmt *first = NULL, **tail = &first;
   Map vars = map_make(r->p->scratch);
   for (const Stmt *s = body; s; s = s->next) {
-    Stmt *one = stmt_new(r->p->a, s->kind);
-    *one = *s;
-    one->next = NULL;
+    Stmt *one = stmt_alone(r->p->a, s);
     if (k) one->note = NULL;
     Expr *to = expr_plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + ROWS - 1 : k);
     if (one->a) one->a = expr_map(r->x, expr_subst(r->x, one->a, 1, &row, &to), renamed, &vars);
     for (int n = 0; n < one->nsub; n++) one->sub[n] = expr_map(r->x, expr_subst(r->x, one->sub[n], 1, &row, &to), renamed, &vars);
     if (k && s->kind == ST_LET) map_putp(&vars, s->var, one->var = var_new(r->x, s->var->name, s->var->dtype));
-    *tail = one;
-    tail = &one->next;
+    tail = stmts_append(tail, one);
   }
   return first;
 }
 
-static Stmt *at_once(Rows *r, Stmt *loop, Expr *lines) {
+// The end of the rows that are taken four at a time; none is where `lines` does not hold.
+static Stmt *let_whole(Rows *r, const Stmt *loop, Expr *lines) {
   ExprTable *x = r->x;
   Expr *four = expr_int(x, DT_I64, ROWS, NO_SPAN), *zero = expr_int(x, DT_I64, 0, NO_SPAN);
   Expr *steps = expr_op2(x, OP_MAX, expr_op2(x, OP_SUB, loop->hi, loop->lo, NO_SPAN), zero, NO_SPAN);
-  Stmt *whole = stmt_new(r->p->a, ST_LET), *rows = stmt_new(r->p->a, ST_LOOP), *vec = stmt_new(r->p->a, ST_LOOP);
-  whole->var = var_new(x, intern(r->p->fn->names, "whole"), DT_I64);
-  whole->a = expr_op2(x, OP_ADD, loop->lo, expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, steps, four, NO_SPAN), four, NO_SPAN), NO_SPAN);
+  Expr *end = expr_op2(x, OP_ADD, loop->lo, expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, steps, four, NO_SPAN), four, NO_SPAN), NO_SPAN);
   Scalar known;
-  if (!expr_fold(lines, &known)) whole->a = expr_select(x, lines, whole->a, loop->lo, NO_SPAN);
-  if (expr_fold(whole->a, &known)) whole->a = expr_int(x, DT_I64, known.i, NO_SPAN);
-  *vec = *loop->body;
-  *rows = *loop;
-  rows->body = vec;
-  rows->hi = expr_var(x, whole->var);
-  rows->step = ROWS;
+  if (!expr_fold(lines, &known)) end = expr_select(x, lines, end, loop->lo, NO_SPAN);
+  if (expr_fold(end, &known)) end = expr_int(x, DT_I64, known.i, NO_SPAN);
+  return plan_let(r->p->plan, ST_LET, "whole", end);
+}
+
+static Stmt *at_once(Rows *r, Stmt *loop, Expr *lines) {
+  Stmt *whole = let_whole(r, loop, lines), *rows = stmt_alone(r->p->a, loop), *vec = stmt_alone(r->p->a, loop->body), **tail = &vec->body;
   vec->body = NULL;
-  Stmt **tail = &vec->body;
-  for (int k = 0; k < ROWS; k++) {
-    tail = stmts_append(tail, row_of(r, loop->body->body, loop->ix, k));
-  }
+  for (int k = 0; k < ROWS; k++) tail = stmts_append(tail, row_of(r, loop->body->body, loop->ix, k));
+  rows->body = vec;
+  rows->hi = expr_var(r->x, whole->var);
+  rows->step = ROWS;
   loop->lo = rows->hi;
   loop->note = NULL;
   whole->next = rows;

@@ -10,13 +10,13 @@
 //                                         else for i in i .. N:  as before
 //
 // A prefix walks its row in order, one stream of memory at a time, and each block waits for the sum of the one before. Four rows are four
-// streams and four chains: 8192 rows of 4096 f32 went from 7.3 to 5.6 ms. Maxima and recurrences along rows, which go step by step, take a step of each
-// row in one loop (8192 rows of 4096 h = a * h + b: 23.6 to 13.6 ms). The order of a row's steps is what it was.
+// streams and four chains: 8192 rows of 4096 f32 went from 7.3 to 5.6 ms. Maxima and recurrences along rows, which go step by step, take
+// a step of each row in one loop (8192 rows of 4096 h = a * h + b: 23.6 to 13.6 ms). The order of a row's steps is what it was.
 #include "ir/affine.h"
 #include "passes/pass.h"
 
 // Steps of a block; blocks of a row, and steps of one without, that are worth it; rows, so that four at a time still occupy all cores.
-enum { ROWS = 4, BLOCK = 64, LEAST_BLOCKS = 8, LEAST_STEPS = 16, LEAST_ROWS = 256, MAX_NEST = 8 };
+enum { ROWS = 4, BLOCK = 64, LEAST_BLOCKS = 8, LEAST_STEPS = 16, LEAST_ROWS = 256 };
 
 typedef struct ScanRows {
   Pipe *p;
@@ -38,32 +38,14 @@ static bool is_chain(const Stmt *s) {
   return true;
 }
 
-static bool declared_in(const Stmt *body, const Var *v) {
-  for (; body; body = body->next) if ((body->kind == ST_LET || body->kind == ST_VAR) && body->var == v) return true;
-  return false;
-}
-
-typedef struct Fixed { const Stmt *loop; bool yes; } Fixed;
-
-static void see_fixed(void *cx, Expr *e) {
-  Fixed *f = cx;
-  f->yes &= !(e->op == OP_INDEX && e->u.ix == f->loop->ix) && !(e->op == OP_VAR && declared_in(f->loop->body, e->u.var)) && e->op != OP_READ && e->op != OP_FIELD;
-}
-
-// The same for all rows.
-static bool is_fixed(Pipe *p, const Stmt *loop, Expr *e) {
-  Fixed f = { loop, true };
-  expr_visit(p->scratch, e, see_fixed, &f);
-  return f.yes;
-}
-
 // A loop over rows, of prefixes and what a row has beside them; all prefixes from 0 to one end.
 static bool has_prefixes(Pipe *p, const Stmt *loop) {
   int scans = 0;
   if (loop->kind != ST_LOOP || loop->how != HOW_PAR || loop->step) return false;
   for (const Stmt *s = loop->body; s; s = s->next) {
     if (s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_STORE) continue;
-    if (!(is_scan(s) || is_chain(s)) || !expr_is_int(s->lo, 0) || !is_fixed(p, loop, s->hi) || stmt_steps_below(s, is_chain(s) ? LEAST_STEPS : LEAST_BLOCKS * BLOCK)) return false;
+    if (!(is_scan(s) || is_chain(s)) || !expr_is_int(s->lo, 0) || !stmt_keeps(p->scratch, loop, s->hi)) return false;
+    if (stmt_steps_below(s, is_chain(s) ? LEAST_STEPS : LEAST_BLOCKS * BLOCK)) return false;
     scans++;
   }
   return scans > 0;
@@ -74,17 +56,16 @@ static bool has_prefixes(Pipe *p, const Stmt *loop) {
 static Expr *number(ScanRows *r, int64_t v) { return expr_int(r->x, DT_I64, v, NO_SPAN); }
 
 // Only the first of four says what it computes.
-static Stmt *copies(ScanRows *r, int at, const Stmt *s) {
-  Stmt *first = stmts_copy(&r->copy[at], s);
-  for (Stmt *c = first; c && at; c = c->next) c->note = NULL;
-  return first;
+static Stmt *silent(int at, Stmt *list) {
+  for (Stmt *c = list; c && at; c = c->next) c->note = NULL;
+  return list;
 }
+
+static Stmt *copy(ScanRows *r, int at, const Stmt *s) { return silent(at, stmt_copy(&r->copy[at], s)); }
 
 // One row's prefix from `lo` to `hi`.
 static Stmt *part(ScanRows *r, int at, const Stmt *scan, Expr *lo, Expr *hi) {
-  Stmt one = *scan;
-  one.next = NULL;
-  Stmt *s = copies(r, at, &one);
+  Stmt *s = copy(r, at, scan);
   s->lo = lo, s->hi = hi;
   return s;
 }
@@ -127,10 +108,9 @@ static Stmt *with_next_rows(ScanRows *r, const Stmt *scan) {
 
 // Whole blocks side by side.
 static Stmt *blocks_of(ScanRows *r, const Stmt *scan, Expr *whole) {
-  Stmt *blocks = stmt_new(r->p->a, ST_LOOP), **in = &blocks->body, fetching = *scan;
-  blocks->how = HOW_SEQ;
-  blocks->ix = index_new(r->x, intern(r->p->fn->names, arena_printf(r->p->scratch, "%s_block", scan->ix->name)), NO_SPAN);
-  blocks->lo = number(r, 0), blocks->hi = whole, blocks->step = BLOCK;
+  Index *ix = plan_index(r->p->plan, arena_printf(r->p->scratch, "%s_block", scan->ix->name));
+  Stmt *blocks = stmt_loop(r->p->a, HOW_SEQ, ix, number(r, 0), whole, NULL), **in = &blocks->body, fetching = *scan;
+  blocks->step = BLOCK;
   fetching.body = with_next_rows(r, scan);
   Expr *from = expr_index(r->x, blocks->ix);
   for (int k = 0; k < ROWS; k++) in = stmts_append(in, part(r, k, &fetching, from, expr_plus(r->x, from, BLOCK)));
@@ -154,7 +134,7 @@ static Stmt *chains(ScanRows *r, const Stmt *chain) {
   while (*tail) tail = &(*tail)->next;
   for (int k = 1; k < ROWS; k++) {
     map_putp(&r->copy[k].to, chain->ix, step);
-    tail = stmts_append(tail, copies(r, k, chain->body));
+    tail = stmts_append(tail, silent(k, stmts_copy(&r->copy[k], chain->body)));
   }
   return four;
 }
@@ -166,11 +146,9 @@ static Stmt *rows_side_by_side(ScanRows *r) {
     map_putp(&r->copy[k].to, r->loop->ix, expr_plus(r->x, expr_index(r->x, r->row), k));
   }
   for (const Stmt *s = r->loop->body; s; s = s->next) {
-    Stmt one = *s;
-    one.next = NULL;
     if (is_scan(s)) tail = stmts_append(tail, side_by_side(r, s));
     else if (is_chain(s)) tail = stmts_append(tail, chains(r, s));
-    else for (int k = 0; k < ROWS; k++) tail = stmts_append(tail, copies(r, k, &one));
+    else for (int k = 0; k < ROWS; k++) tail = stmts_append(tail, copy(r, k, s));
   }
   return first;
 }
@@ -178,52 +156,28 @@ static Stmt *rows_side_by_side(ScanRows *r) {
 static void take_four(Pipe *p, Stmt *loop) {
   ScanRows r = { .p = p, .x = p->plan->x, .loop = loop };
   r.row = index_new(r.x, loop->ix->name, NO_SPAN);
-  Stmt *one = stmt_new(p->a, ST_LOOP), *both = stmt_new(p->a, ST_IF);
-  one->how = HOW_SEQ;
-  one->ix = loop->ix, one->lo = expr_index(r.x, r.row), one->hi = loop->hi;
-  one->body = loop->body;
-  both->a = expr_op2(r.x, OP_LE, expr_plus(r.x, expr_index(r.x, r.row), ROWS), loop->hi, NO_SPAN);
-  both->body = rows_side_by_side(&r);
-  both->els = one;
+  Expr *row = expr_index(r.x, r.row), *are_four = expr_op2(r.x, OP_LE, expr_plus(r.x, row, ROWS), loop->hi, NO_SPAN);
+  Stmt *one = stmt_loop(p->a, HOW_SEQ, loop->ix, row, loop->hi, loop->body);
+  loop->body = stmt_either(p->a, are_four, rows_side_by_side(&r), one);
   loop->ix = r.row;
   loop->step = ROWS;
-  loop->body = both;
-}
-
-// The innermost of a nest of parallel loops over boxes, if it has prefixes; `rows` gets the steps of all together.
-static Stmt *nest_of(Pipe *p, Stmt *s, Expr **rows) {
-  *rows = NULL;
-  for (int n = 0; n < MAX_NEST && s && s->kind == ST_LOOP && s->how == HOW_PAR && !s->step && expr_is_int(s->lo, 0) && is_fixed(p, s, s->hi); n++) {
-    *rows = *rows ? expr_op2(p->plan->x, OP_MUL, *rows, s->hi, NO_SPAN) : s->hi;
-    if (has_prefixes(p, s)) return s;
-    if (!s->body || s->body->next) return NULL;
-    s = s->body;
-  }
-  return NULL;
 }
 
 // Takes the place of the nest `s`; as it was where there are few rows.
 static Stmt *with_few_rows(Pipe *p, Stmt *s, Stmt *inner, Expr *rows) {
   Expr *many = expr_op2(p->plan->x, OP_GE, rows, expr_int(p->plan->x, DT_I64, LEAST_ROWS, NO_SPAN), NO_SPAN);
-  Scalar known;
-  if (expr_fold(many, &known)) {
-    if (known.u) take_four(p, inner);
-    return s;
-  }
   StmtCopy copy = { p->a, p->plan->x, map_make(p->scratch) };
-  Stmt *either = stmt_new(p->a, ST_IF);
-  either->a = many;
-  either->els = stmts_copy(&copy, s);
+  Stmt *few = stmt_copy(&copy, s);
   take_four(p, inner);
-  either->body = s;
-  return either;
+  return stmt_either(p->a, many, s, few);
 }
 
 Stmt *scan_rows(Pipe *p, Stmt *s) {
   Stmt *first = NULL, **tail = &first;
   for (Stmt *next; s; s = next) {
     Expr *rows;
-    Stmt *inner = nest_of(p, s, &rows);
+    Stmt *inner = stmt_nest(p->plan->x, s, &rows);
+    if (inner && !has_prefixes(p, inner)) inner = NULL;
     next = s->next;
     s->next = NULL;
     if (!inner) s->body = scan_rows(p, s->body), s->els = scan_rows(p, s->els);

@@ -228,10 +228,10 @@ static Stmt *stage(Short *s, const Part *p, Expr *end) {
 }
 
 static void rewrite(Short *s) {
-  Stmt *loop = s->loop, *end = stmt_new(s->p->a, ST_LET), **tail = &end->next;
+  Stmt *loop = s->loop;
   s->tile = index_new(s->x, name_of(s, loop->ix->name, "tile"), NO_SPAN);
-  end->var = var_new(s->x, name_of(s, loop->ix->name, "end"), DT_I64);
-  end->a = expr_op2(s->x, OP_MIN, expr_op2(s->x, OP_ADD, expr_index(s->x, s->tile), number(s, POINTS), NO_SPAN), loop->hi, NO_SPAN);
+  Expr *behind = expr_op2(s->x, OP_MIN, expr_plus(s->x, expr_index(s->x, s->tile), POINTS), loop->hi, NO_SPAN);
+  Stmt *end = plan_let(s->p->plan, ST_LET, name_of(s, loop->ix->name, "end"), behind), **tail = &end->next;
   Expr *to = expr_var(s->x, end->var);
   for (int i = 0; i < s->n; i++) {
     Stmt *alloc = stmt_new(s->p->a, ST_ALLOC);

@@ -194,20 +194,11 @@ static Tensor *new_tile(Tiling *t, const Tensor *x) {
 }
 
 static Stmt *let_end(Tiling *t, Index *tile, int64_t side, Expr *hi, const char *stem) {
-  Stmt *s = stmt_new(t->p->a, ST_LET);
-  s->var = var_new(t->plan->x, name_of(t, stem, "end"), DT_I64);
-  s->a = expr_op2(t->plan->x, OP_MIN, expr_op2(t->plan->x, OP_ADD, expr_index(t->plan->x, tile), number(t, side), NO_SPAN), hi, NO_SPAN);
-  return s;
+  return plan_let(t->plan, ST_LET, name_of(t, stem, "end"), expr_op2(t->plan->x, OP_MIN, expr_plus(t->plan->x, expr_index(t->plan->x, tile), side), hi, NO_SPAN));
 }
 
 static Stmt *inner_loop(Tiling *t, Index *ix, Index *tile, const Stmt *end, Stmt *body) {
-  Stmt *s = stmt_new(t->p->a, ST_LOOP);
-  s->how = HOW_SEQ;
-  s->ix = ix;
-  s->lo = expr_index(t->plan->x, tile);
-  s->hi = expr_var(t->plan->x, end->var);
-  s->body = body;
-  return s;
+  return stmt_loop(t->p->a, HOW_SEQ, ix, expr_index(t->plan->x, tile), expr_var(t->plan->x, end->var), body);
 }
 
 static Stmt *alloc_tile(Tiling *t, Tensor *tile, Stmt *next) {
@@ -280,13 +271,8 @@ static void rename_body(Tiling *t, Stmt *s) {
 }
 
 static Stmt *tile_loop(Tiling *t, Index *tile, int64_t side, const Stmt *loop, Stmt *body) {
-  Stmt *s = stmt_new(t->p->a, ST_LOOP);
-  s->how = loop->how;
-  s->ix = tile;
-  s->lo = loop->lo;
-  s->hi = loop->hi;
+  Stmt *s = stmt_loop(t->p->a, loop->how, tile, loop->lo, loop->hi, body);
   s->step = side;
-  s->body = body;
   return s;
 }
 

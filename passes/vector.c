@@ -3,8 +3,8 @@
 //   for j < D:  z = z + x[i, j]     ──▶  64 sums, one per lane, combined in a fixed tree
 //   for j < D:  y[i, j] = …         ──▶  the same loop, in blocks of 64 independent steps
 //
-// Values that nothing reads soon leave past the caches where the tensor is larger than these (`stream`). prefetch.c, rows.c, scan_rows.c
-// and narrow.c add what loops fetch ahead, rows taken together, and indices of 32 bits.
+// Values that nothing reads soon leave past the caches where the tensor is larger than these (`stream`). narrow.c, overlap.c, scan_rows.c,
+// prefetch.c and rows.c add indices of 32 bits, rows beside one another, what loops fetch ahead, and rows taken together.
 //
 // Lanes make the order of a reduction part of the program: the same bits with any compiler, vector width and thread count. Only
 // innermost loops without branches change; a loop that is split over cores and has no loop inside is both.

@@ -15,7 +15,7 @@ typedef struct Tally { int passed, failed, faults, refused; long elements, ambig
 
 typedef struct Options { uint64_t seed; int count; Harness h; int nfiles; char **files; } Options;
 
-static Outcome run_gen(const Options *o, const Gen *g, uint64_t seed) {
+static Outcome run_gen(Options *o, const Gen *g, uint64_t seed) {
   static char text[64 << 10];
   generate_text(g, text, sizeof text);
   Rng r = { seed ^ 0x5bd1e995 };
@@ -24,7 +24,7 @@ static Outcome run_gen(const Options *o, const Gen *g, uint64_t seed) {
 
 // Drop equations one by one, last first, as long as it still fails. What readers of a dropped equation need is gone then:
 // those are refused, so only programs that still mean something stay.
-static void shrink(const Options *o, Gen *g, uint64_t seed) {
+static void shrink(Options *o, Gen *g, uint64_t seed) {
   for (bool changed = true; changed;) {
     changed = false;
     for (int k = g->n - 1; k >= 0; k--) {
@@ -45,7 +45,7 @@ static void add(Tally *t, const Outcome *o) {
   else t->failed++;
 }
 
-static void report_program(const Options *o, Gen *g, uint64_t seed, Outcome out) {
+static void report_program(Options *o, Gen *g, uint64_t seed, Outcome out) {
   static char text[64 << 10];
   if (!out.broken) {
     shrink(o, g, seed);
@@ -55,7 +55,7 @@ static void report_program(const Options *o, Gen *g, uint64_t seed, Outcome out)
   printf("FAILED seed %llu%s\n%s%s\n", (unsigned long long)seed, o->h.specials ? " --specials" : "", out.text, text);
 }
 
-static void fuzz(const Options *o, Tally *t) {
+static void fuzz(Options *o, Tally *t) {
   for (int k = 0; k < o->count; k++) {
     uint64_t seed = o->seed + (uint64_t)k;
     Rng r = { seed };
@@ -77,19 +77,18 @@ static void fuzz(const Options *o, Tally *t) {
 
 // ---- operations --------------------------------------------------------------------------------
 
-static void op_program(const Options *o, Tally *t, const char *what, const char *text) {
-  Harness h = o->h;
-  h.specials = true;
+static void op_program(Options *o, Tally *t, const char *what, const char *text) {
+  o->h.specials = true;
   for (int k = 0; k < 3; k++) {
     Rng r = { o->seed + (uint64_t)k };
-    Outcome out = diff_program(&h, "op.plait", text, NULL, &r);
+    Outcome out = diff_program(&o->h, "op.plait", text, NULL, &r);
     if (out.verdict == REFUSED) return;           // the operation does not exist for the type
     add(t, &out);
     if (out.verdict != SAME) { printf("FAILED %s\n%s%s\n", what, out.text, text); return; }
   }
 }
 
-static void one_op(const Options *o, Tally *t, const OpInfo *i, Dtype d) {
+static void one_op(Options *o, Tally *t, const OpInfo *i, Dtype d) {
   char text[600], what[64];
   const char *type = dtypes[d].name;
   snprintf(what, sizeof what, "%s of %s", i->name, type);
@@ -106,7 +105,7 @@ static void one_op(const Options *o, Tally *t, const OpInfo *i, Dtype d) {
   op_program(o, t, what, text);
 }
 
-static void one_reduction(const Options *o, Tally *t, const ReduceInfo *i, Dtype d) {
+static void one_reduction(Options *o, Tally *t, const ReduceInfo *i, Dtype d) {
   char text[600], what[64];
   snprintf(what, sizeof what, "%s of %s", i->name, dtypes[d].name);
   snprintf(text, sizeof text, "fn f(a: %s[M, 2 * N], m: bool[2 * N]) -> (y: f64[M], z: f64[M]) where N > 3 {\n  y[i] = f64(%s[j](a[i, j]))\n  z[i] = f64(%s[j](a[i, j] if m[j] or j == 0))\n}\n",
@@ -114,7 +113,7 @@ static void one_reduction(const Options *o, Tally *t, const ReduceInfo *i, Dtype
   op_program(o, t, what, text);
 }
 
-static void one_cast(const Options *o, Tally *t, Dtype from, Dtype to) {
+static void one_cast(Options *o, Tally *t, Dtype from, Dtype to) {
   char text[600], what[64];
   snprintf(what, sizeof what, "%s from %s", dtypes[to].name, dtypes[from].name);
   snprintf(text, sizeof text, "fn f(a: %s[2 * N]) -> (y: %s[2 * N], z: f64[2 * N]) where N > 30 {\n  y[i] = a[i]\n  z[i] = f64(%s(a[i]))\n}\n",
@@ -127,7 +126,7 @@ static bool is_listed(const Options *o, Dtype d) {
   return o->nfiles == 0;
 }
 
-static void all_ops(const Options *o, Tally *t) {
+static void all_ops(Options *o, Tally *t) {
   for (int d = DT_NONE + 1; d < DT_COUNT; d++) {
     if (!is_listed(o, (Dtype)d)) continue;
     for (int op = OP_NONE + 1; op < OP_COUNT_; op++) if (ops[op].callable || ops[op].symbol) one_op(o, t, &ops[op], (Dtype)d);
@@ -140,7 +139,7 @@ static void all_ops(const Options *o, Tally *t) {
 // ---- files -------------------------------------------------------------------------------------
 
 // True when it could be run at all.
-static bool one_entry(const Options *o, Tally *t, const char *file, const char *text, const char *entry) {
+static bool one_entry(Options *o, Tally *t, const char *file, const char *text, const char *entry) {
   int faults = 0, same = 0, count = o->count < 400 ? o->count : 400;
   for (int k = 0; k < count; k++) {
     Rng r = { o->seed + (uint64_t)k };
@@ -158,7 +157,7 @@ static bool one_entry(const Options *o, Tally *t, const char *file, const char *
 }
 
 // Each function of a file that has several and can be an entry point.
-static void all_entries(const Options *o, Tally *t, const char *file, const char *text) {
+static void all_entries(Options *o, Tally *t, const char *file, const char *text) {
   int found = 0, ran = 0;
   for (const char *s = text; s; s = strchr(s, '\n'), s += s != NULL) found += strncmp(s, "fn ", 3) == 0;
   if (found < 2) { one_entry(o, t, file, text, NULL); return; }
@@ -169,7 +168,7 @@ static void all_entries(const Options *o, Tally *t, const char *file, const char
   if (!ran) { t->failed++; printf("FAILED %s: no function could be run\n", file); }
 }
 
-static void one_file(const Options *o, Tally *t, char *arg) {
+static void one_file(Options *o, Tally *t, char *arg) {
   char *colon = strchr(arg, ':');
   if (colon) *colon = '\0';
   FILE *in = fopen(arg, "rb");
@@ -207,6 +206,7 @@ int main(int argc, char **argv) {
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
   else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
+  harness_close(&o.h);
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);
   printf("%ld elements compared, %ld of them could go either way; %d programs ended in the same fault\n", t.elements, t.ambiguous, t.faults);

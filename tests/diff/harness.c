@@ -18,7 +18,7 @@ double rng_unit(Rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
 bool rng_chance(Rng *r, int percent) { return rng_below(r, 100) < percent; }
 
 typedef struct Run {
-  const Harness *h;
+  Harness *h;
   const char *name, *text, *entry;
   Arena *a;
   Diags *d;
@@ -165,7 +165,25 @@ static bool interpret(Run *r, Fault *fault) {
   return fn_interpret(f, r->theirs, r->ref, r->bounds, fault);
 }
 
-typedef struct Built { Plan *plan; JitModule *module; CallEntry *entry; } Built;
+typedef struct Built { Plan *plan; CallEntry *entry; } Built;
+
+static void forget(Compiled *c) {
+  free(c->text);
+  if (c->module) jit_release(c->module);
+  *c = (Compiled){0};
+}
+
+// The module of a text, of which the harness keeps one; NULL after saying why.
+static JitModule *compiled(Run *r, Compiled *c, const Buf *text) {
+  JitError err = {0};
+  if (c->text && !strcmp(c->text, text->s)) return c->module;
+  forget(c);
+  c->module = jit_compile(r->h->jit, text->s, text->n, &err);
+  if (c->module) c->text = strdup(text->s);
+  else say(r, "the compiler refused the text: %s", err.text);
+  jit_error_clear(&err);
+  return c->module;
+}
 
 static Built build(Run *r, bool no_fuse) {
   Built b = {0};
@@ -181,11 +199,8 @@ static Built build(Run *r, bool no_fuse) {
   Buf text = buf_make(r->a), header = buf_make(r->a);
   EmitOptions e = { .target = &target_c, .jit = true };
   emit_plan(b.plan, &e, &text, &header);
-  JitError err = {0};
-  b.module = jit_compile(r->h->jit, text.s, text.n, &err);
-  if (!b.module) say(r, "the compiler refused the text: %s", err.text);
-  else b.entry = (CallEntry *)(uintptr_t)jit_symbol(b.module, "plait_entry");
-  jit_error_clear(&err);
+  JitModule *module = compiled(r, &r->h->last[no_fuse], &text);
+  if (module) b.entry = (CallEntry *)(uintptr_t)jit_symbol(module, "plait_entry");
   return b;
 }
 
@@ -281,13 +296,12 @@ static void both_ways(Run *r, Rng *g) {
     if (!b.entry) r->o.verdict = DIFFERENT;
     else run_built(r, &b, ok, &ref_fault);
     if (b.plan && !pass) r->o.kernels = b.plan->kernels.n;
-    if (b.module) jit_release(b.module);
     if (r->o.verdict == DIFFERENT && pass) say(r, "(with fusion off)\n");
   }
   if (r->o.verdict == DIFFERENT) show_dims(r);
 }
 
-Outcome diff_program(const Harness *h, const char *name, const char *text, const char *entry, Rng *g) {
+Outcome diff_program(Harness *h, const char *name, const char *text, const char *entry, Rng *g) {
   Run r = { .h = h, .name = name, .text = text, .entry = entry, .a = arena_create() };
   r.d = diags_create(r.a);
   Program *p = program_load(r.a, intern_create(r.a), r.d, name, text, strlen(text), NULL, NULL);
@@ -302,4 +316,8 @@ Outcome diff_program(const Harness *h, const char *name, const char *text, const
   }
   arena_destroy(r.a);
   return r.o;
+}
+
+void harness_close(Harness *h) {
+  for (int k = 0; k < HARNESS_PASSES; k++) forget(&h->last[k]);
 }
