@@ -6,7 +6,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(UNIT_TESTS
   affine api arena bind call codes cuda cuda_abi cuda_api cuda_emu cuda_faults cuda_launch diag dtype emit emit_math expr fmt fn gpu_code
   interp interp_bounds interp_format interp_ir interp_order interp_programs jit json kernel map math npy nvrtc ops
-  parse passes pool proc rescale rules search sema std str vec)
+  parse passes pool proc region rescale rules search sema std str vec)
 set(CUDA_TESTS cuda cuda_api cuda_launch nvrtc)
 foreach(name IN LISTS UNIT_TESTS)
   add_executable(test_${name} tests/unit/test_${name}.c)
@@ -128,9 +128,15 @@ add_dependencies(plait-diff cuda_emu_driver cuda_emu_nvrtc)
 emu_diff(examples files ${examples} --count 3)
 emu_diff(golden files ${golden} --count 3)
 emu_diff(shapes files ${shapes} --count 6 --limit 1500)
+emu_diff(few_rows files tests/diff/programs/prefixes.plait --count 3 --limit 5000 --seed 4)       # of a length for several blocks a row
+emu_diff(in_shared files tests/diff/programs/in_shared.plait --count 3)       # where there are no clusters
+set_property(TEST emu_in_shared APPEND PROPERTY ENVIRONMENT PLAIT_EMU_ARCH=80)
 emu_diff(fuzz fuzz --count 100)
 plait_script(fold_ptx cuda_emu/fold_ptx.py $<TARGET_FILE:plait>)
 plait_script(nvrtc_budgets cuda_emu/budgets.py $<TARGET_FILE:plait> $<TARGET_FILE:cuda_emu_nvrtc_check>)
 set_tests_properties(nvrtc_budgets PROPERTIES SKIP_REGULAR_EXPRESSION "left out: there is no NVRTC")
+if(PLAIT_CLANG)
+  plait_script(clang_ptx cuda_emu/clang.py $<TARGET_FILE:plait>)
+endif()
 plait_script(nvcc cuda_emu/nvcc.py $<TARGET_FILE:plait> nvcc)
 set_tests_properties(nvcc PROPERTIES SKIP_REGULAR_EXPRESSION "left out: there is no nvcc")

@@ -269,6 +269,12 @@ static int64_t elements_of(const Tensor *t) {
   return n;
 }
 
+void emit_array(Emit *e, const Tensor *t, const char *name) {
+  int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
+  const char *aligned = size >= 64 ? e->t->aligned_words : "";
+  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), name, (long long)(size ? size : 1));
+}
+
 static void print_alloc(Emit *e, const Stmt *s) {
   const Tensor *t = s->t;
   if (s->space == SPACE_PACKED) map_putp(&e->packed, t, (void *)s);
@@ -276,9 +282,7 @@ static void print_alloc(Emit *e, const Stmt *s) {
     e->t->alloc(e, s);
     return;
   }
-  int64_t n = elements_of(t), size = t->fmt ? n / t->fmt->block * t->fmt->bytes : dtypes[t->dtype].bits == 4 ? (n + 1) / 2 : n;
-  const char *aligned = size >= 64 ? e->t->aligned_words : "";
-  emit_line(e, "%s%s %s[%lld];", aligned, emit_storage(t), names_bind(&e->names, tensor_root(t), t->name), (long long)(size ? size : 1));
+  emit_array(e, t, names_bind(&e->names, tensor_root(t), t->name));
 }
 
 static void print_fault(Emit *e, const Stmt *s) {
@@ -286,7 +290,7 @@ static void print_fault(Emit *e, const Stmt *s) {
   e->t->fault(e, s->site->id, emit_expr(e, s->a, LEVEL_COND));
 }
 
-static void print_statement(Emit *e, const Stmt *s) {
+void emit_statement(Emit *e, const Stmt *s) {
   emit_note(e, s);
   switch (s->kind) {
   case ST_LOOP: e->t->loop(e, s); return;
@@ -310,7 +314,8 @@ static void print_statement(Emit *e, const Stmt *s) {
 
 void emit_block(Emit *e, const Stmt *s) {
   for (; s; s = s->next) {
-    print_statement(e, s);
+    if (e->in_region && !e->parallel) s = e->t->region_statement(e, s);
+    else emit_statement(e, s);
     if (e->scan.first && s == e->scan.acc) return;      // what follows needs the sums
   }
 }
@@ -372,7 +377,9 @@ static void print_kernel(Emit *e, const Kernel *k) {
   e->out = &body;
   names_open(&e->names);
   e->indent = 1;
+  if (e->t->kernel_open) e->t->kernel_open(e, k);
   emit_block(e, k->body);
+  e->in_region = false;
   e->indent = 0;
   names_close(&e->names);
   e->out = out;
@@ -497,17 +504,17 @@ static void take_names(Emit *e) {
   }
 }
 
-static void know(Emit *e, const Dim *d, const Tensor *t) {
+void emit_know(Emit *e, const Dim *d, const Tensor *t) {
   vec_push(e->a, &e->known, (Param){d, t, false});
   map_putp(&e->number, d ? (const void *)d : t, (void *)(uintptr_t)e->known.n);
 }
 
 static void number_objects(Emit *e) {
   const Fn *f = e->p->fn;
-  for (int i = 0; i < f->dims.n; i++) know(e, f->dims.v[i], NULL);
-  for (int i = 0; i < f->params.n; i++) know(e, NULL, f->params.v[i]);
-  for (int i = 0; i < f->results.n; i++) know(e, NULL, f->results.v[i]);
-  for (int i = 0; i < e->p->temps.n; i++) know(e, NULL, e->p->temps.v[i].t);
+  for (int i = 0; i < f->dims.n; i++) emit_know(e, f->dims.v[i], NULL);
+  for (int i = 0; i < f->params.n; i++) emit_know(e, NULL, f->params.v[i]);
+  for (int i = 0; i < f->results.n; i++) emit_know(e, NULL, f->results.v[i]);
+  for (int i = 0; i < e->p->temps.n; i++) emit_know(e, NULL, e->p->temps.v[i].t);
 }
 
 static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
@@ -543,6 +550,7 @@ void emit_plan(const Plan *p, const EmitOptions *opt, Buf *text, Buf *header) {
   take_names(&e);
   number_objects(&e);
   e.out = &kernels;
+  if (e.t->plan) e.t->plan(&e);
   for (int i = 0; i < p->kernels.n; i++) print_kernel(&e, p->kernels.v[i]);
   e.t->entry(&e, header);
   e.out = text;

@@ -20,6 +20,8 @@ typedef struct Param { const Dim *dim; const Tensor *t; bool writes; } Param;
 // faults: the kernel can report one. from, to: where it stands in the text of all kernels, once it is printed.
 typedef struct Params { VEC(Param) list; bool faults; size_t from, to; } Params;
 
+typedef struct Region Region;       // region_c.c
+
 typedef struct Staged { const Stmt *store; const char *array; bool words; } Staged;      // words: see emit_word
 typedef struct Drawn { const Expr *x; const char *array; } Drawn;
 
@@ -37,6 +39,8 @@ struct Emit {
   Names names;
   const Kernel *kernel;   // being printed
   bool parallel;          // inside a loop that is split over cores
+  bool in_region;         // statements at hand are run by all threads of a region (region_c.c), but for those inside of such a loop
+  Region *region;         // of the C target
   const char *lane;       // in a LANES loop: the lane's variable
   const Stmt *lane_loop;  // that loop where its lanes are steps side by side, the first of them `lane_first`; else NULL
   const char *lane_first;
@@ -51,7 +55,7 @@ struct Emit {
   VEC(const Tensor *) shapes;    // tensors of the program, of those with the same extents the first; empty: not looked for yet
   Map loose;              // Var, Expr -> roundings in it, and one (emit_loose.c)
   Uses used;              // Dims, Tensors (roots), Indices that the kernel (or entry) being printed uses
-  VEC(Param) known;       // dimensions, then parameters, results and temporaries in their order
+  VEC(Param) known;       // dimensions, then parameters, results and temporaries in their order, arrays that threads of a region share
   Map number;             // Dim, Tensor -> its place in known, and one
   Map written;            // Tensor (root), same
   bool faults;            // it has FAULT statements
@@ -71,7 +75,7 @@ struct Emit {
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool packs[3];          // by bytes of an element: words are packed to vectors of such
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
-  bool uses_parallel, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
+  bool uses_parallel, uses_grain, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got
@@ -122,6 +126,9 @@ void emit_open(Emit *e);                                 // deeper, and a scope 
 void emit_close(Emit *e);
 void emit_note(Emit *e, const Stmt *s);                  // its place and its comment
 void emit_block(Emit *e, const Stmt *s);                 // s and what follows it
+void emit_statement(Emit *e, const Stmt *s);
+void emit_array(Emit *e, const Tensor *t, const char *name);     // declares a local array
+void emit_know(Emit *e, const Dim *d, const Tensor *t);  // something that kernels may take, behind all that is known so far
 const char *emit_index(Emit *e, const Stmt *loop);       // names the loop's index in the present scope
 bool emit_is_simple(const Expr *x);                      // costs next to nothing to evaluate in each step
 const char *emit_loop_end(Emit *e, const Stmt *s);       // the end of a loop as text that may be evaluated in each step

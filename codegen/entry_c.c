@@ -4,6 +4,7 @@
 //   int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault);
 #include "base/limits.h"
 #include "codegen/entry_c.h"
+#include "codegen/region_c.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -49,16 +50,105 @@ bool c_any_faults(Emit *e) {
   return false;
 }
 
-static void print_call(Emit *e, int k) {
+// As floats: an estimate may be larger than any integer.
+static const char *product(Emit *e, const Expr *x) {
+  if (x->op != OP_MUL) return arena_printf(e->a, "(double)%s", emit_expr(e, x, LEVEL_PREFIX));
+  return arena_printf(e->a, "%s * %s", product(e, x->arg[0]), emit_expr(e, x->arg[1], LEVEL_PREFIX));
+}
+
+// The pool says whether its threads are awake; a file for others cannot ask. Several loops, whose threads have to meet, are not worth less.
+static const char *grain_of(Emit *e, const Expr *work, bool alone) {
+  const Plan *p = e->p;
+  Scalar n;
+  bool asks = alone && e->opt->jit && p->grain_awake < p->grain && !(expr_fold(work, &n) && (n.i >= p->grain || n.i < p->grain_awake));
+  if (!asks) return arena_printf(e->a, "%d", p->grain);
+  e->uses_grain = true;
+  return arena_printf(e->a, "plait_grain(%d, %d)", p->grain_awake, p->grain);
+}
+
+// `work` is a number of elements, or a condition of its own.
+const char *c_is_worth(Emit *e, const Expr *work, bool alone) {
+  if (work->dtype == DT_BOOL) return emit_expr(e, work, LEVEL_COND);
+  return arena_printf(e->a, "%s >= %s", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), grain_of(e, work, alone));
+}
+
+// ---- calls of kernels --------------------------------------------------------------------------
+
+static void mark_kernel_uses(Emit *e, int k, Uses *used) {
+  for (int i = 0; i < kernel_params(e, k)->list.n; i++) {
+    const Param *q = &kernel_params(e, k)->list.v[i];
+    uses_put(used, q->dim ? (const void *)q->dim : q->t);
+  }
+}
+
+static const char *name_of(Emit *e, const Param *q) { return names_of(&e->names, q->dim ? (const void *)q->dim : q->t); }
+
+static void print_call(Emit *e, int k, const char *indent) {
   const Params *p = kernel_params(e, k);
   Buf b = buf_make(e->a);
-  buf_printf(&b, "  %s(", (const char *)names_of(&e->names, e->p->kernels.v[k]));
-  for (int i = 0; i < p->list.n; i++) {
-    const Param *q = &p->list.v[i];
-    c_append(&b, i > 0, names_of(&e->names, q->dim ? (const void *)q->dim : q->t));
-  }
+  buf_printf(&b, "%s%s(", indent, (const char *)names_of(&e->names, e->p->kernels.v[k]));
+  for (int i = 0; i < p->list.n; i++) c_append(&b, i > 0, name_of(e, &p->list.v[i]));
   if (p->faults) c_append(&b, p->list.n > 0, "fault");
   emit_line(e, "%s);", b.s);
+}
+
+// What the region takes along, by value: behind the reference of another thread's variable each use would be a load. Arrays that
+// threads share are the exception.
+static void append_taken(Emit *e, const RegionRun *run, Buf *b) {
+  Uses used = uses_make(e->a);
+  for (int k = run->first; k < run->first + run->n; k++) mark_kernel_uses(e, k, &used);
+  int *at, n = uses_sorted(&used, &e->number, &at), count = 0;
+  for (int i = 0; i < n; i++) {
+    const Param *q = &e->known.v[at[i]];
+    if (q->t && tensor_place(e->p, q->t) == PLACE_STACK) continue;
+    if (!count) buf_puts(b, " firstprivate(");
+    c_append(b, count++ > 0, name_of(e, q));
+  }
+  if (count) buf_putc(b, ')');
+}
+
+static void append_worth(Emit *e, const RegionRun *run, Buf *b) {
+  for (int i = 0; i < run->work.n && !run->always; i++) {
+    const char *worth = c_is_worth(e, run->work.v[i], false);
+    buf_puts(b, i ? " ||\n    " : " if(");
+    buf_puts(b, worth);
+  }
+  if (run->work.n && !run->always) buf_putc(b, ')');
+}
+
+static void print_run(Emit *e, const RegionRun *run) {
+  Buf b = buf_make(e->a);
+  const char *end = NULL;
+  append_taken(e, run, &b);
+  append_worth(e, run, &b);
+  e->indent = 1;
+  for (int i = 0; i < run->shared.n; i++) emit_array(e, run->shared.v[i]->t, names_of(&e->names, tensor_root(run->shared.v[i]->t)));
+  e->indent = 0;
+  emit_line(e, "  // All loops run in one parallel region: threads share out each `omp for` and meet at barriers.");
+  emit_line(e, "  OMP(omp parallel%s)\n  {", b.s);
+  for (int k = run->first; k < run->first + run->n; k++) {
+    print_call(e, k, "    ");
+    if (!kernel_params(e, k)->faults || k + 1 == run->first + run->n) continue;
+    if (!end) end = names_fresh(&e->names, "failed");
+    if (c_region_meets_behind(e, k)) emit_line(e, "    OMP(omp barrier)");
+    emit_line(e, "    if (fault[0]) goto %s;", end);
+  }
+  if (end) emit_line(e, "  %s:;", end);
+  emit_line(e, "  }");
+}
+
+// All kernels, each behind those before it. `failed`: what to do when a check in one has failed.
+static void print_calls(Emit *e, const char *failed) {
+  int n = e->p->kernels.n;
+  for (int k = 0; k < n;) {
+    const RegionRun *run = c_region_of(e, k);
+    int next = run ? run->first + run->n : k + 1;
+    bool faults = false;
+    if (run) print_run(e, run);
+    else print_call(e, k, "  ");
+    for (; k < next; k++) faults |= kernel_params(e, k)->faults;
+    if (faults && next < n) emit_line(e, "  if (fault[0]) return %s;", failed);
+  }
 }
 
 // Sums of sizes, each printed as the one before it and what comes on top: a plan of many temporaries would else print squares of them.
@@ -88,11 +178,7 @@ void c_print_temps(Emit *e) {
 // ---- the uniform entry -------------------------------------------------------------------------
 
 void c_mark_uses(Emit *e, Uses *used) {
-  for (int k = 0; k < e->p->kernels.n; k++)
-    for (int i = 0; i < kernel_params(e, k)->list.n; i++) {
-      const Param *q = &kernel_params(e, k)->list.v[i];
-      uses_put(used, q->dim ? (const void *)q->dim : q->t);
-    }
+  for (int k = 0; k < e->p->kernels.n; k++) mark_kernel_uses(e, k, used);
 }
 
 static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
@@ -104,11 +190,12 @@ static void print_argument(Emit *e, const Tensor *t, int number, bool writes) {
 
 static void uniform_entry(Emit *e) {
   const Fn *f = e->p->fn;
-  Buf temps = buf_make(e->a), *out = e->out;
+  Buf body = buf_make(e->a), *out = e->out;
   e->used = uses_make(e->a);
   c_mark_uses(e, &e->used);
-  e->out = &temps;
+  e->out = &body;
   c_print_temps(e);
+  print_calls(e, "1");
   e->out = out;
   emit_line(e, "int plait_entry(void *const *arg, const long long *dim, void *scratch, long long *fault) {");
   emit_line(e, "  (void)arg, (void)dim, (void)scratch;");
@@ -116,11 +203,7 @@ static void uniform_entry(Emit *e) {
     if (uses_has(&e->used, f->dims.v[i])) emit_line(e, "  const long long %s = dim[%d];", (const char *)names_of(&e->names, f->dims.v[i]), f->dims.v[i]->id);
   for (int i = 0; i < f->params.n; i++) print_argument(e, f->params.v[i], i, f->params.v[i]->role == ROLE_MUT);
   for (int i = 0; i < f->results.n; i++) print_argument(e, f->results.v[i], f->params.n + i, true);
-  buf_puts(e->out, temps.s);
-  for (int k = 0; k < e->p->kernels.n; k++) {
-    print_call(e, k);
-    if (kernel_params(e, k)->faults && k + 1 < e->p->kernels.n) emit_line(e, "  if (fault[0]) return 1;");
-  }
+  buf_puts(e->out, body.s);
   emit_line(e, "  return fault[0] != 0;");
   emit_line(e, "}");
 }
@@ -283,22 +366,19 @@ void c_print_checks(Emit *e, const char *otherwise) {
 
 static void print_body(Emit *e, const Params *p) {
   bool faults = c_any_faults(e);
-  Buf checks = buf_make(e->a), *out = e->out;
+  Buf body = buf_make(e->a), *out = e->out;
   e->used = uses_make(e->a);
   c_mark_uses(e, &e->used);
-  e->out = &checks;
+  e->out = &body;
   c_print_checks(e, NULL);
   c_print_temps(e);
+  if (faults) emit_line(e, "  long long fault[2] = {0, 0};    // number of the check, and the value that failed it");
+  print_calls(e, "(int)fault[0]");
   e->out = out;
   for (int i = 0; i < p->list.n; i++)
     if (p->list.v[i].t && !uses_has(&e->used, p->list.v[i].t)) emit_line(e, "  (void)%s;", (const char *)names_of(&e->names, p->list.v[i].t));
-  buf_puts(e->out, checks.s);
-  if (faults) emit_line(e, "  long long fault[2] = {0, 0};    // number of the check, and the value that failed it");
-  for (int k = 0; k < e->p->kernels.n; k++) {
-    print_call(e, k);
-    if (kernel_params(e, k)->faults) emit_line(e, "  if (fault[0]) return (int)fault[0];");
-  }
-  emit_line(e, "  return 0;");
+  buf_puts(e->out, body.s);
+  emit_line(e, "  return %s;", faults ? "(int)fault[0]" : "0");
 }
 
 void c_print_header(Emit *e, const char *kind, const char *body, Buf *header) {

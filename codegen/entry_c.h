@@ -4,6 +4,8 @@
 #include "codegen/emit.h"
 
 void c_entry(Emit *e, Buf *header);
+// The condition under which so much work (parallel_if of a loop) is shared out over cores; `alone`: by a loop that is a region.
+const char *c_is_worth(Emit *e, const Expr *work, bool alone);
 // A kernel's parameter as C text.
 const char *c_parameter(Emit *e, const Param *p, const char *restrict_word);
 

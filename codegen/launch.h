@@ -13,6 +13,8 @@ typedef struct CudaGenerator {
   // The dimensions whose values decide how kernels are made (row lengths), appended to *dims: the runtime builds the
   // plan anew for each set of values that it meets, a bounded number of times, then for none of them. NULL: none ever.
   void (*dims)(const Plan *p, LaunchDims *dims);
+  // What a text may call of CUDA's mathematical library, as text for a compiler that has no such library; in `a`. NULL: nothing.
+  const char *(*library)(Arena *a);
 } CudaGenerator;
 
 extern const CudaGenerator cuda_generator;      // launches.c
@@ -23,6 +25,7 @@ struct GpuText {
   Launches *launches;
 };
 
+const char *cuda_library(Arena *a);             // library_cuda.c
 // Whether kernels of this file wait for the one before them, and may be launched so that they have to.
 bool cu_dependent(const Emit *e);
 // The host functions that launch them: the documented entry of a file for people (entry_cuda.c).

@@ -52,4 +52,4 @@ static void dims(const Plan *p, LaunchDims *out) {
     for (int k = 0; k < p->kernels.v[i]->grid->wants.n; k++) add_dim(p, p->kernels.v[i]->grid->wants.v[k], out);
 }
 
-const CudaGenerator cuda_generator = {emit, dims};
+const CudaGenerator cuda_generator = {emit, dims, cuda_library};

@@ -23,6 +23,9 @@ typedef struct Target {
   // Hooks; statements go to e->out.
   void (*names)(Emit *e);                                  // takes what the target's text calls by name; NULL: nothing
   void (*prologue)(Emit *e);                               // behind the file comment: what helpers and kernels rely on
+  void (*plan)(Emit *e);                                   // before all kernels; NULL: nothing
+  void (*kernel_open)(Emit *e, const Kernel *k);           // before the body of one; NULL: nothing
+  const Stmt *(*region_statement)(Emit *e, const Stmt *s); // with e->in_region: one or several; returns the last that it printed
   void (*kernel_head)(Emit *e, const Kernel *k);           // signature and opening brace, after the body was printed
   void (*loop)(Emit *e, const Stmt *loop);                 // a whole loop; the body by emit_block
   void (*lanes_var)(Emit *e, const Stmt *var);             // VAR with lanes > 1

@@ -4,14 +4,11 @@
 #include "base/limits.h"
 #include "codegen/entry_c.h"
 #include "codegen/fold_c.h"
+#include "codegen/region_c.h"
 #include "codegen/turn_c.h"
 #include "codegen/vector_c.h"
 #include <assert.h>
 #include <string.h>
-
-enum {
-  PARALLEL_GRAIN = 32768    // elements below which forking costs more than it saves (pool.c: some microseconds)
-};
 
 static const char *op_text(const OpInfo *o, char kind) {
   if (kind == 'F') return o->c_float;
@@ -29,6 +26,7 @@ static void names(Emit *e) {
   c_fold_names(e);
   c_turn_names(e);
   names_fresh(&e->names, "report_fault");
+  names_fresh(&e->names, "plait_grain");
 }
 
 static void prologue(Emit *e) {
@@ -43,6 +41,7 @@ static void prologue(Emit *e) {
   if (e->uses_simd || !e->opt->jit) buf_puts(e->out, "#endif\n");
   if (e->uses_simd || e->uses_parallel)
     buf_puts(e->out, "#ifdef _OPENMP\n#define OMP(...) _Pragma(#__VA_ARGS__)\n#else\n#define OMP(...)\n#endif\n");
+  if (e->uses_grain) buf_puts(e->out, "int plait_grain(int awake, int asleep);\n");
   buf_puts(e->out, "\n");
   c_vector_prologue(e);
   c_fold_prologue(e);
@@ -58,7 +57,8 @@ static void prologue(Emit *e) {
 static void kernel_head(Emit *e, const Kernel *k) {
   const Params *p = map_getp(&e->params, k);
   Buf b = buf_make(e->a);
-  buf_printf(&b, "static void %s(", (const char *)names_of(&e->names, k));
+  const char *apart = c_region_stands_twice(e, k->id) ? "__attribute__((noinline)) " : "";
+  buf_printf(&b, "static %svoid %s(", apart, (const char *)names_of(&e->names, k));
   for (int i = 0; i < p->list.n; i++) {
     const char *text = c_parameter(e, &p->list.v[i], e->t->restrict_word);
     c_append(&b, i > 0, text);
@@ -84,6 +84,7 @@ static void plain_loop(Emit *e, const Stmt *s) {
   names_open(&e->names);
   loop_head(e, s, lo, hi);
   emit_block(e, s->body);
+  if (e->in_region && !e->parallel) c_region_again(e, s);
   e->indent--;
   emit_line(e, "}");
   names_close(&e->names);
@@ -93,19 +94,6 @@ static const Stmt *nested_par(const Stmt *s) {
   const Stmt *b = s->body;
   bool alone = b && !b->next && b->kind == ST_LOOP && (b->how == HOW_PAR || b->how == HOW_PAR_VEC);
   return alone && !expr_uses_index(b->lo, s->ix) && !expr_uses_index(b->hi, s->ix) ? b : NULL;
-}
-
-// As floats: an estimate may be larger than any integer.
-static const char *product(Emit *e, const Expr *x) {
-  if (x->op != OP_MUL) return arena_printf(e->a, "(double)%s", emit_expr(e, x, LEVEL_PREFIX));
-  return arena_printf(e->a, "%s * %s", product(e, x->arg[0]), emit_expr(e, x->arg[1], LEVEL_PREFIX));
-}
-
-// parallel_if is a number of elements, or a condition of its own.
-static const char *if_clause(Emit *e, const Expr *work) {
-  if (!work) return "";
-  if (work->dtype == DT_BOOL) return arena_printf(e->a, " if(%s)", emit_expr(e, work, LEVEL_COND));
-  return arena_printf(e->a, " if(%s >= %d)", work->op == OP_MUL && !emit_fits(e, work) ? product(e, work) : emit_expr(e, work, 8), PARALLEL_GRAIN);
 }
 
 enum { MAX_COLLAPSE = 8 };
@@ -175,6 +163,15 @@ static const char *taken_clause(Emit *e, Uses *outer, const Stmt *loop) {
   return t.n ? arena_printf(e->a, " firstprivate(%s)", t.list.s) : "";
 }
 
+// A loop of a single step is nothing to share out, though its work may be much (columns that are one tile).
+static bool has_one_step(const Stmt *s) { return stmt_steps_below(s, (s->step ? s->step : 1) + 1); }
+
+static void lone_step(Emit *e, const Stmt *s) {
+  e->parallel = true;
+  plain_loop(e, s);
+  e->parallel = false;
+}
+
 static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *nest[MAX_COLLAPSE] = {s};
   const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
@@ -187,7 +184,7 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
-  const char *when = if_clause(e, s->parallel_if);
+  const char *when = s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if, true)) : "";
   Buf body = buf_make(e->a), *out = e->out;
   Uses outer = e->used;
   e->uses_parallel = true;
@@ -207,7 +204,8 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   const char *taken = taken_clause(e, &outer, s);
   e->out = out;
   e->used = outer;
-  emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
+  if (e->in_region) emit_line(e, "OMP(omp for%s schedule(static) nowait)", collapse);
+  else emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
   buf_puts(out, body.s);
 }
 
@@ -243,8 +241,9 @@ static void loop(Emit *e, const Stmt *s) {
     else parallel_loop(e, s);
     return;
   case HOW_PAR:
-    if (!e->parallel) parallel_loop(e, s);
-    else plain_loop(e, s);
+    if (e->parallel) plain_loop(e, s);
+    else if (!e->in_region && has_one_step(s) && !nested_par(s)) lone_step(e, s);
+    else parallel_loop(e, s);
     return;
   default: plain_loop(e, s); return;
   }
@@ -255,7 +254,8 @@ static void fault(Emit *e, int site, const char *value) { emit_line(e, "report_f
 const Target target_c = {
   .name = "c", .restrict_word = "restrict ", .function_words = "static inline ", .table_words = "static const ", .aligned_words = "_Alignas(64) ",
   .own_functions = true, .fixed_quotients = true, .int_magnitudes = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
-  .op_text = op_text, .names = names, .prologue = prologue, .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = c_fold,
+  .op_text = op_text, .names = names, .prologue = prologue, .plan = c_region_plan, .kernel_open = c_region_open, .region_statement = c_region_statement,
+  .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = c_fold,
   .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
 };
 

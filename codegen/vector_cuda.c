@@ -232,12 +232,23 @@ void cu_forget(Emit *e, const Stmt *s) {
 
 // ---- prefixes ----------------------------------------------------------------------------------
 
+// Of the lanes of a team inside a warp.
+static void prefix_of_lanes(Emit *e, const Team *t, const char *name, const char *type, const char *step) {
+  const char *mask = lanes_mask(e, t->size);
+  helper(e, "// What the threads before have, and what all have.\n" FUNCTION "void %s(%s *v, %s *all, %s none) {\n  %s s = *v;\n", name, type, type, type, type);
+  helper(e, "  for (int d = 1; d < %d; d *= 2) {\n    const %s w = __shfl_up_sync(%s, s, d, %d);\n    if (threadIdx.x %% %d >= d) s = %s;\n  }\n", t->size, type, mask,
+         t->size, t->size, step);
+  helper(e, "  *all = __shfl_sync(%s, s, %d, %d);\n  s = __shfl_up_sync(%s, s, 1, %d);\n", mask, t->size - 1, t->size, mask, t->size);
+  helper(e, "  *v = threadIdx.x %% %d > 0 ? s : none;\n}\n\n", t->size);
+}
+
 // Through the lanes of each warp, then over the warps, in their order.
 static const char *prefix_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
   const char *name = arena_printf(e->a, "%s_before_%s_%s", team_name(e, t), reducers[r].name, dtypes[d].name), *type = emit_type(d);
   const char *step = emit_strip(e, emit_combine(e, reducers[r].combine, d, "w", "s")), *next = emit_strip(e, emit_combine(e, reducers[r].combine, d, "sum", "part[n]"));
   const char *mine = emit_strip(e, emit_combine(e, reducers[r].combine, d, "before", "own"));
   if (!wanted(e, &name)) return name;
+  if (in_warp(t)) return prefix_of_lanes(e, t, name, type, step), name;
   helper(e, "// What the threads before have, and what all have. part: %d values.\n" FUNCTION "void %s(%s *v, %s *all, %s none, %s *part) {\n", t->threads / 32, name, type, type,
          type, type);
   helper(e, "  %s s = *v, sum = none, before = none;\n  for (int d = 1; d < 32; d *= 2) {\n    const %s w = __shfl_up_sync(0xffffffffu, s, d);\n    if (threadIdx.x %% 32 >= d) s = %s;\n  }\n",
@@ -249,10 +260,13 @@ static const char *prefix_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
 
 void cu_prefix(Emit *e, const Stmt *s) {
   Team t = team_of(e);
-  assert(t.size == t.threads && t.cluster == 1 && t.threads % 32 == 0 && "a block has the row");
-  const char *v = emit_var(e, s->var), *all = emit_var(e, s->var2), *name = prefix_helper(e, &t, s->reducer, s->var->dtype), *part = parts_for(e, &t, s->var, "");
+  assert((in_warp(&t) || (t.size == t.threads && t.threads % 32 == 0)) && t.cluster == 1 && "a warp's lanes or a block have the row");
+  const char *v = emit_var(e, s->var), *all = emit_var(e, s->var2), *name = prefix_helper(e, &t, s->reducer, s->var->dtype);
+  const char *none = emit_expr(e, s->a, LEVEL_COND);
+  if (in_warp(&t)) { emit_line(e, "%s(&%s, &%s, %s);", name, v, all, none); return; }
+  const char *part = parts_for(e, &t, s->var, "");
   print_sync(e, &t);            // what the last one left has been read
-  emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, all, emit_expr(e, s->a, LEVEL_COND), part);
+  emit_line(e, "%s(&%s, &%s, %s, %s);", name, v, all, none, part);
 }
 
 // ---- local arrays ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ typedef struct Machine {
   int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   int64_t far_bytes;            // "c": a tensor this large is not in the caches any more when somebody reads it; 0: none ever is
   double launch_us;             // of a kernel (fork and join, or a launch)
+  int grain, grain_awake;       // elements of work below which one core does it all; the same where the others' threads are awake
   double gflops;                // f32, all cores
   int cores;
   double core_gbs;              // bytes a ns that one core alone gets from memory
@@ -19,6 +20,7 @@ typedef struct Machine {
   int vector_bytes;             // 64: AVX-512
   int arch;                     // "cuda": 90 for sm_90; else 0
   int threads;                  // "cuda": of a multiprocessor at a time; else 0
+  int block_bytes;              // "cuda": of shared memory that a block can have; a multiprocessor has 1 KiB more, and takes 1 KiB beside each block's; else 0
 } Machine;
 
 const Machine *machine_by_name(const char *name);    // NULL when unknown

@@ -75,6 +75,8 @@ Stmt *gpu_only_loop(Stmt *s);                              // the one loop in a 
 bool gpu_is_grid_index(const Nest *n, const Expr *sub, const Expr *extent);  // sub is one of the grid's indices, or a number, and below extent
 
 void gpu_split(Gpu *g, Kernel *k);                         // gpu_split.c: a kernel to nests, and their schedules
+Kernel *gpu_beside(const Nest *n, const char *what);       // another kernel for this nest, named after n->k and `what`; not in g->out yet
+Tensor *gpu_temp(const Nest *n, const char *name, Dtype d, Expr *values);      // scratch memory between its kernels
 void gpu_points(Nest *n);                                  // gpu_points.c: a thread a grid point
 bool gpu_scan(Nest *n);                                    // gpu_scan.c: prefixes along rows; false: there are none
 bool gpu_turn(Nest *n);                                    // gpu_turn.c: maps across rows; false: it is none

@@ -379,7 +379,7 @@ static Keeping find_keeping(Team *t, Row *r) {
   }
   find_private(t, r, &k.arrays);
   k.needs.words = k.arrays.words;
-  k.needs.again = k.arrays.v.n > 0;
+  k.needs.again = k.needs.made = k.arrays.v.n > 0;
   k.needs.together = gpu_team_arrays(t, t->n->body) > k.arrays.v.n;
   bool narrow = false;
   for (int i = 0; i < k.reads.v.n; i++) {
@@ -393,9 +393,26 @@ static Keeping find_keeping(Team *t, Row *r) {
 
 static bool is_even(const Team *t, const Row *r) { return end_of_row(r) % ((int64_t)r->items * t->size * r->lanes) == 0; }
 
+// The end of what loops want of it, where that is known before them all; NULL: the end of the row.
+static Expr *wanted_to(Team *t, Row *r, const Seen *s) { return s->to && !s->whole && !is_later(t, r, s->to) && covered(t, r, s) ? s->to : NULL; }
+
+// The row as it lies in memory. Each thread has the same vectors of it in all loops, so no barrier is needed. Arrays of the row lie there anyway.
+static void keep_in_shared(Team *t, Row *r, Keeping *k) {
+  Gpu *g = t->g;
+  for (int i = 0; i < k->reads.v.n; i++) {
+    Seen *s = &k->reads.v.v[i];
+    const Tensor *a = s->read->u.t;
+    if (s->loops < 2 || !known_before(t, s->read)) continue;
+    Expr *n = gpu_int(g, r->length);
+    Tensor *row = fn_tensor(g->f, intern(g->f->names, arena_printf(g->scratch, "%s_r", a->name)), ROLE_LOCAL, a->dtype, NULL, 1, &n, NO_SPAN);
+    vec_push(g->scratch, &r->kept.kept, (Kept){ s->read, row, wanted_to(t, r, s) });
+  }
+}
+
 static void keep(Team *t, Row *r, Keeping *k) {
   r->forgets = gpu_row_forgets(r->items, &k->needs);
   RowNeeds with = k->needs;
+  if (r->in_shared) keep_in_shared(t, r, k);
   for (int i = 0; i < k->reads.v.n && r->items; i++) {
     Seen *s = &k->reads.v.v[i];
     const Tensor *a = s->read->u.t;
@@ -405,8 +422,7 @@ static void keep(Team *t, Row *r, Keeping *k) {
     bool early = more && (k->needs.loops > 1 || !is_even(t, r)) && gpu_row_fits(t, r->items, &with);
     if (!early) with.words -= more, with.once += more;
     if (!known_before(t, s->read) || (s->loops < 2 && !early)) continue;
-    Expr *to = s->to && !s->whole && !is_later(t, r, s->to) && covered(t, r, s) ? s->to : NULL;
-    vec_push(t->g->scratch, &r->kept.kept, (Kept){ s->read, thread_array(t, r, a->name, a->dtype), to });
+    vec_push(t->g->scratch, &r->kept.kept, (Kept){ s->read, thread_array(t, r, a->name, a->dtype), wanted_to(t, r, s) });
   }
   for (int i = 0; i < k->arrays.v.n && r->items; i++) {
     const Tensor *a = k->arrays.v.v[i]->t;
@@ -479,6 +495,35 @@ static Stmt *load_kept(Team *t, const Row *r, const Kept *kept, Index *k, Expr *
   return end ? gpu_if(g, less(t, first, end), move, NULL) : move;
 }
 
+// A loop over the thread's vectors, one after the other.
+static Stmt *over_vectors(Team *t, const Row *r, Index *at, Expr *end, Stmt *body) {
+  Gpu *g = t->g;
+  Stmt *loop = gpu_loop(g, HOW_SEQ, at, gpu_mul(g, t->member, gpu_int(g, r->lanes)), end, body);
+  loop->step = (int64_t)t->size * r->lanes;
+  loop->unroll = r->length / loop->step >= 8 ? 8 : 4;
+  return loop;
+}
+
+static Stmt *load_shared(Team *t, Row *r) {
+  Gpu *g = t->g;
+  Block b = gpu_block();
+  for (int i = 0; i < r->kept.kept.n; i++) {
+    const Kept *kept = &r->kept.kept.v[i];
+    Tensor *a = kept->read->u.t;
+    Stmt *alloc = stmt_new(g->a, ST_ALLOC);
+    Index *ix = gpu_index(g, "at");
+    Expr *sub[8], *at = expr_index(g->x, ix);
+    alloc->t = kept->local;
+    alloc->space = SPACE_SHARED;
+    alloc->a = t->shared_bytes;
+    t->shared_bytes = gpu_plus(g, t->shared_bytes, gpu_int(g, (dtype_bytes(a->dtype, r->length) + 15) / 16 * 16));
+    for (int d = 0; d < a->rank; d++) sub[d] = expr_subst(g->x, kept->read->arg[d], 1, &r->kept.row, &at);
+    gpu_add(&b, alloc);
+    gpu_add(&b, over_vectors(t, r, ix, kept->to ? kept->to : gpu_int(g, r->length), gpu_move(g, a, a->rank, sub, kept->local, at, r->lanes, false)));
+  }
+  return b.first;
+}
+
 // All that is kept, by one loop.
 Stmt *gpu_load_row(Team *t, Row *r) {
   Gpu *g = t->g;
@@ -487,6 +532,7 @@ Stmt *gpu_load_row(Team *t, Row *r) {
   Expr *first;
   r->loaded = true;
   if (!r->kept.kept.n) return NULL;
+  if (r->in_shared) return load_shared(t, r);
   Stmt *loop = over_items(t, r, "first", &k, &first, &in);
   for (int i = 0; i < r->kept.kept.n; i++) {
     const Kept *kept = &r->kept.kept.v[i];
@@ -501,25 +547,32 @@ Stmt *gpu_load_row(Team *t, Row *r) {
   return b.first;
 }
 
+typedef struct Near { const Row *r; Index *ix; } Near;
+static Expr *from_shared(void *cx, ExprTable *x, Expr *e) {
+  const Near *n = cx;
+  Expr *row = expr_index(x, n->r->kept.row), *at = expr_index(x, n->ix);
+  if (e->op != OP_READ || !e->u.t->rank) return e;
+  Expr *as_row = expr_subst(x, e, 1, (Index *const *)&n->ix, &row);
+  for (int i = 0; i < n->r->kept.kept.n; i++)
+    if (n->r->kept.kept.v[i].read == as_row) return expr_make(x, OP_READ, (Dtype)e->dtype, 0, n->r->kept.kept.v[i].local, e->at, 1, &at);
+  return e;
+}
+
 // The loop's body for the vector that begins at `first`. Tiles end where vectors end.
 static Stmt *one_vector(Team *t, Row *r, Stmt *s, Expr *first, Expr *slot, bool keeps) {
   Gpu *g = t->g;
   bool part = !r->host && s->hi->op != OP_CONST;
   if (part) s->body = gpu_if(g, less(t, expr_index(g->x, s->ix), s->hi), s->body, NULL);
-  Vector v = { .g = g, .n = t->n, .written = &t->written, .ix = s->ix, .hi = s->hi, .bound = r->host ? NULL : gpu_int(g, r->length), .first = first,
-               .base = r->host ? r->host->ix : NULL, .lanes = r->lanes, .rows = keeps ? &r->kept : NULL, .slot = slot };
+  if (keeps && r->in_shared) stmts_map(g->x, s->body, from_shared, &(Near){ r, s->ix });
+  Vector v = { .g = g, .n = t->n, .written = &t->written, .ix = s->ix, .hi = s->hi, .bound = r->host ? NULL : gpu_int(g, r->length), .first = first, .near = keeps && r->in_shared ? &r->kept : NULL,
+               .base = r->host ? r->host->ix : NULL, .lanes = r->lanes, .rows = keeps && !r->in_shared ? &r->kept : NULL, .slot = slot };
   return gpu_vector(&v, s->body);
 }
 
-// One vector after the other.
-static Stmt *stream(Team *t, Row *r, Stmt *s) {
+static Stmt *stream(Team *t, Row *r, Stmt *s, bool keeps) {
   Gpu *g = t->g;
   Index *at = gpu_index(g, arena_printf(g->scratch, "%s0", s->ix->name));
-  Stmt *body = one_vector(t, r, s, expr_index(g->x, at), NULL, false);
-  Stmt *loop = gpu_loop(g, HOW_SEQ, at, gpu_mul(g, t->member, gpu_int(g, r->lanes)), s->hi, body);
-  loop->step = (int64_t)t->size * r->lanes;
-  loop->unroll = r->length / loop->step >= 8 ? 8 : 4;
-  return loop;
+  return over_vectors(t, r, at, s->hi, one_vector(t, r, s, expr_index(g->x, at), NULL, keeps));
 }
 
 static bool is_packed(const Kept *k) { return dtypes[k->local->dtype].bits < 32; }
@@ -545,7 +598,7 @@ Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   s->note = NULL;
   Stmt *loop;
   if (!r->items) {
-    loop = stream(t, r, s);
+    loop = stream(t, r, s, keeps);
   } else {
     loop = over_items(t, r, arena_printf(g->scratch, "%s0", s->ix->name), &k, &first, &in);
     Expr *end = end_for(t, r, s);
@@ -555,7 +608,7 @@ Stmt *gpu_row_loop(Team *t, Row *r, Stmt *s, bool keeps) {
   }
   loop->note = note;
   Block all = gpu_block();
-  if (keeps && r->used && r->forgets) gpu_add(&all, forget(t, r));
+  if (keeps && r->used && r->forgets && !r->in_shared) gpu_add(&all, forget(t, r));
   r->used |= keeps;
   gpu_add(&all, loop);
   return all.first;

@@ -12,6 +12,8 @@ enum {
   LEAST_SHARE = 2048,           // vectors of a block that is one of a cluster
   MANY_ITEMS = 4,               // from which on widened elements are not kept, …
   CHEAP = 32,                   // … where all loops together take no more operations (ops.def, flops) for an element
+  SHARED_COST = 40,             // of a row in shared memory, which goes there and back once more for each loop: more than a cluster's barriers (H100: 1.02 to 1.28 times
+                                // the cluster's time), so for devices without clusters
   SIMPLE = 40,                  // nodes of expressions up to which the registers are known well enough to ask the compiler for them
   EARLY_REGISTERS = 64          // what is used once is loaded ahead of time where that leaves room for others
 };
@@ -37,7 +39,7 @@ static bool fits(const Team *t, int64_t items, int threads, const RowNeeds *k) {
 
 static int round_up(int64_t n, int to) { return (int)((n + to - 1) / to * to); }
 
-typedef struct Size { int items, threads, cluster; double worth; } Size;
+typedef struct Size { int items, threads, cluster; bool in_shared; double worth; } Size;
 
 // Blocks of one multiprocessor at a time, where there are enough.
 static double resident(const Team *t, const Size *z, const RowNeeds *k) {
@@ -54,6 +56,26 @@ static double worth(const Team *t, const Size *z, const RowNeeds *k) {
   return (blocks < 1 ? -z->items : many - (z->items > 8 ? 15 : 0)) - barriers;
 }
 
+static int64_t row_bytes(int64_t vectors, const RowNeeds *k) { return vectors * k->words * 4; }
+
+// Blocks of a multiprocessor that have so much shared memory each.
+static int blocks_with(const Team *t, int threads, int64_t bytes) {
+  const Machine *m = t->g->m;
+  int64_t blocks = (m->block_bytes + 1024) / (bytes + 1024);
+  return (int)(blocks < m->threads / threads ? blocks : m->threads / threads);
+}
+
+// A block that keeps its row in shared memory: any number of threads can, and all of the row is on its way at a time. (Values that loops write
+// there go one by one, with conflicts of banks.)
+static Size best_shared(const Team *t, int64_t vectors, const RowNeeds *k) {
+  int64_t bytes = row_bytes(vectors, k);
+  Size z = { 0, vectors >= 8 * MOST_THREADS ? MOST_THREADS : MOST_THREADS / 2, 1, true, -1e9 };
+  int blocks = blocks_with(t, z.threads, bytes + t->g->m->block_bytes / 64);       // and what folds take
+  if (blocks < 1 || k->together || k->made || bytes < IN_FLIGHT) return z;
+  z.worth = 100 + 10 * (blocks < 4 ? blocks : 4) - SHARED_COST;
+  return z;
+}
+
 // A block of `items` vectors a thread, or a cluster of blocks.
 static bool best_block(Team *t, Row *r, const RowNeeds *k) {
   static const int items[] = { 2, 3, 4, 1, 5, 6, 7, 8, 10, 12, 16 };
@@ -63,17 +85,21 @@ static bool best_block(Team *t, Row *r, const RowNeeds *k) {
     for (unsigned i = 0; i < sizeof items / sizeof *items; i++) {
       int64_t mine = (vectors + cluster - 1) / cluster;
       if (cluster > 1 && mine < LEAST_SHARE) continue;
-      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, 0 };
+      Size z = { items[i], round_up((mine + items[i] - 1) / items[i], GPU_LANES), cluster, false, 0 };
       if ((z.threads < LEAST_THREADS && items[i] > 1) || z.threads > MOST_THREADS || !fits(t, items[i], z.threads, k)) continue;
       z.worth = worth(t, &z, k);
       if (z.worth > best.worth) best = z;
     }
+  bool roomy = best.worth > -1e9 && best.cluster == 1 && best.items <= 8;       // in the registers of a block, and few of them
+  Size shared = best_shared(t, vectors, k);
+  if (!roomy && shared.worth > best.worth) best = shared;
   if (best.worth == -1e9) return false;
+  r->in_shared = best.in_shared;
   r->items = best.items;
   t->threads = best.threads;
   t->cluster = best.cluster;
   t->size = t->threads * t->cluster;
-  t->resident = k->nodes <= SIMPLE ? (int)resident(t, &best, k) : 0;
+  t->resident = best.in_shared ? blocks_with(t, best.threads, row_bytes(vectors, k)) : k->nodes <= SIMPLE ? (int)resident(t, &best, k) : 0;
   return true;
 }
 
@@ -128,7 +154,8 @@ bool gpu_row_fits(const Team *t, int items, const RowNeeds *k) { return register
 // A row that is used again stays in registers: `items` vectors of 16 bytes a thread. Of the sizes of block that can have it, and of
 // clusters of blocks where there are such, the one with the most worth is taken: enough bytes in flight on each multiprocessor (latency times
 // bandwidth, some 25 KB on an H100), several blocks on it, so that one loads while another computes, and few barriers of a cluster.
-// The compiler is then asked for room for as many blocks. Short rows get a warp, or a part of one: folds then need no
+// Shared memory is the next step: it has no more bytes than
+// the registers, but keeps long rows with less of these for each thread. The compiler is then asked for room for as many blocks. Short rows get a warp, or a part of one: folds then need no
 // barrier. Rows that nothing is kept of, and tiles, take blocks of one size; few long ones get a cluster each.
 //
 // Weights and limits are from sweeps on an H100 (2026-11-28) over softmax, RMS norm and layer norm of rows of 1,024 to 131,072 bf16 and of 1

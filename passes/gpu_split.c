@@ -38,16 +38,16 @@ static void end_serial(Split *sp, Expr *when) {
   sp->tail = &sp->serial;
 }
 
-static void add_temp(Split *sp, Tensor *t, int64_t bytes) {
-  Plan *plan = sp->g->plan;
-  Expr *size = gpu_int(sp->g, (bytes + 63) / 64 * 64);
-  plan_add_temp(plan, (Temp){ t, sp->from->id, sp->from->id, plan->scratch_bytes, size });
+static void add_temp(Gpu *g, int kernel, Tensor *t, Expr *bytes) {
+  Plan *plan = g->plan;
+  Expr *size = gpu_mul(g, gpu_div_up(g, bytes, 64), gpu_int(g, 64));
+  plan_add_temp(plan, (Temp){ t, kernel, kernel, plan->scratch_bytes, size });
   plan->scratch_bytes = expr_op2(plan->x, OP_ADD, plan->scratch_bytes, size, NO_SPAN);
 }
 
 static Tensor *new_temp(Split *sp, const Var *v) {
   Tensor *t = fn_tensor(sp->g->f, v->name, ROLE_LOCAL, v->dtype, NULL, 0, NULL, NO_SPAN);
-  add_temp(sp, t, 8);
+  add_temp(sp->g, sp->from->id, t, gpu_int(sp->g, 8));
   return t;
 }
 
@@ -55,7 +55,7 @@ static Tensor *new_temp(Split *sp, const Var *v) {
 static void array_to_memory(Split *sp, const Stmt *alloc) {
   int64_t n = 1;
   for (int k = 0; k < alloc->t->rank; k++) n *= alloc->t->extent[k]->u.v.i;
-  add_temp(sp, alloc->t, dtype_bytes(alloc->t->dtype, n));
+  add_temp(sp->g, sp->from->id, alloc->t, gpu_int(sp->g, dtype_bytes(alloc->t->dtype, n)));
 }
 
 typedef struct Known { Split *sp; bool yes; } Known;
@@ -176,6 +176,26 @@ static Kernel *new_kernel(Split *sp, int k, Expr *when) {
   return kernel;
 }
 
+Kernel *gpu_beside(const Nest *n, const char *what) {
+  Gpu *g = n->g;
+  Kernel *k = arena_new(g->a, Kernel);
+  const char *name = arena_printf(g->scratch, "%s_%s", n->k->name, what);
+  for (int i = 2; name_taken(g, name); i++) name = arena_printf(g->scratch, "%s_%s_%d", n->k->name, what, i);
+  k->name = intern(g->f->names, name);
+  k->id = g->out.n;
+  k->eqns.v = n->k->eqns.v;
+  k->eqns.n = n->k->eqns.n;
+  k->grid = arena_new(g->a, Grid);
+  return k;
+}
+
+Tensor *gpu_temp(const Nest *n, const char *name, Dtype d, Expr *values) {
+  Gpu *g = n->g;
+  Tensor *t = fn_tensor(g->f, intern(g->f->names, name), ROLE_LOCAL, d, NULL, 1, &values, NO_SPAN);
+  add_temp(g, n->k->id, t, gpu_mul(g, values, gpu_int(g, dtype_bytes(d, 1))));
+  return t;
+}
+
 // The LETs that s and those behind it need, in their order.
 static Stmt *head_for(Split *sp, const Stmt *s) {
   Gpu *g = sp->g;
@@ -233,7 +253,7 @@ static void schedule(Split *sp, int k, const Segment *s) {
   if (s->when) ranges_assume(n.facts, s->when, true);
   if (s->par) open_nest(&n, s->s);
   else n.body = s->s;
-  if (!n.n) gpu_serial(&n);
+  if (!n.n) { if (!gpu_scan(&n)) gpu_serial(&n); }
   else if (!gpu_columns(&n) && !gpu_scan(&n) && !gpu_turn(&n) && !gpu_map_nest(&n) && !gpu_teams(&n)) gpu_points(&n);
   kernel_list_args(g->plan, n.k);
   vec_push(g->a, &g->out, n.k);

@@ -9,6 +9,7 @@
 // All threads of a team run what stands outside of loops, with the same values; loops whose steps are independent are
 // shared out. A team is a part of a warp, a warp, a block, or a cluster of blocks. What one thread wrote and another
 // reads has a barrier between (gpu_barrier.c).
+#include "passes/gpu_scan.h"
 #include "passes/gpu_team.h"
 
 enum { LEAST_BLOCK = 128, STREAM_THREADS = 1024 };
@@ -228,6 +229,20 @@ static void add_shared_array(Team *t, Stmt *s) {
 
 Stmt *team_block(Team *t, Stmt *s, bool again);
 
+// In order, by all threads: as prefixes where that can be, else each step by the first.
+static Stmt *ordered_loop(Team *t, Stmt *s) {
+  Scan c;
+  if (t->size > 1 && t->cluster == 1 && gpu_scan_find(&c, t->n, s)) {
+    c.member = t->member;
+    c.threads = t->size;
+    gpu_scan_lanes(&c);
+    return gpu_scan_tiles(&c, s->lo, s->hi);
+  }
+  map_putp(&t->whole, s, s);
+  s->body = team_block(t, s->body, true);
+  return s;
+}
+
 static Stmt *team_statement(Team *t, Stmt *s, bool again) {
   switch (s->kind) {
   case ST_STORE: case ST_FAULT: return by_first(t, s);
@@ -250,7 +265,8 @@ static Stmt *team_statement(Team *t, Stmt *s, bool again) {
     return s;
   case ST_LOOP:
     if (map_getp(&t->shared, s)) return shared_loop(t, s);
-    if (s->how != HOW_SCAN) s->how = HOW_SEQ;
+    if (s->how == HOW_SCAN) return ordered_loop(t, s);
+    s->how = HOW_SEQ;
     map_putp(&t->whole, s, s);
     s->body = team_block(t, s->body, true);
     return s;

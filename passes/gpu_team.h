@@ -14,6 +14,7 @@ typedef struct Row {
   Expr *steps;                  // of a tile
   Map vector, direct;           // its loops → themselves; those right in the body: they keep elements
   Rows kept; bool loaded, used, forgets;        // used: a loop over it has been made; forgets: what that unpacked is unpacked again
+  bool in_shared;               // what is kept lies in shared memory, and items is 0
 } Row;
 
 typedef struct Team {
@@ -38,6 +39,7 @@ typedef struct RowNeeds {
   int words, once, widened;     // of what is used again; of what is read once; of narrow elements as they are computed with
   int loops, nodes, flops;      // how many, and of their expressions
   bool again;                   // something is used again
+  bool made;                    // an array of the row, which loops write and others read
   bool together;                // an array of the row lies in shared memory, where one block finds it
 } RowNeeds;
 

@@ -145,9 +145,14 @@ static bool is_own(Work *w, const Expr *e) {
   return !map_getp(w->c->written, tensor_root(e->u.t));
 }
 
+static const Kept *near_row(const Work *w, const Tensor *t) {
+  for (int i = 0; w->c->near && i < w->c->near->kept.n; i++) if (w->c->near->kept.v[i].local == t) return &w->c->near->kept.v[i];
+  return NULL;
+}
+
 static void add_read(Work *w, Expr *e, Expr *guard) {
   const Tensor *t = e->u.t;
-  if (!t->rank || (t->role == ROLE_LOCAL && tensor_place(w->g->plan, t) == PLACE_STACK)) return;
+  if (!t->rank || (t->role == ROLE_LOCAL && !near_row(w, t) && tensor_place(w->g->plan, t) == PLACE_STACK)) return;
   if (kept_row(w, e) || !is_side_by_side(w, t, e->arg, t->rank) || !fits(w, t, dtypes[t->dtype].bits) || !is_own(w, e)) return;
   if (dtypes[t->dtype].bits < 32 && dtypes[t->dtype].bits * w->c->lanes % 32) return;
   for (int i = 0; i < w->found.n; i++) {
@@ -221,6 +226,8 @@ static void load(Work *w, Block *b, Found *f) {
   f->local = lane_array(w, b, t, t->dtype, true);
   for (int k = 0; k < t->rank; k++) sub[k] = at_first(w, f->read->arg[k]);
   Stmt *move = gpu_move(g, t, t->rank, sub, f->local, zero, w->c->lanes, false);
+  const Kept *near = near_row(w, t);
+  if (near && near->to) move = gpu_if(g, expr_op2(g->x, OP_LT, w->c->first, near->to, NO_SPAN), move, NULL);
   gpu_add(b, whole ? move : gpu_if(g, at_first(w, f->guard), move, NULL));
 }
 

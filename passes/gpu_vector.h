@@ -21,6 +21,7 @@ typedef struct Vector {
   const Index *base;            // of a loop around, a multiple of lanes too; NULL: there is none
   int lanes;
   const Rows *rows; Expr *slot; // where in them lane 0 is; NULL: none are kept
+  const Rows *near;             // rows in shared memory, of which the thread reads what it wrote itself; NULL: none
 } Vector;
 
 // `lanes` steps of a loop with this body, which is used up.

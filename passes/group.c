@@ -152,7 +152,7 @@ bool pass_group(Pipe *p) {
   Fn *f = p->fn;
   Grouping g = { .p = p, .f = f, .machine = p->machine };
   Plan *plan = p->plan = arena_new(p->a, Plan);
-  *plan = (Plan){ .fn = f, .source = p->source, .a = p->a, .x = f->x };
+  *plan = (Plan){ .fn = f, .source = p->source, .a = p->a, .x = f->x, .grain = p->machine->grain, .grain_awake = p->machine->grain_awake };
   group_find_units(&g);
   bool ordered = group_rank(&g);
   assert(ordered && "definitions do not read each other in a circle");

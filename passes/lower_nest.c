@@ -253,11 +253,31 @@ static Expr *scan_term(Lower *l, const Item *it, Expr *k, Expr **cond) {
   return expr_select(x, any, term, identity, term->at);
 }
 
+// On a GPU, whose loads want to be aligned, the sum so far is the value before its own term is added. The last step adds one that no prefix
+// has: not where that could fail.
+static Expr *own_term(Lower *l, const Item *it, Expr *k, Expr **cond) {
+  ExprTable *x = l->x;
+  Item at = *it;
+  at.from[at.nbound] = it->q->body->u.bind->ix[0];
+  at.to[at.nbound++] = k;
+  Expr *term = lower_at_item(l, &at, reduce_term(it->q->body));
+  *cond = lower_at_item(l, &at, reduce_cond(it->q->body));
+  if (lower_harmless(l, term)) return term;
+  Expr *more = expr_op2(x, OP_LT, expr_op2(x, OP_ADD, k, expr_int(x, DT_I64, 1, NO_SPAN), NO_SPAN), it->q->extent[eqn_scan(it->q).pos], NO_SPAN);
+  *cond = expr_is_true(*cond) ? more : expr_op2(x, OP_AND, more, *cond, NO_SPAN);
+  return term;
+}
+
 static void scan_step(Lower *l, Item *it) {
-  Expr *e = it->q->body, *cond, *k = lower_at_item(l, it, expr_index(l->x, it->q->ix[eqn_scan_pos(it->q)])), *term = scan_term(l, it, k, &cond);
-  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, cond, term, k->u.ix);
+  EqnScan scan = eqn_scan(it->q);
+  bool before = pipe_is_gpu(l->p) && scan.excludes && !scan.backward;
+  Expr *e = it->q->body, *cond, *k = lower_at_item(l, it, expr_index(l->x, it->q->ix[scan.pos]));
   Var *v = lower_var(l, it->q->def->root->name, it->acc2 ? DT_I64 : it->acc->dtype);
-  lower_decl(l, ST_LET, v, expr_var(l->x, it->acc2 ? it->acc2 : it->acc));
+  Expr *so_far = expr_var(l->x, it->acc2 ? it->acc2 : it->acc);
+  if (before) lower_decl(l, ST_LET, v, so_far);
+  Expr *term = before ? own_term(l, it, k, &cond) : scan_term(l, it, k, &cond);
+  lower_accumulate(l, e->u.bind->reducer, it->acc, it->acc2, cond, term, k->u.ix);
+  if (!before) lower_decl(l, ST_LET, v, so_far);
   lower_finish(l, it, it->acc2 ? lower_arg_value(l, v, e, it->q, lower_wanted(l, 1, &it->q)) : expr_var(l->x, v));
 }
 

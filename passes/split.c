@@ -7,6 +7,7 @@
 // A reduction moves out when all indices that it uses are indices of its equation (one that depends on an index of an
 // enclosing reduction stays where it is: it is another value for each of its steps). `mean` becomes a sum and a count.
 // A reduction that stands behind a guard and may fail stays too, since moved out it would be evaluated unguarded.
+// A filter that only ends a prefix becomes the end of its range.
 #include "base/limits.h"
 #include "ir/rewrite.h"
 #include "ir/safe.h"
@@ -205,6 +206,39 @@ static void split_all(Pipe *p, Ranges *facts, Map *failing, Eqn *first, Eqns *ou
   }
 }
 
+// ---- prefixes ----------------------------------------------------------------------------------
+
+// Takes `j <= k` or `j < k` out of a conjunction; *hi becomes the end of j. NULL: cond has none.
+static Expr *without_end(ExprTable *x, Expr *cond, const Index *j, const Index *k, Expr **hi) {
+  bool compares = (cond->op == OP_LE || cond->op == OP_LT) && expr_is_index(cond->arg[0], j) && expr_is_index(cond->arg[1], k);
+  bool turned = (cond->op == OP_GE || cond->op == OP_GT) && expr_is_index(cond->arg[0], k) && expr_is_index(cond->arg[1], j);
+  if (compares || turned) {
+    Expr *at = cond->arg[turned ? 0 : 1];
+    *hi = cond->op == OP_LT || cond->op == OP_GT ? at : expr_op2(x, OP_ADD, at, expr_int(x, DT_I64, 1, cond->at), cond->at);
+    return expr_bool(x, true, cond->at);
+  }
+  if (cond->op != OP_AND) return NULL;
+  for (int side = 0; side < 2; side++) {
+    Expr *rest = without_end(x, cond->arg[side], j, k, hi), *other = cond->arg[1 - side];
+    if (rest) return expr_is_true(rest) ? other : expr_op2(x, OP_AND, side ? other : rest, side ? rest : other, cond->at);
+  }
+  return NULL;
+}
+
+// sum[j < D](x[i, j] if j <= k), k below D, is a prefix like sum[j <= k](x[i, j]), if nothing else in it depends on k.
+static void prefix_by_range(ExprTable *x, Eqn *q) {
+  const Expr *e = q->body;
+  if (e->op != OP_REDUCE || e->u.bind->n != 1 || !expr_is_int(reduce_lo(e, 0), 0)) return;
+  Eqn made = *q;
+  for (int pos = 0; pos < q->n; pos++) {
+    Expr *lo = reduce_lo(e, 0), *hi, *cond = reduce_hi(e, 0) == q->extent[pos] ? without_end(x, reduce_cond(e), e->u.bind->ix[0], q->ix[pos], &hi) : NULL;
+    if (!cond) continue;
+    made.body = expr_reduce(x, e->u.bind->reducer, 1, e->u.bind->ix, &lo, &hi, cond, reduce_term(e), e->at);
+    if (eqn_scan_pos(&made) == pos) q->body = made.body;
+    return;
+  }
+}
+
 bool pass_split(Pipe *p) {
   Fn *f = p->fn;
   Ranges *facts = safe_ranges(f, p->scratch);
@@ -213,7 +247,10 @@ bool pass_split(Pipe *p) {
   int n = f->eqns.n;
   for (int i = 0; i < n; i++) split_all(p, facts, &failing, f->eqns.v[i], &out);
   f->eqns.n = 0;
-  for (int i = 0; i < out.v.n; i++) vec_push(f->a, &f->eqns, out.v.v[i]);
+  for (int i = 0; i < out.v.n; i++) {
+    prefix_by_range(f->x, out.v.v[i]);
+    vec_push(f->a, &f->eqns, out.v.v[i]);
+  }
   fn_renumber(f);
   return true;
 }

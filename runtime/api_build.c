@@ -180,6 +180,7 @@ static bool compile_cuda(const plait_entry *e, const plait_build_options *o, con
   if (!print_cuda(e, o, b, true, &r, &text, NULL, m)) return false;
   r.text = text.s;
   r.len = text.n;
+  r.library = cuda_functions(e, b->a);
   double since = now_ms();
   bool good = cuda_compile_exactly(e->program->cx->cuda, &r, &code, compiler, &error) || report_cuda(m->d, &error);
   if (good) buf_putn(out, code.bytes, code.size);

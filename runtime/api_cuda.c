@@ -94,6 +94,11 @@ bool cuda_text(const plait_entry *e, const Plan *p, int arch, const EmitOptions 
   return good;
 }
 
+const char *cuda_functions(const plait_entry *e, Arena *a) {
+  const CudaGenerator *g = e->program->cx->generator;
+  return g && g->library ? g->library(a) : NULL;
+}
+
 // ---- devices -----------------------------------------------------------------------------------------------------
 
 struct plait_device { plait_context *cx; const CudaDevice *d; char arch[16]; };

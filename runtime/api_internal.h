@@ -108,6 +108,8 @@ const CudaGenerator *generator_of(const plait_entry *e, Diags *d);
 // plan that has no text for all sizes gets, and that says how many variants there are already (0: the text is printed).
 // Of *eo what the generator asks for: jit, line, dependent, header.
 bool cuda_text(const plait_entry *e, const Plan *p, int arch, const EmitOptions *eo, int variants, Buf *text, Launches *launches, Diags *d);
+// Text of the functions that such a text may call, for a compiler that does not have them; NULL: there are none.
+const char *cuda_functions(const plait_entry *e, Arena *a);
 
 // ---- shapes (api_shape.c) ----
 

@@ -91,7 +91,8 @@ static bool compile(const plait_exec *x, const ExecCuda *c, Variant *v, const Bu
   GpuCode code = {0};
   GpuSpan *span;
   int nspans = spans_of(v, &span);
-  GpuRequest r = {.text = text->s, .len = text->n, .nspans = nspans, .span = span, .arch = c->arch, .feature = c->feature, .ptx = c->arch != c->d->arch};
+  GpuRequest r = {.text = text->s, .len = text->n, .library = cuda_functions(x->entry, v->build.a), .nspans = nspans, .span = span, .arch = c->arch,
+                  .feature = c->feature, .ptx = c->arch != c->d->arch};
   double since = now_ms();
   bool good = cuda_compile_for_device(x->entry->program->cx->cuda, c->d, &r, &code, v->compiler, &e) || report_cuda(d, &e);
   if (o->timing) o->timing(o->user, "compile", now_ms() - since);

@@ -12,8 +12,10 @@ enum { CLANG_MOST = 90 };    // the newest architecture that LLVM 19 has is sm_9
 
 // ---- room for several blocks -------------------------------------------------------------------------------------
 
-// Where a kernel spills because it asks for room for more blocks than its registers leave, the one that does not is taken.
-static bool compile_fitting(const Nvrtc *n, const GpuRequest *r, GpuCode *out, CudaError *e) {
+// Where a kernel spills because it asks for room for more blocks than its registers leave, the one that does not is taken. *taken: what it was made
+// of, malloc'ed; NULL: r's.
+static bool compile_code(const Nvrtc *n, const GpuRequest *r, GpuCode *out, char **taken, CudaError *e) {
+  *taken = NULL;
   if (!nvrtc_compile(n, r, out, e)) return false;
   char *text = gpu_loosen(r->text, r->len, out->use, out->nuse);
   if (!text) return true;
@@ -23,10 +25,31 @@ static bool compile_fitting(const Nvrtc *n, const GpuRequest *r, GpuCode *out, C
   loose.len = strlen(text);
   bool better = nvrtc_compile(n, &loose, &other, NULL) && gpu_spilled(other.use, other.nuse) < gpu_spilled(out->use, out->nuse);
   worse = better ? *out : other;
-  if (better) *out = other, out->ms += worse.ms;
+  if (better) *out = other, *taken = text, out->ms += worse.ms;
+  else free(text);
   gpu_code_free(&worse);
-  free(text);
   return true;
+}
+
+// PTX has no log: code of its architecture tells.
+static bool compile_ptx(const Nvrtc *n, const GpuRequest *r, GpuCode *out, CudaError *e) {
+  GpuRequest asked = *r;
+  GpuCode code = {0};
+  char *text = NULL;
+  asked.ptx = false;
+  if (gpu_asks_for_room(r->text) && compile_code(n, &asked, &code, &text, NULL) && text) asked.text = text, asked.len = strlen(text);
+  gpu_code_free(&code);
+  asked.ptx = true;
+  bool good = nvrtc_compile(n, &asked, out, e);
+  free(text);
+  return good;
+}
+
+static bool compile_fitting(const Nvrtc *n, const GpuRequest *r, GpuCode *out, CudaError *e) {
+  char *text = NULL;
+  bool good = r->ptx ? compile_ptx(n, r, out, e) : compile_code(n, r, out, &text, e);
+  free(text);
+  return good;
 }
 
 // ---- kernels side by side ----------------------------------------------------------------------------------------
@@ -180,7 +203,7 @@ static bool took(const ClangTable *t, const GpuRequest *r, ClangObject *made, Gp
 }
 
 static bool compile_by_clang(const ClangTable *t, const GpuRequest *r, GpuCode *out, char compiler[64], CudaError *e) {
-  ClangGpuText in = {.text = r->text, .len = r->len, .arch = r->arch, .feature = r->feature};
+  ClangGpuText in = {.text = r->text, .len = r->len, .library = r->library, .arch = r->arch, .feature = r->feature};
   ClangObject made;
   snprintf(compiler, 64, "clang %s in process", t->version);
   t->gpu(&in, &made);

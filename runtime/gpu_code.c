@@ -101,6 +101,8 @@ static bool asks_for_room(const char *text, const GpuUse *u) {
   return strstr(text, define) != NULL;
 }
 
+bool gpu_asks_for_room(const char *text) { return strstr(text, "#ifndef PLAIT_RESIDENT_") != NULL; }
+
 char *gpu_loosen(const char *text, size_t len, const GpuUse *use, int n) {
   char *out = NULL;
   size_t size = 0;

@@ -18,6 +18,7 @@ typedef struct GpuSpan { size_t from, to; } GpuSpan;
 
 typedef struct GpuRequest {
   const char *text; size_t len;
+  const char *library;       // functions that the text may call, for a compiler without CUDA's mathematical library; NULL: none
   int nspans; const GpuSpan *span; // its kernels, which end it, may be compiled apart from each other; 0: they may not
   int arch;                  // 90 for sm_90
   char feature;              // 'a' for sm_90a; 0: none
@@ -44,6 +45,9 @@ int gpu_spilled(const GpuUse *use, int n);
 // A text in which the kernels that spill ask for room for one block only, malloc'ed; NULL when none of them asks for more.
 // A kernel asks by `#ifndef PLAIT_RESIDENT_name`, `#define PLAIT_RESIDENT_name 8`.
 char *gpu_loosen(const char *text, size_t len, const GpuUse *use, int n);
+
+// Is there a kernel in it that asks?
+bool gpu_asks_for_room(const char *text);
 
 // The kernels in a log of ptxas -v, malloc'ed; their number.
 int gpu_log_read(const char *log, GpuUse **out);

@@ -23,7 +23,7 @@
 // link is told to leave nothing undefined, so what is not here (dynamic schedules, say) is an error.
 typedef struct Hooks {
   void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
-  int (*part)(void), (*parts)(void), (*max)(void);
+  int (*part)(void), (*parts)(void), (*max)(void), (*grain)(int, int);
   void (*barrier)(void);
   void (*fork)(KmpMicrotask *, int32_t, void **);
   void (*push)(KmpIdent *, int32_t, int32_t);
@@ -33,7 +33,7 @@ typedef struct Hooks {
   void (*init_8u)(KmpIdent *, int32_t, int32_t, int32_t *, uint64_t *, uint64_t *, int64_t *, int64_t, int64_t);
 } Hooks;
 static const Hooks hooks = {
-  plait_gomp_parallel, pool_part, pool_parts, plait_omp_max_threads, pool_barrier, plait_kmpc_fork_argv, plait_kmpc_push_num_threads,
+  plait_gomp_parallel, pool_part, pool_parts, plait_omp_max_threads, pool_grain, pool_barrier, plait_kmpc_fork_argv, plait_kmpc_push_num_threads,
   plait_kmpc_for_static_init_4, plait_kmpc_for_static_init_4u, plait_kmpc_for_static_init_8, plait_kmpc_for_static_init_8u,
 };
 
@@ -43,7 +43,7 @@ static const char prelude[] =
   "# 1 \"prelude\" 3\n"
   "struct plait_hooks {\n"
   "  void (*parallel)(void (*)(void *), void *, unsigned, unsigned);\n"
-  "  int (*part)(void), (*parts)(void), (*max)(void);\n"
+  "  int (*part)(void), (*parts)(void), (*max)(void), (*grain)(int, int);\n"
   "  void (*barrier)(void);\n"
   "  void (*fork)(void *, int, void **);\n"
   "  void (*push)(void *, int, int);\n"
@@ -56,6 +56,7 @@ static const char prelude[] =
   "PLAIT_HIDDEN int omp_get_thread_num(void) { return plait_hooks.part(); }\n"
   "PLAIT_HIDDEN int omp_get_num_threads(void) { return plait_hooks.parts(); }\n"
   "PLAIT_HIDDEN int omp_get_max_threads(void) { return plait_hooks.max(); }\n"
+  "PLAIT_HIDDEN int plait_grain(int awake, int asleep) { return plait_hooks.grain(awake, asleep); }\n"
   "#ifdef __clang__\n"
   "PLAIT_HIDDEN void __kmpc_fork_call(void *loc, int n, void *fn, ...) {\n"
   "  void *argv[n + 1];\n"

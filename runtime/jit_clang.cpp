@@ -82,7 +82,7 @@ struct Work {
   StringRef text;
   const char *name;                             // of the text, in diagnostics
   std::vector<std::string> flags;
-  bool gpu;
+  const char *library;                          // of a text for a GPU; NULL for one of C
 };
 
 // The flags of Clang's own front end (cc1), which are not those of its driver.
@@ -158,7 +158,7 @@ std::vector<std::string> gpu_flags_of(const ClangGpuText &in) {
     "-triple", "nvptx64-nvidia-cuda", "-aux-triple", sys::getProcessTriple(), "-S", "-main-file-name", "plait.cu", "-std=c++17", "-fcuda-is-device",
     "-O3", "-vectorize-loops", "-vectorize-slp", "-ffp-contract=fast", "-fno-rounding-math", "-target-cpu", cpu, "-target-feature", ptx_version(in.arch),
     "-relaxed-aliasing", "-fbracket-depth", "2048", "-disable-llvm-verifier", "-discard-value-names", "-nostdsysteminc", "-nobuiltininc",
-    "-disable-pragma-debug-crash", "-ferror-limit", "20", "-fmessage-length=120", "-w", "-include", "cuda_prelude.h", "-x", "cuda", "plait.cu",
+    "-disable-pragma-debug-crash", "-ferror-limit", "20", "-fmessage-length=120", "-w", "-include", "cuda_prelude.h", "-include", "cuda_library.h", "-x", "cuda", "plait.cu",
   };
 }
 
@@ -183,12 +183,15 @@ bool emit(const Work &w, raw_ostream &log, SmallVectorImpl<char> &object, Stages
   ci.setVerboseOutputStream(nulls());                                                // "2 errors generated."
   auto fs = makeIntrusiveRefCnt<vfs::InMemoryFileSystem>();
   fs->addFile(w.name, 0, MemoryBuffer::getMemBufferCopy(w.text, w.name));
-  if (w.gpu) fs->addFile("cuda_prelude.h", 0, MemoryBuffer::getMemBuffer(cuda_prelude, "cuda_prelude.h"));
+  if (w.library) {
+    fs->addFile("cuda_prelude.h", 0, MemoryBuffer::getMemBuffer(cuda_prelude, "cuda_prelude.h"));
+    fs->addFile("cuda_library.h", 0, MemoryBuffer::getMemBufferCopy(w.library, "cuda_library.h"));
+  }
   ci.createFileManager(fs);
   ci.setOutputStream(std::make_unique<raw_svector_ostream>(object));
   Emit<clang::EmitObjAction> to_object(at);
   Emit<clang::EmitAssemblyAction> to_text(at);
-  clang::FrontendAction &action = w.gpu ? static_cast<clang::FrontendAction &>(to_text) : to_object;
+  clang::FrontendAction &action = w.library ? static_cast<clang::FrontendAction &>(to_text) : to_object;
   return ci.ExecuteAction(action) && !object.empty();
 }
 
@@ -303,14 +306,14 @@ void compile_apart(const Work &w, ClangObject *out) {
 void compile(const ClangText *in, ClangObject *out) {
   initialise_once();
   *out = ClangObject();
-  compile_apart({ StringRef(in->text, in->len), "plait.c", flags_of(*in), false }, out);
+  compile_apart({ StringRef(in->text, in->len), "plait.c", flags_of(*in), nullptr }, out);
 }
 
 void compile_gpu(const ClangGpuText *in, ClangObject *out) {
   initialise_once();
   static const bool has_gpu = initialise_gpu();
   *out = ClangObject();
-  if (has_gpu) compile_apart({ StringRef(in->text, in->len), "plait.cu", gpu_flags_of(*in), true }, out);
+  if (has_gpu) compile_apart({ StringRef(in->text, in->len), "plait.cu", gpu_flags_of(*in), in->library ? in->library : "" }, out);
   else out->log = copy_text("this LLVM was built without its NVPTX target\n");
 }
 

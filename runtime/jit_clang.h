@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #define CLANG_TABLE_NAME "plait_clang_table"
-enum { CLANG_TABLE_ABI = 2 };
+enum { CLANG_TABLE_ABI = 3 };
 
 // A function that compiled code may call, under the name that it is called by.
 typedef void ClangFunction(void);
@@ -23,9 +23,10 @@ typedef struct ClangText {
 } ClangText;
 
 // One compilation of CUDA text to PTX, the assembly text that NVIDIA's driver translates for its device. What the text may
-// use of CUDA without declaring it is in jit_clang_cuda.inc.
+// use of CUDA without declaring it is in jit_clang_cuda.inc and in `library`.
 typedef struct ClangGpuText {
   const char *text; size_t len;
+  const char *library;       // text that goes before it; NULL: none
   int arch;                  // 50 to 90, for sm_90
   char feature;              // 'a' for sm_90a, else 0
 } ClangGpuText;

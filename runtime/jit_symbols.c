@@ -99,6 +99,7 @@ const ClangSymbol jit_symbols[] = {
   AS(__kmpc_global_thread_num, plait_kmpc_global_thread_num) AS(__kmpc_push_num_threads, plait_kmpc_push_num_threads)
   AS(__kmpc_serialized_parallel, plait_kmpc_serialized_parallel) AS(__kmpc_end_serialized_parallel, plait_kmpc_end_serialized_parallel)
   AS(__kmpc_master, plait_kmpc_master) AS(__kmpc_end_master, plait_kmpc_end_master)
+  AS(plait_grain, pool_grain)
   AS(omp_get_thread_num, pool_part) AS(omp_get_num_threads, pool_parts) AS(omp_get_max_threads, plait_omp_max_threads)
 };
 const size_t jit_nsymbols = sizeof jit_symbols / sizeof *jit_symbols;

@@ -9,9 +9,13 @@
 #ifndef PLAIT_RUNTIME_POOL_H
 #define PLAIT_RUNTIME_POOL_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-enum { POOL_MAX_THREADS = 1024 };
+enum {
+  POOL_MAX_THREADS = 1024,
+  POOL_COPIED = 208,           // bytes of a context that can be copied: 24 variables of a loop, and which function it is
+};
 
 // At most n threads from now on; 0: as many as the process may run on (sched_getaffinity, asked at first use).
 void pool_set_threads(int n);
@@ -22,6 +26,13 @@ int pool_threads(void);
 // parts = min(n, pool_threads()), with n <= 0 for all; 1 when nested or when the pool is in use.
 typedef void PoolBody(void *ctx, int part, int parts);
 void pool_run(PoolBody *body, void *ctx, int n);
+// The same where ctx is `size` bytes without pointers into itself: up to POOL_COPIED of them are copied to each part, which
+// begins the sooner.
+void pool_run_copied(PoolBody *body, void *ctx, size_t size, int n);
+
+// The work from which a region is worth while: `asleep` where its threads would have to be woken, `awake` where they are awake, or are
+// to be because calls follow each other closely.
+int pool_grain(int awake, int asleep);
 
 // Part and parts of the calling thread in the innermost region; 0 and 1 outside.
 int pool_part(void);

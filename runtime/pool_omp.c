@@ -19,7 +19,8 @@ enum {
 // num_threads of the next fork, from __kmpc_push_num_threads.
 static _Thread_local int pushed;
 
-typedef struct Fork { KmpMicrotask *fn; int32_t argc; void **argv; } Fork;
+// The first `argc` of argv, and zeros up to padded(argc); a region gets no more of it.
+typedef struct Fork { KmpMicrotask *fn; int32_t argc; void *argv[MAX_CAPTURED]; } Fork;
 
 // A call passes a fixed number of arguments, at least as many as fn takes: the x86-64 and AArch64 conventions have the
 // caller clean up, so that extra ones are harmless. argv is padded accordingly.
@@ -27,7 +28,7 @@ typedef struct Fork { KmpMicrotask *fn; int32_t argc; void **argv; } Fork;
 #define P16(i) P4(i), P4((i) + 4), P4((i) + 8), P4((i) + 12)
 #define P64(i) P16(i), P16((i) + 16), P16((i) + 32), P16((i) + 48)
 #define P256(i) P64(i), P64((i) + 64), P64((i) + 128), P64((i) + 192)
-static int padded(int argc) { return argc <= 4 ? 4 : argc <= 16 ? 16 : argc <= 64 ? 64 : argc <= 256 ? 256 : MAX_CAPTURED; }
+static int padded(int argc) { return argc <= 4 ? 4 : argc <= 16 ? 16 : argc <= 24 ? 24 : argc <= 64 ? 64 : argc <= 256 ? 256 : MAX_CAPTURED; }
 
 // Clang's -fsanitize=function compares the types exactly, and by bytes before the function, which a JIT's code has not.
 #ifdef __clang__
@@ -35,12 +36,13 @@ __attribute__((no_sanitize("function")))
 #endif
 static void call_microtask(void *ctx, int part, int parts) {
   (void)parts;
-  const Fork *f = ctx;
+  Fork *f = ctx;
   void **a = f->argv;
   int32_t gtid = part, btid = part;
   switch (padded(f->argc)) {
   case 4: f->fn(&gtid, &btid, P4(0)); break;
   case 16: f->fn(&gtid, &btid, P16(0)); break;
+  case 24: f->fn(&gtid, &btid, P16(0), P4(16), P4(20)); break;
   case 64: f->fn(&gtid, &btid, P64(0)); break;
   case 256: f->fn(&gtid, &btid, P256(0)); break;
   default: f->fn(&gtid, &btid, P256(0), P256(256), P256(512), P256(768)); break;
@@ -53,24 +55,29 @@ static int take_pushed(void) {
   return n;
 }
 
+static void fork_and_join(Fork *f) {
+  for (int i = f->argc; i < padded(f->argc); i++) f->argv[i] = NULL;
+  pool_run_copied(call_microtask, f, offsetof(Fork, argv) + (size_t)padded(f->argc) * sizeof *f->argv, take_pushed());
+}
+
 void plait_kmpc_fork_argv(KmpMicrotask *fn, int32_t argc, void **argv) {
   assert(argc <= MAX_CAPTURED && "a loop of more variables than a kernel may have");
-  void *a[MAX_CAPTURED];
-  memcpy(a, argv, (size_t)argc * sizeof *a);
-  memset(a + argc, 0, (size_t)(padded(argc) - argc) * sizeof *a);
-  pool_run(call_microtask, &(Fork){ fn, argc, a }, take_pushed());
+  Fork f;
+  f.fn = fn, f.argc = argc;
+  memcpy(f.argv, argv, (size_t)argc * sizeof *argv);
+  fork_and_join(&f);
 }
 
 void plait_kmpc_fork_call(KmpIdent *loc, int32_t argc, KmpMicrotask *fn, ...) {
   (void)loc;
   assert(argc <= MAX_CAPTURED && "a loop of more variables than a kernel may have");
-  void *a[MAX_CAPTURED];
+  Fork f;
   va_list ap;
+  f.fn = fn, f.argc = argc;
   va_start(ap, fn);
-  for (int i = 0; i < argc; i++) a[i] = va_arg(ap, void *);
+  for (int i = 0; i < argc; i++) f.argv[i] = va_arg(ap, void *);
   va_end(ap);
-  for (int i = argc; i < padded(argc); i++) a[i] = NULL;
-  pool_run(call_microtask, &(Fork){ fn, argc, a }, take_pushed());
+  fork_and_join(&f);
 }
 
 // The calling part's iterations of `trip`: `count` from `first`, and with a chunk again every `hop`.

@@ -87,7 +87,7 @@ static bool shape_view(Run *r, const Tensor *t, View *v) {
   v->rank = t->rank;
   for (int k = 0; k < t->rank; k++) {
     Scalar s;
-    if (!fn_eval_scalar(r->fn, t->extent[k], r->dims, r->params, &s) || s.i < 0 || s.i > 1 << 16) return false;
+    if (!fn_eval_scalar(r->fn, t->extent[k], r->dims, r->params, &s) || s.i < 0 || s.i > 1 << 17) return false;
     v->extent[k] = s.i;
   }
   if (elements(v) > 1 << 18) return false;

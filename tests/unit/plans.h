@@ -32,6 +32,7 @@ static inline Make make_plan(const char *name) {
   m.p->fn = m.f;
   m.p->a = m.a;
   m.p->x = m.x;
+  m.p->grain = m.p->grain_awake = 32768;
   m.p->scratch_bytes = expr_int(m.x, DT_I64, 0, NO_SPAN);
   return m;
 }

@@ -1,5 +1,6 @@
 // test_cuda.c: the driver, its devices, their memory and modules, and which compiler is chosen: with look-alikes.
 #include "fake.h"
+#include "codegen/launch.h"
 #include "runtime/pool.h"
 #include <stdio.h>
 #include <unistd.h>
@@ -409,6 +410,33 @@ START_TEST(what_does_not_spill_or_asks_for_no_room_is_compiled_once) {
   ck_assert_int_eq(compiled, 1);
 } END_TEST
 
+// Whether PTX is made of a text without room for other blocks, when code of it spills and code without that room does not, or does too.
+static bool ptx_without_room(const char *text, const char *log, const char *loose, int *compiled) {
+  Case x = open_with(&fake_paths, GPU_NVRTC);
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = {.text = text, .len = strlen(text), .arch = 90, .ptx = true};
+  x.n->log = log;
+  x.n->loose_log = loose;
+  x.n->compiled = 0;
+  ck_assert(cuda_compile_exactly(x.c, &r, &code, compiler, &x.e));
+  ck_assert_str_eq(code.bytes, "ptx of compute_90");
+  bool without = strncmp(x.n->text, "#define PLAIT_RESIDENT_k 1\n", 27) == 0;
+  *compiled = x.n->compiled;
+  gpu_code_free(&code);
+  close_case(&x);
+  return without;
+}
+
+START_TEST(ptx_is_made_of_the_text_whose_code_spills_less) {
+  static const char asks[] = "\n#ifndef PLAIT_RESIDENT_k\n#define PLAIT_RESIDENT_k 8\n#endif\n";
+  int compiled;
+  ck_assert(ptx_without_room(asks, LOG("k", "40"), LOG("k", "0"), &compiled) && compiled == 3);
+  ck_assert(!ptx_without_room(asks, LOG("k", "40"), LOG("k", "40"), &compiled) && compiled == 3);
+  ck_assert(!ptx_without_room(asks, LOG("k", "0"), LOG("k", "0"), &compiled) && compiled == 2);
+  ck_assert(!ptx_without_room("\n", LOG("k", "40"), LOG("k", "0"), &compiled) && compiled == 1);
+} END_TEST
+
 START_TEST(without_a_compiler_the_error_says_what_to_install) {
   Case x = open_with(&(SearchPaths){.nvrtc = "/nonexistent", .cuda_driver = FAKE_CUDA}, GPU_NVRTC);
   CudaCompilers have;
@@ -488,6 +516,46 @@ static const char everything[] =
   "  y[threadIdx.x + 4096] = h;\n"
   "}\n";
 
+// And of the mathematical library, beside functions of the same name as rows that these use.
+static const char mathematics[] =
+  "static __device__ float mad_f32(float a, float b, float c) { return a + b + c; }\n"
+  "static __device__ float library_exp(float x) { return x; }\n"
+  "extern \"C\" __global__ void f(const float *x, float *y, double *d) {\n"
+  "  const float a = x[0], b = x[1];\n"
+  "  float s = expf(a) + exp2f(a) + expm1f(a) + logf(a) + log2f(a) + log1pf(a) + sinf(a) + cosf(a) + tanf(a) + asinf(a) + acosf(a) + atanf(a);\n"
+  "  s += atan2f(a, b) + sinhf(a) + coshf(a) + tanhf(a) + erff(a) + erfcf(a) + cbrtf(a) + powf(a, b) + mad_f32(a, b, a) + library_exp(a);\n"
+  "  y[0] = isnan(a) + isinf(a) + isfinite(a) + s;\n"
+  "  d[0] = exp(d[1]) + log(d[2]) + isnan(d[3]) + isinf(d[4]) + isfinite(d[5]);\n"
+  "}\n";
+
+static void assemble(const GpuCode *code, int arch) {
+#ifdef PTXAS
+  char path[] = "/tmp/test_cuda-XXXXXX", command[256];
+  int fd = mkstemp(path);
+  ck_assert_int_eq(write(fd, code->bytes, code->size), (ssize_t)code->size);
+  close(fd);
+  snprintf(command, sizeof command, PTXAS " -arch=sm_%d -o /dev/null %s", arch, path);
+  ck_assert_int_eq(system(command), 0);
+  unlink(path);
+#else
+  (void)code, (void)arch;
+#endif
+}
+
+START_TEST(the_generators_library_gives_clang_cudas_mathematics) {
+  Case x = open_with(&fake_paths, GPU_CLANG);
+  Arena *a = arena_create();
+  GpuCode code = {0};
+  char compiler[64];
+  GpuRequest r = {.text = mathematics, .len = sizeof mathematics - 1, .library = cuda_generator.library(a), .arch = 80, .ptx = true};
+  if (!cuda_compile_exactly(x.c, &r, &code, compiler, &x.e)) ck_abort_msg("%s\n%.2000s", x.e.text, x.e.note);
+  ck_assert_ptr_null(strstr(code.bytes, ".extern .func"));
+  assemble(&code, 80);
+  gpu_code_free(&code);
+  arena_destroy(a);
+  close_case(&x);
+} END_TEST
+
 static void make_everything(Case *x, int arch, GpuCode *code) {
   char compiler[64];
   GpuRequest r = {.text = everything, .len = sizeof everything - 1, .arch = arch, .ptx = true};
@@ -505,15 +573,7 @@ START_TEST(what_the_prelude_declares_becomes_instructions_that_ptxas_takes) {
     ck_assert_ptr_nonnull(strstr(code.bytes, "redux.sync.add.s32"));
     ck_assert_ptr_nonnull(strstr(code.bytes, ".maxntid 256"));
     ck_assert_ptr_null(strstr(code.bytes, ".extern .func"));
-#ifdef PTXAS
-    char path[] = "/tmp/test_cuda-XXXXXX", command[256];
-    int fd = mkstemp(path);
-    ck_assert_int_eq(write(fd, code.bytes, code.size), (ssize_t)code.size);
-    close(fd);
-    snprintf(command, sizeof command, PTXAS " -arch=sm_%d -o /dev/null %s", archs[i], path);
-    ck_assert_int_eq(system(command), 0);
-    unlink(path);
-#endif
+    assemble(&code, archs[i]);
     gpu_code_free(&code);
     close_case(&x);
   }
@@ -583,10 +643,11 @@ int main(void) {
     code_that_the_driver_is_too_old_for_is_told_with_both_versions_and_its_log, a_device_that_nvrtc_knows_gets_a_cubin_and_a_newer_one_ptx,
     kernels_are_compiled_on_all_threads_each_behind_what_they_share, one_thread_compiles_all_kernels_at_once,
     a_kernel_that_does_not_compile_beside_others_is_the_error, a_device_older_than_nvrtc_is_an_error, an_architecture_asked_for_exactly_is_made_or_refused,
-    a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, without_a_compiler_the_error_says_what_to_install,
+    a_kernel_that_spills_for_the_sake_of_other_blocks_is_made_without_them, what_does_not_spill_or_asks_for_no_room_is_compiled_once, ptx_is_made_of_the_text_whose_code_spills_less, without_a_compiler_the_error_says_what_to_install,
 #ifdef PLAIT_CLANG
     without_nvrtc_clang_makes_ptx_that_is_no_newer_than_sm_90, a_driver_older_than_nvrtc_gets_clangs_ptx,
     clang_says_where_a_text_is_wrong_and_that_nvrtc_knows_more, what_the_prelude_declares_becomes_instructions_that_ptxas_takes,
+    the_generators_library_gives_clang_cudas_mathematics,
     the_prelude_declares_what_nvrtc_has_built_in,
 #endif
     the_report_names_driver_devices_and_compiler, what_the_report_does_not_find_has_a_remedy_and_the_places,

@@ -59,7 +59,7 @@ static void dims(const Plan *p, LaunchDims *out) {
   if (d) vec_push(p->a, out, d);
 }
 
-static const CudaGenerator generator = {emit, dims};
+static const CudaGenerator generator = {emit, dims, NULL};
 
 // ---- the kernels ----
 

@@ -170,6 +170,42 @@ START_TEST(functions_of_our_own_keep_to_their_accuracy_over_all_floats) {
   arena_destroy(m.a);
 } END_TEST
 
+// ---- functions that Clang's PTX carries along -----------------------------------------------------
+
+typedef void Doubles(double *y, const double *x, int n);
+
+static void check_doubles(const char *name, Math row, double (*exact)(double), double ulp, const double *x, double *y, int n) {
+  char text[4096];
+  snprintf(text, sizeof text,
+           "static double __longlong_as_double(long long v) { double x; __builtin_memcpy(&x, &v, 8); return x; }\n"
+           "static long long __double_as_longlong(double x) { long long v; __builtin_memcpy(&v, &x, 8); return v; }\n"
+           "static %s\nvoid doubles(double *y, const double *x, int n) {\n  for (int i = 0; i < n; i++) y[i] = %s(x[i]);\n}\n", math_functions[row].text, name);
+  void *so = built_load("gcc", "-O2 -mfma -w", text), *address = dlsym(so, "doubles");
+  Doubles *f;
+  ck_assert_ptr_nonnull(address);
+  memcpy(&f, &address, sizeof f);
+  f(y, x, n);
+  for (int i = 0; i < n; i++)
+    ck_assert_msg(is_near(DT_F64, (Scalar){.f = y[i]}, (Scalar){.f = exact(x[i])}, ulp), "%s(%a) is %a, not %a", name, x[i], y[i], exact(x[i]));
+  dlclose(so);
+}
+
+// Special values, every exponent, arguments of exp with a finite result, and where a result or an argument is subnormal.
+START_TEST(functions_of_doubles_for_a_compiler_without_them_keep_their_bounds) {
+  enum { RANDOM = 20000, N = NFLOATS + 4 * RANDOM };
+  static double x[N], y[N];
+  unsigned long long state = 0x9876;
+  memcpy(x, float_values, sizeof float_values);
+  for (int i = NFLOATS; i < N; i++) {
+    uint64_t bits = unit_random(&state);
+    double unit = ldexp((double)(bits >> 11), -53), any;
+    memcpy(&any, &bits, sizeof any);
+    x[i] = i % 4 == 0 ? any : i % 4 == 1 ? 1460 * unit - 750 : i % 4 == 2 ? ldexp(unit, -1022 - (int)(bits % 40)) : 0.5 + 1.5 * unit;
+  }
+  check_doubles("library_exp", MATH_cuda_library_exp, exp, ops[OP_EXP].ulp, x, y, N);
+  check_doubles("library_log", MATH_cuda_library_log, log, ops[OP_LOG].ulp, x, y, N);
+} END_TEST
+
 // ---- quotients by products ---------------------------------------------------------------------
 
 typedef void Quotients(float *y, const float *x, float d, int n);
@@ -649,6 +685,7 @@ int main(void) {
     a_marked_function_prints_the_coarsest_row_that_is_allowed, coarse_functions_have_the_special_values_and_their_error, casts_of_floats_round_once_and_saturate, casts_of_integers_wrap_and_round_once,
     every_pattern_of_a_narrow_float_is_read_and_kept, every_pattern_of_a_narrow_integer_is_read_and_kept,
     stores_of_narrow_floats_round_to_nearest_even, a_bitcast_keeps_the_stored_bits, uniform_is_the_generator_of_the_language,
+    functions_of_doubles_for_a_compiler_without_them_keep_their_bounds,
     a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_values, random_numbers_drawn_by_blocks_are_those_of_each_place,
     literals_keep_their_values, random_expressions_keep_their_meaning_in_few_brackets,
     index_arithmetic_prints_plainly_where_shapes_bound_it,

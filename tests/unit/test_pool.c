@@ -104,11 +104,52 @@ static void relay(void *ctx, int part, int parts) {
 }
 
 START_TEST(a_barrier_holds_until_all_have_come) {
-  Relay r = { 0 };
   pool_set_threads(8);
-  pool_run(relay, &r, 8);
-  for (int i = 0; i < 8; i++) ck_assert_int_eq(r.wrong[i], 0);
+  for (int parts = 2; parts <= 8; parts++) {
+    Relay r = { 0 };
+    pool_run(relay, &r, parts);
+    for (int i = 0; i < 8; i++) ck_assert_int_eq(r.wrong[i], 0);
+  }
   pool_barrier();                      // outside of a region: nobody to wait for
+} END_TEST
+
+// Parts that come so late that the others sleep meanwhile.
+static void late_relay(void *ctx, int part, int parts) {
+  Relay *r = ctx;
+  for (int i = 1; i <= 6; i++) {
+    if (part == i % parts) usleep(400);
+    r->cell[part] = i;
+    pool_barrier();
+    for (int p = 0; p < parts; p++) r->wrong[part] += r->cell[p] != i;
+    pool_barrier();
+  }
+}
+
+START_TEST(a_barrier_wakes_those_who_sleep) {
+  pool_set_threads(8);
+  for (int parts = 2; parts <= 7; parts++) {
+    Relay r = { 0 };
+    pool_run(late_relay, &r, parts);
+    for (int i = 0; i < 8; i++) ck_assert_int_eq(r.wrong[i], 0);
+  }
+} END_TEST
+
+typedef struct Sized { int *sum; int value[100]; } Sized;
+static void add_up(void *ctx, int part, int parts) {
+  (void)parts;
+  const Sized *s = ctx;
+  for (int i = 1; i <= s->value[0]; i++) s->sum[part] += s->value[i];
+}
+
+START_TEST(a_context_of_any_size_may_be_copied) {
+  pool_set_threads(4);
+  for (int n = 3; n < 100; n += 12) {  // past POOL_COPIED too
+    int sum[4] = { 0 };
+    Sized s = { sum, { n } };
+    for (int i = 1; i <= n; i++) s.value[i] = i;
+    pool_run_copied(add_up, &s, offsetof(Sized, value) + (size_t)(n + 1) * sizeof(int), 4);
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(sum[i], n * (n + 1) / 2);
+  }
 } END_TEST
 
 typedef struct Cells { int in, out[8]; } Cells;
@@ -136,6 +177,19 @@ START_TEST(an_idle_pool_burns_no_time) {
   double before = seconds(CLOCK_PROCESS_CPUTIME_ID);
   usleep(500000);
   ck_assert_double_lt(seconds(CLOCK_PROCESS_CPUTIME_ID) - before, 0.010);
+} END_TEST
+
+START_TEST(small_work_is_shared_out_while_calls_follow_each_other) {
+  Marks m = { 0 };
+  pool_set_threads(2);
+  pool_run(mark, &m, 2);
+  usleep(300000);
+  ck_assert_int_eq(pool_grain(1, 9), 9);           // the thread sleeps, and nobody has asked lately
+  int grain = 9;
+  for (int i = 0; i < 100000 && grain == 9; i++) grain = pool_grain(1, 9);
+  ck_assert_int_eq(grain, 1);
+  pool_set_threads(1);
+  ck_assert_int_eq(pool_grain(1, 9), 9);           // nobody to share with
 } END_TEST
 
 #ifndef __SANITIZE_THREAD__    // which does not let the child of a fork start threads
@@ -266,14 +320,19 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-// The median cost of an empty region in us, `gap` us after the one before.
-static double region_us(int parts, int gap) {
+static void meet(void *ctx, int part, int parts) {
+  (void)ctx, (void)part, (void)parts;
+  for (int i = 0; i < 100; i++) pool_barrier();
+}
+
+// The median cost of a region in us, `gap` us after the one before.
+static double region_us(PoolBody *body, int parts, int gap) {
   enum { RUNS = 2001 };
   static double us[RUNS];
   for (int i = 0; i < RUNS; i++) {
     for (double end = seconds(CLOCK_MONOTONIC) + gap * 1e-6; gap && seconds(CLOCK_MONOTONIC) < end;) {}
     double start = seconds(CLOCK_MONOTONIC);
-    pool_run(nothing, NULL, parts);
+    pool_run(body, NULL, parts);
     us[i] = (seconds(CLOCK_MONOTONIC) - start) * 1e6;
   }
   qsort(us, RUNS, sizeof *us, by_value);
@@ -283,7 +342,8 @@ static double region_us(int parts, int gap) {
 static int bench(void) {
   int most = pool_threads();
   for (int parts = 1; parts <= most; parts = parts * 2 > most && parts < most ? most : parts * 2)
-    printf("%3d parts: hot %.2f us, after 20 us %.2f us, after 300 us %.2f us\n", parts, region_us(parts, 0), region_us(parts, 20), region_us(parts, 300));
+    printf("%3d parts: hot %.2f us, after 20 us %.2f us, after 300 us %.2f us, a barrier %.2f us\n", parts, region_us(nothing, parts, 0),
+           region_us(nothing, parts, 20), region_us(nothing, parts, 300), (region_us(meet, parts, 0) - region_us(nothing, parts, 0)) / 100);
   return 0;
 }
 
@@ -291,8 +351,9 @@ int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench();
   const TTest *tests[] = {
     each_part_runs_once_with_every_count, no_more_parts_than_the_cap, a_nested_region_runs_on_its_caller, host_threads_may_call_at_once,
-    a_barrier_holds_until_all_have_come, plain_writes_pass_into_a_region_and_out_of_it, an_idle_pool_burns_no_time,
-    a_stopped_pool_starts_again,
+    a_barrier_holds_until_all_have_come, a_barrier_wakes_those_who_sleep,
+    a_context_of_any_size_may_be_copied, plain_writes_pass_into_a_region_and_out_of_it, an_idle_pool_burns_no_time,
+    a_stopped_pool_starts_again, small_work_is_shared_out_while_calls_follow_each_other,
 #ifndef __SANITIZE_THREAD__
     the_child_of_a_fork_has_a_pool,
 #endif
