@@ -18,6 +18,7 @@ enum {
   MAX_CUTS = 8,         // places of one loop that are looked at
   MAX_PARTS = 4,        // cuts in one another
   FEW_FLOPS = 2,        // of a step that is next to nothing
+  QUOTIENT_FLOPS = 8,   // of one that scales a value
   SHORT_ROW = 16384     // steps that one core takes, whatever the others do
 };
 
@@ -29,6 +30,7 @@ typedef struct Clip {
   ExprTable *x;
   Ranges *facts;
   bool gpu;
+  Map arrays;           // of this kernel's own, in a core's first cache
 } Clip;
 
 // A loop being looked at, or one part of it being made.
@@ -464,6 +466,25 @@ static bool separates(const Part *whole, const Part *part, Stmt *const *made) {
   return count_elements(&part[0], made[0]->body) < all && count_elements(&part[1], made[1]->body) < all;
 }
 
+static void see_memory(void *cx, Expr *e) {
+  Elements *all = cx;
+  if ((e->op == OP_READ || e->op == OP_FIELD) && !map_getp(&all->p->c->arrays, e->u.t) && !is_fixed(all->p, e)) map_putp(&all->seen, e, e);
+}
+
+// A map that finishes what lies in the first cache: whole vectors of it, to the end of the row, cost less than loops that begin at any place.
+static bool is_last_step(const Part *p, const Stmt *s) {
+  Elements all = { p, map_make(p->c->p->scratch) };
+  Heavy h = { p, 0, false };
+  bool reads = false;
+  if (p->c->gpu || !is_map(s)) return false;
+  for (; s; s = s->next) {
+    reads |= expr_has(s->a, OP_READ);
+    expr_visit(p->c->p->scratch, s->a, see_memory, &all);
+    expr_visit(p->c->p->scratch, s->a, weigh, &h);
+  }
+  return reads && !all.seen.n && h.flops <= QUOTIENT_FLOPS;
+}
+
 // A GPU keeps rows in registers, in loops that begin where the row does: there they only end sooner, but for windows.
 static bool pays(const Part *p, const Stmt *body, int depth) {
   return p->c->gpu ? !body && (!p->below || depth) : is_light(p, body);
@@ -481,7 +502,7 @@ static Stmt *clipped(Clip *c, Stmt *loop, int depth, Stmt *next) {
   Stmt *made[2];
   Part part[2];
   int found = -1;
-  bool light = is_light(&whole, loop->body);
+  bool light = is_light(&whole, loop->body) || is_last_step(&whole, loop->body);
   for (int i = 0; i < whole.cuts.n && !light && found < 0; i++) {
     bool may = may_cut(c, loop, &whole.cuts.v[i]);
     if (!may && !is_short_map(c, loop)) continue;
@@ -517,6 +538,7 @@ static void walk(Clip *c, Stmt **at, bool parallel) {
   while (*at) {
     Stmt *s = *at, *next = s->next;
     assume(c, s);
+    if (s->kind == ST_ALLOC) map_putp(&c->arrays, s->t, s->t);
     bool loop = s->kind == ST_LOOP && (s->how == HOW_SEQ || (s->how == HOW_PAR && parallel));
     if (loop) *at = clipped(c, s, 0, next);
     for (; *at != next; at = &(*at)->next) walk_inside(c, *at, parallel);
@@ -527,7 +549,7 @@ static void walk(Clip *c, Stmt **at, bool parallel) {
 bool pass_clip(Pipe *p) {
   SafeExtents extents = { .a = p->scratch };
   for (int i = 0; i < p->plan->kernels.n; i++) {
-    Clip c = { .p = p, .x = p->plan->x, .facts = safe_ranges_again(p->fn, &extents, p->scratch), .gpu = pipe_is_gpu(p) };
+    Clip c = { .p = p, .x = p->plan->x, .facts = safe_ranges_again(p->fn, &extents, p->scratch), .gpu = pipe_is_gpu(p), .arrays = map_make(p->scratch) };
     walk(&c, &p->plan->kernels.v[i]->body, false);
   }
   return true;

@@ -103,7 +103,10 @@ Expr *lower_work(Lower *l) {
     const Expr *e = q->body;
     Expr *work = NULL;
     int n = q->n;
-    for (int k = 0; k < q->n; k++) work = work ? expr_op2(l->x, OP_MUL, work, q->extent[k], NO_SPAN) : q->extent[k];
+    for (int k = 0; k < q->n; k++) {
+      Expr *steps = lower_dims_only(q->extent[k]) ? q->extent[k] : q->def->extent[k];    // of the beginning of a row (lower_share.c)
+      work = work ? expr_op2(l->x, OP_MUL, work, steps, NO_SPAN) : steps;
+    }
     for (int k = 0; e->op == OP_REDUCE && k < e->u.bind->n; k++) {
       if (!expr_is_int(reduce_lo(e, k), 0) || !lower_dims_only(reduce_hi(e, k))) continue;
       work = work ? expr_op2(l->x, OP_MUL, work, reduce_hi(e, k), NO_SPAN) : reduce_hi(e, k);

@@ -30,7 +30,7 @@ bool lower_next_loop(Lower *l, const Item *it, NextLoop *n) {
   for (int pos = 0; pos < q->n; pos++) {
     if (it->has_pos[pos] || pos == block) continue;
     EqnScan scan = eqn_scan(q);
-    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), q->extent[pos], pos, false, scan.pos == pos && scan.backward };
+    *n = (NextLoop){ q->ix[pos], expr_int(l->x, DT_I64, 0, q->at), lower_at_item(l, it, q->extent[pos]), pos, false, scan.pos == pos && scan.backward };
     return true;
   }
   if (it->scans) return false;

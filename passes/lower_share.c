@@ -4,7 +4,12 @@
 //   y[j] = exp(x[j] - m) / z       ──▶    for j:  y[j] = e[j] / z
 //
 // The row's buffer has a fixed size, so this is for rows that fit it; lower.c keeps a form without for the others.
+// A sum over the beginning of the row shares too (CPU), with maps that ask for nothing behind its end:
+//
+//   z = sum[j <= i](exp(x[j] - m))                      for j <= i:  e[j] = exp(x[j] - m);  z = z + e[j]
+//   y[j] = if j <= i then exp(x[j] - m) / z else 0 ──▶  for j:       y[j] = if j <= i then e[j] / z else 0
 #include "passes/lower.h"
+#include "ir/affine.h"
 #include "ir/rewrite.h"
 #include <string.h>
 
@@ -14,12 +19,15 @@ enum {
   MAX_ROWS = 2          // buffers
 };
 
+static const int64_t FAR = (int64_t)1 << 40;
+
 // A member seen along the row: a reduction over it, or a map.
 typedef struct Along {
   Eqn *q;
   int phase;            // how many reductions over the row end before it can start
   Expr *e;              // its body or term in the grid's indices and the row's; NULL: it has no loop along the row
   bool plain;           // evaluates e at every step, whatever the data
+  Expr *end;            // of its steps, in the grid's indices; NULL: the row's
 } Along;
 
 // What gets a row of its own: an expression, and what stands for it in the members: itself, or the read of a result that has it as
@@ -66,23 +74,46 @@ static int phase_of(const Shared *s, int i) {
   return phase;
 }
 
+static bool is_of_grid(const Expr *e) { return !expr_has(e, OP_VAR) && !expr_has(e, OP_READ) && !expr_has(e, OP_FIELD); }
+
+// Does the member run over the whole row, or a beginning of it?
+static bool is_along(Shared *s, Along *m, Expr *steps, int n, Index **from, Expr **by) {
+  if (lower_dims_only(steps)) {
+    if (!s->steps) s->steps = steps;
+    return s->steps == steps;
+  }
+  m->end = expr_subst(s->l->x, steps, n, from, by);
+  return !pipe_is_gpu(s->l->p) && is_of_grid(m->end);
+}
+
 static void look_along(Shared *s, int i) {
   const Member *m = &s->l->u->m.v[i];
   Eqn *q = m->q;
   Expr *steps = NULL, *by[MAX_GRID + 1];
   Index *from[MAX_GRID + 1], *ix = row_index(s, m, &steps);
+  int n = 0;
   s->m[i].q = q;
-  if (ix && (!s->steps || s->steps == steps)) {
-    s->steps = steps;
-    int n = 0;
+  if (ix) {
     for (int g = 0; g < s->l->u->ngrid; g++, n++) from[n] = q->ix[m->pos[g]], by[n] = expr_index(s->l->x, s->l->u->grid[g]);
     from[n] = ix;
     by[n++] = expr_index(s->l->x, s->row);
+  }
+  if (ix && is_along(s, &s->m[i], steps, n, from, by)) {
     bool reduce = q->body->op == OP_REDUCE;
     s->m[i].e = expr_subst(s->l->x, reduce ? reduce_term(q->body) : q->body, n, from, by);
     s->m[i].plain = !reduce || expr_is_true(reduce_cond(q->body));
   }
   s->m[i].phase = phase_of(s, i);
+}
+
+static bool at_least(Shared *s, Expr *a, Expr *b) {
+  return range_prove_ge0(s->l->facts, s->l->x, expr_op2(s->l->x, OP_SUB, a, b, NO_SPAN));
+}
+
+// Members whose beginning may lie outside of the row are not along it.
+static void check_ends(Shared *s) {
+  for (int i = 0; i < s->n; i++)
+    if (s->m[i].end && (!s->steps || !at_least(s, s->steps, s->m[i].end) || !at_least(s, s->m[i].end, expr_int(s->l->x, DT_I64, 0, NO_SPAN)))) s->m[i].e = NULL;
 }
 
 // ---- what is worth keeping ---------------------------------------------------------------------
@@ -116,6 +147,8 @@ static bool holds(Shared *s, Expr *in, const Expr *e) {
   return h.found;
 }
 
+enum { MAX_DEPTH = 40 };        // that is looked through
+
 // Is e a part of `in` that is evaluated whatever the data?
 static bool always(const Expr *in, const Expr *e, int fuel) {
   if (in == e) return true;
@@ -126,7 +159,30 @@ static bool always(const Expr *in, const Expr *e, int fuel) {
   return false;
 }
 
-enum { MAX_DEPTH = 40 };        // that `always` looks through
+// Does the condition say that the row's step is below `end`?
+static bool is_below(Shared *s, const Expr *cond, Expr *end) {
+  if (cond->op == OP_AND) return is_below(s, cond->arg[0], end) || is_below(s, cond->arg[1], end);
+  bool less = cond->op == OP_LT || cond->op == OP_LE, equal = cond->op == OP_LE || cond->op == OP_GE;
+  if (!less && cond->op != OP_GT && cond->op != OP_GE) return false;
+  Expr *step = cond->arg[less ? 0 : 1], *most = cond->arg[less ? 1 : 0];
+  if (!expr_is_index(step, s->row) || expr_uses_index(most, s->row) || !is_of_grid(most)) return false;
+  return at_least(s, end, expr_plus(s->l->x, most, equal)) && at_least(s, most, expr_int(s->l->x, DT_I64, -FAR, NO_SPAN));     // it has not wrapped
+}
+
+// Is e asked for in `in` at steps below `end` alone?
+static bool only_below(Shared *s, Expr *in, const Expr *e, Expr *end, int fuel) {
+  if (!holds(s, in, e)) return true;
+  if (in == e || fuel <= 0) return false;
+  bool cut = in->op == OP_SELECT && is_below(s, in->arg[0], end);
+  for (uint32_t k = 0; k < in->nargs; k++) if (!(cut && k == 1) && !only_below(s, in->arg[k], e, end, fuel - 1)) return false;
+  return true;
+}
+
+// Does member i find e at each step at which it reads it, when member `first` computes it?
+static bool reaches(Shared *s, int first, int i, const Expr *e) {
+  Expr *end = s->m[first].end;
+  return !end || end == s->m[i].end || only_below(s, s->m[i].e, e, end, MAX_DEPTH);
+}
 
 // The first member that evaluates e, when a later phase does too.
 static int first_of_two(Shared *s, Expr *e) {
@@ -138,6 +194,7 @@ static int first_of_two(Shared *s, Expr *e) {
   }
   for (int i = 0; i < s->n && first >= 0; i++)
     later |= s->m[i].e && s->m[i].phase > s->m[first].phase && holds(s, s->m[i].e, e);
+  for (int i = 0; i < s->n && later; i++) later = !s->m[i].e || !holds(s, s->m[i].e, e) || reaches(s, first, i, e);
   return later && s->m[first].plain && always(s->m[first].e, e, MAX_DEPTH) ? first : -1;
 }
 
@@ -217,19 +274,19 @@ static Expr *swapped(Shared *s, Expr *e, const Swap *w, const Kept *own) {
   return e;
 }
 
-// The row's element, in its own indices.
-static void set_row(Shared *s, Eqn *q, Expr *e) {
+// e, in the grid's indices and the row's, in those of q.
+static Expr *in_own_indices(Shared *s, const Eqn *q, Expr *e) {
   Index *from[MAX_GRID + 1];
   Expr *by[MAX_GRID + 1];
   for (int k = 0; k < q->n; k++) {
     from[k] = k < s->l->u->ngrid ? s->l->u->grid[k] : s->row;
     by[k] = expr_index(s->l->x, q->ix[k]);
   }
-  q->body = expr_subst(s->l->x, e, q->n, from, by);
+  return expr_subst(s->l->x, e, q->n, from, by);
 }
 
-// name[grid, row], still without a value, of e's type, and the read of it in the grid's indices.
-static Eqn *make_row(Shared *s, Expr *e, const char *name, Expr **read) {
+// name[grid, row], still without a value, of e's type, up to `end`, and the read of it in the grid's indices.
+static Eqn *make_row(Shared *s, Expr *e, const char *name, Expr *end, Expr **read) {
   Lower *l = s->l;
   const Group *u = l->u;
   Index *ix[MAX_GRID + 1];
@@ -246,6 +303,7 @@ static Eqn *make_row(Shared *s, Expr *e, const char *name, Expr **read) {
   *q = (Eqn){ .def = t, .n = n, .order_ix = { -1, -1 }, .at = e->at };
   memcpy(q->ix, ix, (size_t)n * sizeof *ix);
   memcpy(q->extent, extent, (size_t)n * sizeof *extent);
+  if (end) q->extent[n - 1] = in_own_indices(s, q, end);
   *read = expr_read(l->x, t, n, sub, NULL, e->at);
   return q;
 }
@@ -267,6 +325,7 @@ static Eqn *rewritten(Shared *s, int i, Swap *w) {
   if (m->q->body->op == OP_REDUCE) {
     Expr *lo = reduce_lo(m->q->body, 0), *hi = reduce_hi(m->q->body, 0), *yes = expr_bool(l->x, true, q->at), *cond = reduce_cond(m->q->body);
     if (!expr_is_true(cond)) return NULL;
+    if (s->m[i].end) hi = s->m[i].end;
     q->body = expr_reduce(l->x, m->q->body->u.bind->reducer, 1, &s->row, &lo, &hi, yes, e, q->at);
     return q;
   }
@@ -285,12 +344,12 @@ static Group *regroup(Shared *s) {
   Eqn *row[MAX_ROWS];
   for (int k = 0; k < s->found.n; k++) {
     Kept *f = &s->found.v[k];
-    row[k] = make_row(s, f->e, s->m[f->first].q->def->root->name, &read[k]);
+    row[k] = make_row(s, f->e, s->m[f->first].q->def->root->name, s->m[f->first].end, &read[k]);
     from[k] = f->from;
     l->row_tensor[l->nrows++] = row[k]->def;
   }
   Swap w = { s->found.n, from, read };
-  for (int k = 0; k < s->found.n; k++) set_row(s, row[k], swapped(s, s->found.v[k].e, &w, &s->found.v[k]));
+  for (int k = 0; k < s->found.n; k++) row[k]->body = in_own_indices(s, row[k], swapped(s, s->found.v[k].e, &w, &s->found.v[k]));
   for (int i = 0; i < s->n; i++) {
     for (int k = 0; k < s->found.n; k++) {
       if (s->found.v[k].first != i) continue;
@@ -324,17 +383,28 @@ static void find_rows(Shared *s) {
     if (is_row(s, i)) s->l->row_tensor[s->l->nrows++] = s->l->u->m.v[i].q->def;
 }
 
+// The group with rows for what its members share; NULL: there is nothing.
+static Group *share_along(Shared *s) {
+  Lower *l = s->l;
+  for (int i = 0; i < s->n; i++) look_along(s, i);
+  find_rows(s);
+  check_ends(s);
+  if (!s->steps || !lower_dims_only(s->steps)) { l->nrows = 0; return NULL; }
+  Map seen = map_make(l->p->scratch);
+  for (int i = 0; i < s->n; i++) find_result(s, i);
+  for (int i = 0; i < s->n; i++) if (s->m[i].e) find(s, s->m[i].e, &seen);
+  return s->found.n ? regroup(s) : l->nrows ? l->u : NULL;
+}
+
 // The group with its shared parts as rows of their own, l->row_tensor; NULL when there are none. *steps: of a row.
 Group *lower_share(Lower *l, Expr **steps) {
   if (!l->u->ngrid || l->u->m.n > 64) return NULL;
   Shared s = { .l = l, .n = l->u->m.n, .m = arena_array(l->p->scratch, Along, l->u->m.n + 1) };
   s.row = index_new(l->x, intern(l->f->names, "j"), NO_SPAN);
-  for (int i = 0; i < s.n; i++) look_along(&s, i);
-  find_rows(&s);
-  if (!s.steps || !lower_dims_only(s.steps)) { l->nrows = 0; return NULL; }
-  Map seen = map_make(l->p->scratch);
-  for (int i = 0; i < s.n; i++) find_result(&s, i);
-  for (int i = 0; i < s.n; i++) if (s.m[i].e) find(&s, s.m[i].e, &seen);
+  ranges_push(l->facts);
+  for (int g = 0; g < l->u->ngrid; g++) ranges_index(l->facts, l->u->grid[g], expr_int(l->x, DT_I64, 0, NO_SPAN), l->u->extent[g]);
+  Group *made = share_along(&s);
+  ranges_pop(l->facts);
   *steps = s.steps;
-  return s.found.n ? regroup(&s) : l->nrows ? l->u : NULL;
+  return made;
 }

@@ -10,6 +10,7 @@
 // A row that is in the caches is worked on for a while, and a core's memory rests meanwhile: of a softmax in memory, for a quarter of the
 // time. Here the results of a row leave while the next one is computed and the one after that is fetched (prefetch.c).
 // Each row computes what it did, in the same order, so the bits are the same. See Note [What goes beside what].
+#include "ir/affine.h"
 #include "ir/rewrite.h"
 #include "passes/pass.h"
 #include <string.h>
@@ -127,11 +128,23 @@ static bool is_in_place(Overlap *o, const Tensor *t) {
 
 static bool is_vector(const Stmt *s) { return s->kind == ST_LOOP && (s->how == HOW_LANES || s->how == HOW_VEC); }
 
-// From 0 to the same end in all rows?
-static bool is_whole(const Overlap *o, const Stmt *loop) {
+// From 0 to an end that is known before the row?
+static bool is_plain(const Stmt *loop) {
   const Expr *hi = loop->hi;
-  bool fixed = !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !expr_uses_index(hi, o->row->ix);
-  return fixed && expr_is_int(loop->lo, 0) && !loop->step && !loop->ordered;
+  return expr_is_int(loop->lo, 0) && !expr_has(hi, OP_VAR) && !expr_has(hi, OP_READ) && !expr_has(hi, OP_FIELD) && !loop->step && !loop->ordered;
+}
+
+// From 0 to the same end in all rows?
+static bool is_whole(const Overlap *o, const Stmt *loop) { return is_plain(loop) && !expr_uses_index(loop->hi, o->row->ix); }
+
+static Expr *minus(Overlap *o, Expr *a, Expr *b) { return expr_op2(o->x, OP_SUB, a, b, NO_SPAN); }
+
+// Does a walk over a beginning of what b, a map, walks over, as long as the row says? See Note [Rows that grow].
+static bool begins(Overlap *o, const Stmt *a, const Stmt *b) {
+  if (!is_vector(a) || !is_vector(b) || b->how != HOW_VEC || a->lanes != b->lanes || !is_plain(a) || !is_whole(o, b) || a->hi == b->hi) return false;
+  Ranges *facts = ranges_create(o->p->scratch, o->x);
+  ranges_index(facts, o->row->ix, o->row->lo, o->row->hi);
+  return range_prove_ge0(facts, o->x, a->hi) && range_prove_ge0(facts, o->x, minus(o, b->hi, a->hi));
 }
 
 // Do the loops walk over the same? Outside of the vector loops stand loops in order, with LETs beside the loop inside.
@@ -200,7 +213,7 @@ static bool choose(Overlap *o) {
     if (s->kind == ST_LOOP) o->b = s;
   }
   if (!o->b) return false;
-  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(o, s, o->b)) a = s;
+  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(o, s, o->b) || begins(o, s, o->b)) a = s;
   o->a = a;
   return a && can_overlap(o);
 }
@@ -303,6 +316,26 @@ static Tensor *two_of(Overlap *o, const Tensor *t) {
   return fn_tensor(o->p->fn, t->name, ROLE_LOCAL, t->dtype, NULL, t->rank + 1, extent, t->at);
 }
 
+// What is left of a loop behind `from`.
+static Stmt *rest_of(Copy *c, const Stmt *loop, Expr *from) {
+  Stmt *made = copy_of(c, loop);
+  made->lo = from;
+  made->note = NULL;
+  return made;
+}
+
+// As far as both loops go, in whole blocks, one loop; then the rest of b, then of a, which may write over what b reads.
+static void put_beside(Copy *early, Copy *late, Out *out) {
+  Overlap *o = early->o;
+  Stmt *both = beside(early, late, o->a, o->b);
+  put(out, both);
+  if (o->a->hi == o->b->hi) return;
+  Expr *lanes = expr_int(o->x, DT_I64, o->a->lanes, NO_SPAN);
+  both->hi = expr_op2(o->x, OP_MUL, expr_op2(o->x, OP_FLOORDIV, both->hi, lanes, NO_SPAN), lanes, NO_SPAN);
+  put(out, rest_of(late, o->b, both->hi));
+  put(out, rest_of(early, o->a, both->hi));
+}
+
 // Arrays of a row stand before the loop over rows, two of each where both rows need their own.
 static void put_arrays(Overlap *o, Out *out, Map *two) {
   for (int i = 0; i < o->object.n; i++) {
@@ -314,7 +347,6 @@ static void put_arrays(Overlap *o, Out *out, Map *two) {
   }
 }
 
-static Expr *minus(Overlap *o, Expr *a, Expr *b) { return expr_op2(o->x, OP_SUB, a, b, NO_SPAN); }
 static Expr *number(Overlap *o, int64_t v) { return expr_int(o->x, DT_I64, v, NO_SPAN); }
 static Expr *before(Overlap *o, Expr *row) { return minus(o, row, number(o, 1)); }
 
@@ -356,7 +388,7 @@ static Stmt *step_of(Overlap *o, Expr *row, Expr *first, Map *two, Map *was) {
   late.half = other_half(o, early.half);
   put_some(&early, &out, false, body, o->a);
   put_some(&late, &out, true, body, o->b);
-  put(&out, beside(&early, &late, o->a, o->b));
+  put_beside(&early, &late, &out);
   put_some(&late, &out, true, o->b->next, NULL);
   put_some(&early, &out, false, o->a->next, NULL);
   carry(o, &out, &early, was);
@@ -456,3 +488,9 @@ void overlap_rows(Pipe *p, Stmt *body) { walk(p, body, PARALLEL, 1); }
 // between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that
 // they read has a second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be
 // touched by one of the two sides only: then its rows follow one another as they did.
+//
+// Note [Rows that grow]
+//
+// Of a causal softmax the sum ends at the diagonal and the map at the end of the row, so that they are one loop up to the last whole block
+// of 64 before the diagonal. The steps of the sum fall on the same lanes in the same order as before: its rest is what was the block with a
+// condition. Nothing else is asked of the two ends than that the map's is never the nearer one.

@@ -57,9 +57,16 @@ static Walk walk_of(Stmt *s) {
 
 static Stmt *last_of(const Walk *w) { return w->loop[w->n - 1]; }
 
+// Where the loop ends; of one over whole blocks (overlap.c), where the rows end that it goes along.
+static const Expr *end_of(const Stmt *loop) {
+  const Expr *e = loop->hi;
+  bool blocks = e->op == OP_MUL && e->arg[0]->op == OP_FLOORDIV && loop->lanes > 1 && expr_is_int(e->arg[1], loop->lanes) && e->arg[0]->arg[1] == e->arg[1];
+  return blocks ? e->arg[0]->arg[0] : e;
+}
+
 static bool same_range(const Walk *a, const Walk *b) {
   bool same = a->n == b->n;
-  for (int k = 0; k < a->n && same; k++) same = a->loop[k]->lo == b->loop[k]->lo && a->loop[k]->hi == b->loop[k]->hi;
+  for (int k = 0; k < a->n && same; k++) same = a->loop[k]->lo == b->loop[k]->lo && end_of(a->loop[k]) == end_of(b->loop[k]);
   return same;
 }
 
