@@ -67,7 +67,7 @@ static bool read_proven(Scan *s, Expr *e) {
   return true;
 }
 
-static void see_tensor(void *cx, Expr *e) { if (e->op == OP_READ && e->u.t->rank) *(bool *)cx = true; }
+static void see_tensor(void *cx, Expr *e) { if (e->op == OP_READ && (e->u.t->rank || e->u.t->role != ROLE_PARAM)) *(bool *)cx = true; }
 static bool from_data(Scan *s, Expr *e) {
   bool data = false;
   expr_visit(s->a, e, see_tensor, &data);

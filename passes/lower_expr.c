@@ -15,7 +15,8 @@ bool lower_is_leaf(const Expr *e) {
 }
 
 static void see_data(void *cx, Expr *e) {
-  if (e->op == OP_VAR || e->op == OP_FIELD || (e->op == OP_READ && e->u.t->rank)) *(bool *)cx = true;
+  bool argument = e->op == OP_READ && !e->u.t->rank && e->u.t->role == ROLE_PARAM;
+  if (e->op == OP_VAR || e->op == OP_FIELD || (e->op == OP_READ && !argument)) *(bool *)cx = true;
 }
 bool lower_from_data(const Expr *e) {
   bool data = false;

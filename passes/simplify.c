@@ -25,7 +25,7 @@ static void compile_rules(Simplify *s) {
 }
 
 static bool may_fail(Simplify *s, Expr *e) {
-  if (e->op == OP_REDUCE || e->op == OP_FIELD || (e->op == OP_READ && e->u.t->rank)) return true;
+  if (e->op == OP_REDUCE || e->op == OP_FIELD || (e->op == OP_READ && (e->u.t->rank || e->u.t->role != ROLE_PARAM))) return true;
   if (!e->nargs || map_get(&s->harmless, e->id)) return false;
   if (map_get(&s->fails, e->id)) return true;
   bool fails = false;
