@@ -205,8 +205,10 @@ static bool share_stored(Emit *e, const Stmt *s) {
 static bool share_arrays(Emit *e, const Stmt *s) {
   bool more = false;
   for (; s; s = s->next) {
-    if (!is_parallel(s) && has_parallel(s)) more |= share_arrays(e, s->body) | share_arrays(e, s->els);
-    else if (is_parallel(s) || writes(e, s) || steps_of(s) > QUICK) more |= share_stored(e, s);
+    if (!is_parallel(s) && has_parallel(s)) {
+      more |= share_arrays(e, s->body);
+      more |= share_arrays(e, s->els);
+    } else if (is_parallel(s) || writes(e, s) || steps_of(s) > QUICK) more |= share_stored(e, s);
   }
   return more;
 }
