@@ -486,9 +486,10 @@ static const char *list(Emit *e, const Expr *x) {
 
 // The target's fast form of an operation whose operands' last digits are open; 1 / y has one of its own.
 static Text loose(Emit *e, const Expr *x) {
+  if (!emit_is_loose(e, x)) return (Text){0};
   bool inverse = x->op == OP_DIV && x->arg[0]->op == OP_CONST && x->arg[0]->u.v.f == 1;
   Math m = math_by_name(arena_printf(e->a, "%sloose_%s_%s", e->t->variants, inverse ? "inverse" : ops[x->op].name, dtypes[x->dtype].name));
-  if (m == MATH_COUNT || !emit_is_loose(e, x)) return (Text){0};
+  if (m == MATH_COUNT) return (Text){0};
   if (inverse) return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), emit_expr(e, x->arg[1], LEVEL_COND));
   return TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x));
 }
@@ -537,9 +538,9 @@ static bool is_small_quotient(Emit *e, const Expr *x, float *r) {
 
 // The target's form of an f32 quotient with open last digits, or of a root, of what is known to be a normal number or more.
 static Text of_normal(Emit *e, const Expr *x) {
-  Math m = math_by_name(arena_printf(e->a, "%snormal_%s_%s", e->t->variants, ops[x->op].name, dtypes[x->dtype].name));
-  bool here = m != MATH_COUNT && (x->op != OP_DIV || emit_is_loose(e, x)) && emit_least(e, x->arg[x->nargs - 1]) >= LEAST_NORMAL;
-  return here ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x)) : (Text){0};
+  bool here = (x->op != OP_DIV || emit_is_loose(e, x)) && emit_least(e, x->arg[x->nargs - 1]) >= LEAST_NORMAL;
+  Math m = here ? math_by_name(arena_printf(e->a, "%snormal_%s_%s", e->t->variants, ops[x->op].name, dtypes[x->dtype].name)) : MATH_COUNT;
+  return m != MATH_COUNT ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), list(e, x)) : (Text){0};
 }
 
 static Text operation(Emit *e, const Expr *x);

@@ -13,14 +13,14 @@ enum {
   MANY = 12,            // the same for two
   OF_A_FUNCTION = 3,    // values that exp and the like keep beside their argument
   FLOPS_OF_ONE = 6,     // from which on an operation is such a function
-  SHORT = 8, SHORT_SUM = 0,     // flops below which a map, and a single sum's term, are too short to wait for themselves
+  SHORT = 8,            // flops below which a map is too short to wait for itself
   DIVISIONS = 3,        // from which on a block waits for the unit that divides, in any order
 };
 
 typedef struct Side {
   Arena *a;
   const Stmt *loop;
-  Map need;             // Expr → registers that its evaluation needs + 1; none: it is the same in all lanes
+  Map need;             // Expr → registers that its evaluation needs; none: it is the same in all lanes
   Map made;             // Var of the body → itself
   Map last;             // Var → the last statement that reads it
   const Stmt *at;
@@ -32,7 +32,7 @@ typedef struct Side {
 
 static int registers_of_type(Dtype d) { return dtypes[d].bits == 64 ? 2 : 1; }
 static int registers_of(const Expr *e) { return registers_of_type((Dtype)e->dtype); }
-static int need_of(const Side *s, const Expr *e) { return (int)(uintptr_t)map_getp(&s->need, e); }
+static int need_of(const Side *s, const Expr *e) { return e ? (int)(uintptr_t)map_getp(&s->need, e) : 0; }
 
 static bool is_function(const Expr *e) { return ops[e->op].rule == R_FLOAT && ops[e->op].callable && ops[e->op].flops >= FLOPS_OF_ONE; }
 
@@ -65,15 +65,9 @@ static void see(void *cx, Expr *e) {
   map_putp(&s->need, e, (void *)(uintptr_t)(n > registers_of(e) ? n : registers_of(e)));
 }
 
-static int need(Side *s, const Stmt *st) {
-  int most = 0;
-  Expr *const part[] = { st->a, st->b };
-  for (int k = 0; k < 2; k++) {
-    if (!part[k]) continue;
-    expr_visit(s->a, part[k], see, s);
-    if (need_of(s, part[k]) > most) most = need_of(s, part[k]);
-  }
-  return most;
+static int most_needed(const Side *s, const Stmt *st) {
+  int a = need_of(s, st->a), b = need_of(s, st->b);
+  return a > b ? a : b;
 }
 
 // ---- a body ------------------------------------------------------------------------------------
@@ -89,7 +83,8 @@ static int look_over(Side *s) {
     s->at = st;
     if (st->kind == ST_ACC) kept += registers_of_acc(st);
     if (st->kind == ST_LET) map_putp(&s->made, st->var, st->var);
-    need(s, st);
+    if (st->a) expr_visit(s->a, st->a, see, s);
+    if (st->b) expr_visit(s->a, st->b, see, s);
   }
   return kept;
 }
@@ -104,13 +99,12 @@ static Map ends_of(Side *s) {
   return ends;
 }
 
-static int alive_at_most(Side *s) {
-  int kept = look_over(s), most = kept;
-  int least = kept > 1 ? 0 : kept ? SHORT_SUM : SHORT;
-  if (s->flops < least || s->divisions >= DIVISIONS || s->narrow) return MANY + 1;
+// kept: what accumulators hold.
+static int alive_at_most(Side *s, int kept) {
+  int most = kept;
   Map ends = ends_of(s);
   for (const Stmt *st = s->loop->body; st; st = st->next) {
-    int here = need(s, st);
+    int here = most_needed(s, st);
     if (kept + here > most) most = kept + here;
     kept -= (int)(uintptr_t)map_getp(&ends, st);
     bool kept_on = st->kind == ST_LET ? map_getp(&s->last, st->var) && here : st->kind == ST_STORE && st->stream;
@@ -131,7 +125,9 @@ static bool is_suited(const Stmt *st) {
 const char *c_side_by_side(Emit *e, const Stmt *loop, int count) {
   if (!is_suited(loop->body) || (count != AT_ONCE && count != AT_ONCE / 2)) return "";
   Side s = { .a = e->a, .loop = loop, .need = map_make(e->a), .made = map_make(e->a), .last = map_make(e->a) };
-  int alive = alive_at_most(&s);
+  int kept = look_over(&s);
+  if ((!kept && s.flops < SHORT) || s.divisions >= DIVISIONS || s.narrow) return "";
+  int alive = alive_at_most(&s, kept);
   if (alive > MANY) return "";
   e->uses_side = true;
   return alive > FEW || count < AT_ONCE ? " simdlen(SIDE_BY_SIDE / 2)" : " simdlen(SIDE_BY_SIDE)";

@@ -183,6 +183,9 @@ void stmts_visit(Arena *scratch, const Stmt *s, ExprVisit f, void *cx);
 void stmts_map(ExprTable *x, Stmt *s, ExprMap f, void *cx);
 // Puts s and what follows it at the end of a list; returns the new end.
 Stmt **stmts_append(Stmt **tail, Stmt *s);
+// Each statement, taken out of the list, gives way to what f makes of it: a list, NULL for nothing. Returns the list that comes of it.
+typedef Stmt *(*StmtMake)(void *cx, Stmt *s);
+Stmt *stmts_replace(Stmt *s, StmtMake f, void *cx);
 // Puts s before a statement of the list.
 void stmts_insert(Stmt **list, const Stmt *before, Stmt *s);
 // Copies of statements: what they declare gets new names, and what `to` has for a Var is a Var, for an Index an Expr. Local arrays stay shared.

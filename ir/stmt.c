@@ -57,6 +57,16 @@ Stmt **stmts_append(Stmt **tail, Stmt *s) {
   return tail;
 }
 
+Stmt *stmts_replace(Stmt *s, StmtMake f, void *cx) {
+  Stmt *first = NULL, **tail = &first;
+  for (Stmt *next; s; s = next) {
+    next = s->next;
+    s->next = NULL;
+    tail = stmts_append(tail, f(cx, s));
+  }
+  return first;
+}
+
 void stmts_insert(Stmt **list, const Stmt *before, Stmt *s) {
   while (*list != before) list = &(*list)->next;
   s->next = *list;

@@ -192,23 +192,23 @@ static Stmt *carry_loop(Pipe *p, Stmt *loop) {
   return before;
 }
 
-static Stmt *carry_stmts(Pipe *p, Stmt *s) {
-  Stmt *first = NULL, **tail = &first;
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    if (s->kind == ST_LOOP && s->ordered && (s->how == HOW_SEQ || s->how == HOW_SCAN) && !s->step && expr_is_int(s->lo, 0)) tail = stmts_append(tail, carry_loop(p, s));
-    s->body = carry_stmts(p, s->body);
-    s->els = carry_stmts(p, s->els);
-    tail = stmts_append(tail, s);
-  }
+static bool is_recurrence(const Stmt *s) {
+  return s->kind == ST_LOOP && s->ordered && (s->how == HOW_SEQ || s->how == HOW_SCAN) && !s->step && expr_is_int(s->lo, 0);
+}
+
+static Stmt *carry_stmt(void *p, Stmt *s) {
+  Stmt *first = is_recurrence(s) ? carry_loop(p, s) : NULL;
+  s->body = stmts_replace(s->body, carry_stmt, p);
+  s->els = stmts_replace(s->els, carry_stmt, p);
+  if (!first) return s;
+  stmts_insert(&first, NULL, s);
   return first;
 }
 
 bool pass_carry(Pipe *p) {
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
-    k->body = carry_stmts(p, k->body);
+    k->body = stmts_replace(k->body, carry_stmt, p);
     kernel_list_args(p->plan, k);
   }
   return true;

@@ -45,6 +45,8 @@ Index *gpu_index(Gpu *g, const char *name);
 Expr *gpu_int(const Gpu *g, int64_t v);
 Expr *gpu_mul(const Gpu *g, Expr *a, Expr *b);             // these fold what is constant
 Expr *gpu_plus(const Gpu *g, Expr *a, Expr *b);
+Expr *gpu_minus(const Gpu *g, Expr *a, Expr *b);
+Expr *gpu_min(const Gpu *g, Expr *a, Expr *b);
 Expr *gpu_div(const Gpu *g, Expr *a, Expr *b);
 Expr *gpu_mod(const Gpu *g, Expr *a, Expr *b);
 Expr *gpu_div_up(const Gpu *g, Expr *a, int64_t b);        // the least multiple of b that is not below a, by b

@@ -115,16 +115,12 @@ static void parts(Columns *w, Kernel *kernel) {
 
 // ---- when --------------------------------------------------------------------------------------
 
-static Expr *lesser(Gpu *g, Expr *a, Expr *b) {
-  return a->op == OP_CONST && b->op == OP_CONST ? a->u.v.i < b->u.v.i ? a : b : expr_op2(g->x, OP_MIN, a, b, NO_SPAN);
-}
-
 static int64_t device_threads(const Columns *w) { return (int64_t)w->g->m->cores * w->g->m->threads; }
 
 static Expr *parts_of_column(Columns *w) {
   Gpu *g = w->g;
-  Expr *wanted = lesser(g, gpu_scan_div_up(g, gpu_int(g, device_threads(w)), w->n->points), gpu_int(g, MOST_PARTS));
-  Expr *parts = lesser(g, wanted, gpu_div_up(g, w->c->loop->hi, LEAST_STEPS));
+  Expr *wanted = gpu_min(g, gpu_scan_div_up(g, gpu_int(g, device_threads(w)), w->n->points), gpu_int(g, MOST_PARTS));
+  Expr *parts = gpu_min(g, wanted, gpu_div_up(g, w->c->loop->hi, LEAST_STEPS));
   return parts->op == OP_CONST ? parts : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain
 }
 

@@ -48,14 +48,6 @@ static Expr *greater(Gpu *g, Expr *a, int64_t than) {
 
 static Expr *both(Gpu *g, Expr *a, Expr *b) { return expr_is_true(a) || expr_is_false(b) ? b : expr_is_true(b) || expr_is_false(a) ? a : gpu_and(g, a, b); }
 
-static Expr *minus(Gpu *g, Expr *a, Expr *b) {
-  return a->op == OP_CONST && b->op == OP_CONST ? gpu_int(g, a->u.v.i - b->u.v.i) : expr_op2(g->x, OP_SUB, a, b, NO_SPAN);
-}
-
-static Expr *lesser(Gpu *g, Expr *a, Expr *b) {
-  return a->op == OP_CONST && b->op == OP_CONST ? a->u.v.i < b->u.v.i ? a : b : expr_op2(g->x, OP_MIN, a, b, NO_SPAN);
-}
-
 static int64_t blocks_at_a_time(const Wide *w) { return (int64_t)w->g->m->cores * (w->g->m->threads / w->c->threads); }
 
 // With a block each, rows that all run at a time take D / tile TILE_NS; with several, PHASE_NS more and 3/2 of all bytes from memory, as the input is read
@@ -67,19 +59,19 @@ static Expr *few_rows(Wide *w) {
   w->most_rows = memory * TILE_NS / (bytes * gpu_scan_tile(w->c));
   if (w->most_rows > blocks_at_a_time(w)) w->most_rows = blocks_at_a_time(w);
   if (steps->op == OP_CONST && steps->u.v.i * (w->most_rows - 1) <= gain) return NULL;
-  Expr *rest = minus(g, gpu_int(g, w->most_rows), w->rows);
+  Expr *rest = gpu_minus(g, gpu_int(g, w->most_rows), w->rows);
   Expr *pays = both(g, greater(g, rest, 0), greater(g, gpu_mul(g, steps, rest), gain));
   return both(g, pays, greater(g, steps, gpu_scan_tile(w->c)));
 }
 
-Expr *gpu_scan_div_up(Gpu *g, Expr *a, Expr *b) { return gpu_div(g, minus(g, gpu_plus(g, a, b), gpu_int(g, 1)), b); }
+Expr *gpu_scan_div_up(Gpu *g, Expr *a, Expr *b) { return gpu_div(g, gpu_minus(g, gpu_plus(g, a, b), gpu_int(g, 1)), b); }
 
 // Parts for as many threads as the device has at a time, but no more than there are tiles. Where the sizes are not known the last ones may be empty.
 static Expr *parts_of_row(Wide *w) {
   Gpu *g = w->g;
   int64_t blocks = blocks_at_a_time(w);
   w->most_parts = blocks + w->most_rows;
-  Expr *tiles = gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), *parts = lesser(g, gpu_scan_div_up(g, gpu_int(g, blocks), w->rows), tiles);
+  Expr *tiles = gpu_div_up(g, w->c->loop->hi, gpu_scan_tile(w->c)), *parts = gpu_min(g, gpu_scan_div_up(g, gpu_int(g, blocks), w->rows), tiles);
   return parts->op == OP_CONST ? gpu_scan_div_up(g, tiles, gpu_scan_div_up(g, tiles, parts)) : expr_op2(g->x, OP_MAX, parts, gpu_int(g, 1), NO_SPAN);      // then divisions by it are plain
 }
 

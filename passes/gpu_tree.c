@@ -53,6 +53,8 @@ static Expr *folded(const Gpu *g, Op op, Expr *a, Expr *b) {
 
 Expr *gpu_mul(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(a, 1) ? b : expr_is_int(b, 1) ? a : folded(g, OP_MUL, a, b); }
 Expr *gpu_plus(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(a, 0) ? b : expr_is_int(b, 0) ? a : folded(g, OP_ADD, a, b); }
+Expr *gpu_minus(const Gpu *g, Expr *a, Expr *b) { return folded(g, OP_SUB, a, b); }
+Expr *gpu_min(const Gpu *g, Expr *a, Expr *b) { return folded(g, OP_MIN, a, b); }
 Expr *gpu_div(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(b, 1) ? a : folded(g, OP_FLOORDIV, a, b); }
 Expr *gpu_mod(const Gpu *g, Expr *a, Expr *b) { return expr_is_int(b, 1) ? gpu_int(g, 0) : folded(g, OP_MOD, a, b); }
 Expr *gpu_div_up(const Gpu *g, Expr *a, int64_t b) { return gpu_div(g, gpu_plus(g, a, gpu_int(g, b - 1)), gpu_int(g, b)); }

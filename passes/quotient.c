@@ -119,7 +119,8 @@ static void declare(Quotients *q, Stmt ***tail, const Denominator *d) {
   for (int k = 0; k < 2; k++) *tail = stmts_append(*tail, stmt_value(q->p->a, ST_LET, var[k]->u.var, value[k]));
 }
 
-static Stmt *block(Quotients *q, Stmt *s);
+static Stmt *statement(void *cx, Stmt *s);
+static Stmt *block(Quotients *q, Stmt *s) { return stmts_replace(s, statement, q); }
 
 // The loop with what it needs before it.
 static Stmt *with_parts(Quotients *q, Stmt *loop) {
@@ -133,17 +134,11 @@ static Stmt *with_parts(Quotients *q, Stmt *loop) {
   return first;
 }
 
-static Stmt *block(Quotients *q, Stmt *s) {
-  Stmt *first = NULL, **tail = &first;
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    bool loop = s->kind == ST_LOOP && !stmt_steps_below(s, LEAST_STEPS);
-    if (!loop) s->body = block(q, s->body);
-    s->els = block(q, s->els);
-    tail = stmts_append(tail, loop ? with_parts(q, s) : s);
-  }
-  return first;
+static Stmt *statement(void *cx, Stmt *s) {
+  bool loop = s->kind == ST_LOOP && !stmt_steps_below(s, LEAST_STEPS);
+  if (!loop) s->body = block(cx, s->body);
+  s->els = block(cx, s->els);
+  return loop ? with_parts(cx, s) : s;
 }
 
 bool pass_quotient(Pipe *p) {

@@ -120,17 +120,17 @@ static Stmt *at_once(Rows *r, Stmt *loop, Expr *lines) {
   return whole;
 }
 
+static Stmt *take_rows(void *cx, Stmt *s) {
+  Rows *r = cx;
+  Expr *lines = adds_rows(r, s) ? in_lines(r, s) : NULL;
+  Scalar v;
+  if (lines && !(expr_fold(lines, &v) && !v.u)) return at_once(r, s, lines);
+  s->body = stmts_replace(s->body, take_rows, r);
+  s->els = stmts_replace(s->els, take_rows, r);
+  return s;
+}
+
 Stmt *rows_at_once(Pipe *p, Stmt *s) {
   Rows r = { .p = p, .x = p->plan->x };
-  Stmt *first = NULL, **tail = &first;
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    Expr *lines = adds_rows(&r, s) ? in_lines(&r, s) : NULL;
-    Scalar v;
-    bool adds = lines && !(expr_fold(lines, &v) && !v.u);
-    if (!adds) s->body = rows_at_once(p, s->body), s->els = rows_at_once(p, s->els);
-    tail = stmts_append(tail, adds ? at_once(&r, s, lines) : s);
-  }
-  return first;
+  return stmts_replace(s, take_rows, &r);
 }

@@ -172,16 +172,14 @@ static Stmt *with_few_rows(Pipe *p, Stmt *s, Stmt *inner, Expr *rows) {
   return stmt_either(p->a, many, s, few);
 }
 
-Stmt *scan_rows(Pipe *p, Stmt *s) {
-  Stmt *first = NULL, **tail = &first;
-  for (Stmt *next; s; s = next) {
-    Expr *rows;
-    Stmt *inner = stmt_nest(p->plan->x, s, &rows);
-    if (inner && !has_prefixes(p, inner)) inner = NULL;
-    next = s->next;
-    s->next = NULL;
-    if (!inner) s->body = scan_rows(p, s->body), s->els = scan_rows(p, s->els);
-    tail = stmts_append(tail, inner ? with_few_rows(p, s, inner, rows) : s);
-  }
-  return first;
+static Stmt *take_rows(void *cx, Stmt *s) {
+  Pipe *p = cx;
+  Expr *rows;
+  Stmt *inner = stmt_nest(p->plan->x, s, &rows);
+  if (inner && has_prefixes(p, inner)) return with_few_rows(p, s, inner, rows);
+  s->body = scan_rows(p, s->body);
+  s->els = scan_rows(p, s->els);
+  return s;
 }
+
+Stmt *scan_rows(Pipe *p, Stmt *s) { return stmts_replace(s, take_rows, p); }

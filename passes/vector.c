@@ -213,19 +213,11 @@ static void apply(Vector *v, Stmt *s, const Map *scalar) {
 }
 
 // A FOLD of a variable without lanes is nothing.
-static Stmt *drop_folds(Stmt *s) {
-  if (!s) return NULL;
-  Stmt *first = NULL, **tail = &first;
-  for (Stmt *next; s; s = next) {
-    next = s->next;
-    s->next = NULL;
-    if (s->kind == ST_FOLD && s->lanes <= 1) continue;
-    s->body = drop_folds(s->body);
-    s->els = drop_folds(s->els);
-    *tail = s;
-    tail = &s->next;
-  }
-  return first;
+static Stmt *drop_fold(void *cx, Stmt *s) {
+  if (s->kind == ST_FOLD && s->lanes <= 1) return NULL;
+  s->body = stmts_replace(s->body, drop_fold, cx);
+  s->els = stmts_replace(s->els, drop_fold, cx);
+  return s;
 }
 
 // Each form of a kernel by itself.
@@ -251,7 +243,7 @@ bool pass_vector(Pipe *p) {
     walk_forms(&v, k->body);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
-    k->body = drop_folds(k->body);
+    k->body = stmts_replace(k->body, drop_fold, NULL);
     overlap_rows(p, k->body);
     k->body = scan_rows(p, k->body);
     prefetch_rows(p, k->body);

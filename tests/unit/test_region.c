@@ -52,13 +52,17 @@ static void add_to(Line *l, Tensor *to, Tensor *from, float by, bool back) {
   make_end(&l->m);
 }
 
+// A kernel of that loop alone.
+static void add_kernel(Line *l, const char *name, Tensor *to, Tensor *from, float by, bool back) {
+  make_kernel(&l->m, name);
+  add_to(l, to, from, by, back);
+}
+
 START_TEST(a_kernel_that_reads_what_another_wrote_waits_for_it) {
   Line l = make_line("two");
   Tensor *h = temp(&l, "h", 0);
-  make_kernel(&l.m, "two_h");
-  add_to(&l, h, l.x, 1, false);
-  make_kernel(&l.m, "two_y");
-  add_to(&l, l.y, h, 2, true);
+  add_kernel(&l, "two_h", h, l.x, 1, false);
+  add_kernel(&l, "two_y", l.y, h, 2, true);
   must_have(&l.m, 1, 2, 1, 0);
   float *x = counted(), y[N];
   must_run(&l.m, x, y);
@@ -69,10 +73,8 @@ START_TEST(a_kernel_that_reads_what_another_wrote_waits_for_it) {
 START_TEST(loops_that_need_nothing_of_each_other_do_not_wait) {
   Line l = make_line("beside");
   Tensor *g = temp(&l, "g", 0), *h = temp(&l, "h", 1);
-  make_kernel(&l.m, "beside_g");
-  add_to(&l, g, l.x, 1, false);
-  make_kernel(&l.m, "beside_h");
-  add_to(&l, h, l.x, 2, false);
+  add_kernel(&l, "beside_g", g, l.x, 1, false);
+  add_kernel(&l, "beside_h", h, l.x, 2, false);
   make_kernel(&l.m, "beside_y");
   Expr *i = make_for(&l.m, "i", l.n, HOW_PAR);
   make_store(&l.m, l.y, &i, make_op(&l.m, OP_ADD, make_read(&l.m, g, &i), make_read(&l.m, h, &i)));
@@ -85,12 +87,9 @@ START_TEST(loops_that_need_nothing_of_each_other_do_not_wait) {
 START_TEST(a_place_that_two_temporaries_share_is_one) {
   Line l = make_line("places");
   Tensor *g = temp(&l, "g", 0), *h = temp(&l, "h", 0);
-  make_kernel(&l.m, "places_g");
-  add_to(&l, g, l.x, 1, false);
-  make_kernel(&l.m, "places_y");
-  add_to(&l, l.y, g, 1, true);
-  make_kernel(&l.m, "places_h");
-  add_to(&l, h, l.x, 1, false);
+  add_kernel(&l, "places_g", g, l.x, 1, false);
+  add_kernel(&l, "places_y", l.y, g, 1, true);
+  add_kernel(&l, "places_h", h, l.x, 1, false);
   must_have(&l.m, 1, 3, 2, 0);
   arena_destroy(l.m.a);
 } END_TEST
@@ -156,8 +155,7 @@ START_TEST(one_thread_writes_what_stands_between_loops) {
 START_TEST(steps_of_a_loop_around_parallel_loops_wait_for_each_other) {
   Line l = make_line("steps");
   Tensor *h = temp(&l, "h", 0);
-  make_kernel(&l.m, "steps_y");
-  add_to(&l, h, l.x, 0, false);
+  add_kernel(&l, "steps_y", h, l.x, 0, false);
   make_for(&l.m, "t", make_int(&l.m, 5), HOW_SEQ);
   add_to(&l, l.y, h, 1, true);
   add_to(&l, h, l.y, 1, false);
@@ -237,8 +235,7 @@ START_TEST(a_kernel_that_suits_no_region_keeps_its_own) {
 
 START_TEST(a_loop_alone_is_a_region_of_its_own) {
   Line l = make_line("alone");
-  make_kernel(&l.m, "alone_y");
-  add_to(&l, l.y, l.x, 1, false);
+  add_kernel(&l, "alone_y", l.y, l.x, 1, false);
   must_have(&l.m, 0, 0, 0, 0);
   ck_assert_int_eq(count(built_text(&l.m, true), "OMP(omp parallel for"), 1);
   arena_destroy(l.m.a);
@@ -280,8 +277,7 @@ START_TEST(the_pool_is_asked_about_work_of_a_middling_size) {
 START_TEST(a_long_program_is_cut_into_regions) {
   Line l = make_line("long");
   for (int k = 0; k < 70; k++) {
-    make_kernel(&l.m, "long_y");
-    add_to(&l, l.y, k ? l.y : l.x, 1, false);
+    add_kernel(&l, "long_y", l.y, k ? l.y : l.x, 1, false);
   }
   must_have(&l.m, 2, 70, 68, 0);       // 63 and 5
   float *x = counted(), y[N];
