@@ -197,6 +197,19 @@ static int kind_before(const Found *f, int back) { return f->i >= back ? token_a
 
 static bool touches(const Token *a, const Token *b) { return a->hi == b->lo; }
 
+// The innermost bracket that is open before token i, in the same statement.
+static int opener_before(Parser *p, int i) {
+  enum { LOOK_BACK = 4096 };
+  int depth = 0;
+  for (int k = i - 1; k >= 0 && k > i - LOOK_BACK; k--) {
+    int kind = token_at(p, k)->kind;
+    if (kind == T_LBRACE || kind == T_RBRACE || kind == T_SEMICOLON || kind == T_FN) return -1;
+    depth += (kind == T_RPAREN || kind == T_RBRACKET) - (kind == T_LPAREN || kind == T_LBRACKET);
+    if (depth < 0) return k;
+  }
+  return -1;
+}
+
 // Slips, one function each: true when it reported.
 
 // y[i] = x[i] +        the unfinished equation swallowed the name of the next one
@@ -258,6 +271,23 @@ static bool misspelt_word(const Found *f) {
     if (!keyword || str_distance(word, want, far) > far) continue;
     unexpected(f, arena_printf(f->p->a, "did you mean `%s`?", want));
     diag_fix(f->p->d, found_span(f), want);
+    return true;
+  }
+  return false;
+}
+
+// argmx[j](x[j])
+static bool misspelt_reduction(const Found *f) {
+  int open = f->t.kind == T_LPAREN && f->prev.kind == T_RBRACKET && f->after ? opener_before(f->p, f->i - 1) : -1;
+  const Token *name = open > 0 ? token_at(f->p, open - 1) : NULL;
+  if (!name || name->kind != T_NAME) return false;
+  Name word = intern_n(f->p->names, f->p->text + name->lo, name->hi - name->lo);
+  int far = strlen(word) > 4 ? 2 : 1;
+  for (int r = RED_NONE + 1; r < RED_COUNT_; r++) {
+    if (str_distance(word, reducers[r].name, far) > far) continue;
+    diag_error(f->p->d, E_syntax, token_span(f->p, name), "`%s` is no reduction", word);
+    diag_help(f->p->d, "did you mean `%s`?", reducers[r].name);
+    diag_fix(f->p->d, token_span(f->p, name), reducers[r].name);
     return true;
   }
   return false;
@@ -454,24 +484,11 @@ static bool open_bracket(const Found *f) {
 static bool plain(const Found *f) { return unexpected(f, NULL); }
 
 static bool (*const slips[])(const Found *) = {
-  unfinished_line, foreign_comment, foreign_keyword, misspelt_word, store_arrow, reserved_word, single_equals, double_equals,
+  unfinished_line, foreign_comment, foreign_keyword, misspelt_word, misspelt_reduction, store_arrow, reserved_word, single_equals, double_equals,
   assignment_operator, format_head,
   split_brackets, trailing_comma, word_operator, missing_brace, bad_range, list_value, call_statement,
   untyped_parameter, unnamed_result, not_an_item, open_bracket, plain,
 };
-
-// The innermost bracket that is open before token i, in the same statement.
-static int opener_before(Parser *p, int i) {
-  enum { LOOK_BACK = 4096 };
-  int depth = 0;
-  for (int k = i - 1; k >= 0 && k > i - LOOK_BACK; k--) {
-    int kind = token_at(p, k)->kind;
-    if (kind == T_LBRACE || kind == T_RBRACE || kind == T_SEMICOLON || kind == T_FN) return -1;
-    depth += (kind == T_RPAREN || kind == T_RBRACKET) - (kind == T_LPAREN || kind == T_LBRACKET);
-    if (depth < 0) return k;
-  }
-  return -1;
-}
 
 void report_syntax(Parser *p, const Expected *x) {
   int i = p->next - 1;
