@@ -11,6 +11,7 @@
 // time. Here the results of a row leave while the next one is computed and the one after that is fetched (prefetch.c).
 // Each row computes what it did, in the same order, so the bits are the same. See Note [What goes beside what].
 #include "ir/affine.h"
+#include "ir/far.h"
 #include "ir/rewrite.h"
 #include "passes/pass.h"
 #include <string.h>
@@ -28,6 +29,7 @@ typedef struct Object { const Var *var; const Tensor *t; const Stmt *declared; i
 
 typedef struct Overlap {
   Pipe *p;
+  const Kernel *k;
   ExprTable *x;
   Stmt *row;            // the loop over rows
   const Stmt *a, *b;    // loops among its statements: b, the last one, shall run beside a of the next row
@@ -167,14 +169,9 @@ static int64_t steps_of(const Stmt *loop) {
   return in && in->kind == ST_LOOP ? n.i * steps_of(in) : n.i;
 }
 
-static bool is_large(const Tensor *t, int64_t bytes) {
-  int64_t bits = dtypes[t->dtype].bits;
-  Scalar n;
-  for (int k = 0; k < t->rank; k++) {
-    if (!expr_fold(t->extent[k], &n)) return false;
-    bits *= n.i;
-  }
-  return bits / 8 >= bytes;
+static bool is_far(const Overlap *o, const Tensor *t) {
+  const Expr *when = t->role == ROLE_LOCAL ? NULL : far_when(o->x, o->p->machine, o->k, t);
+  return when && expr_is_true(when);
 }
 
 // Is there a tensor that comes from memory, and do the caches keep what two rows touch?
@@ -186,7 +183,7 @@ static bool pays(Overlap *o) {
     const Tensor *t = o->object.v[i].t;
     if (!t || !t->rank) continue;
     bits += dtypes[t->dtype].bits;
-    large |= t->role != ROLE_LOCAL && is_large(t, o->p->machine->far_bytes);
+    large |= is_far(o, t);
   }
   return large && steps && bits / 8 * steps * ROWS_KEPT <= o->p->machine->cache_bytes;
 }
@@ -457,10 +454,10 @@ static int64_t rows_of(const Stmt *loop, int64_t outer) {
 // Where statements stand: in parallel loops alone, among the statements of such a loop's step, or further inside.
 typedef enum Depth { PARALLEL, STEP, INSIDE } Depth;
 
-static void walk(Pipe *p, Stmt *s, Depth depth, int64_t outer) {
+static void walk(Pipe *p, const Kernel *k, Stmt *s, Depth depth, int64_t outer) {
   for (; s; s = s->next) {
     bool loop = s->kind == ST_LOOP && !s->step && !s->ordered, par = loop && s->how == HOW_PAR && depth == PARALLEL;
-    Overlap o = { .p = p, .x = p->plan->x, .row = s };
+    Overlap o = { .p = p, .k = k, .x = p->plan->x, .row = s };
     int64_t rows = par ? rows_of(s, outer) : 0;
     bool nest = par && s->body && s->body->kind == ST_LOOP && s->body->how == HOW_PAR && !s->body->next;
     if (par && !nest && (rows >= LEAST_ROWS || !p->machine->far_bytes) && choose(&o)) {
@@ -469,13 +466,13 @@ static void walk(Pipe *p, Stmt *s, Depth depth, int64_t outer) {
       guard(&o, s);
     } else {
       Depth in = nest || (s->kind == ST_IF && depth == PARALLEL) ? PARALLEL : par ? STEP : INSIDE;
-      walk(p, s->body, in, nest ? rows : outer);
-      walk(p, s->els, in, outer);
+      walk(p, k, s->body, in, nest ? rows : outer);
+      walk(p, k, s->els, in, outer);
     }
   }
 }
 
-void overlap_rows(Pipe *p, Stmt *body) { walk(p, body, PARALLEL, 1); }
+void overlap_rows(Pipe *p, Kernel *k) { walk(p, k, k->body, PARALLEL, 1); }
 
 // Note [What goes beside what]
 //
