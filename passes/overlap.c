@@ -1,15 +1,15 @@
 // overlap.c: the end of a row beside the beginning of the next (CPU).
 //
-//   par i in 0 .. N                           par rows in 0 .. N by 32
-//     lanes j:  m = max(m, x[i, j])             row `rows`, but for its last loop
-//     lanes j:  z = sum(z, e[j] = …)            for i in rows + 1 .. end
+//   par i in 0 .. N                           par from .. end in shares of 0 .. N
+//     lanes j:  m = max(m, x[i, j])             row `from`, but for its last loop
+//     lanes j:  z = sum(z, e[j] = …)            for i in from + 1 .. end
 //     vec j:    y[i, j] = e[j] / z      ──▶       lanes j:  m = max(m, x[i, j])
 //                                                 lanes j:  y[i - 1, j] = e[j] / was;  z = sum(z, e[j] = …)
 //                                               the last loop of row `end - 1`
 //
 // A row that is in the caches is worked on for a while, and a core's memory rests meanwhile: of a softmax in memory, for a quarter of the
 // time. Here the results of a row leave while the next one is computed and the one after that is fetched (prefetch.c).
-// Each row computes what it did, in the same order, so the bits are the same. See Note [What goes beside what].
+// Each row computes what it did, in the same order, so the bits are the same, whoever has which rows. See Note [What goes beside what].
 #include "ir/affine.h"
 #include "ir/far.h"
 #include "ir/rewrite.h"
@@ -17,8 +17,9 @@
 #include <string.h>
 
 enum {
-  CHUNK = 32,           // rows, of which the first and the last have nothing beside them
-  LEAST_ROWS = 8 * CHUNK,
+  CHUNK = 32,           // rows of a nest, of which the first and the last have nothing beside them
+  LEAST_NESTED = 8 * CHUNK,
+  LEAST_ROWS = 8,
   ROWS_KEPT = 2,        // in the second cache
 };
 
@@ -160,6 +161,27 @@ static bool match(const Overlap *o, const Stmt *a, const Stmt *b) {
   return a && b && !a->next && !b->next && match(o, a, b);
 }
 
+static const Stmt *last_loop(const Stmt *s) {
+  const Stmt *last = NULL;
+  for (; s; s = s->next) if (s->kind == ST_LOOP) last = s;
+  return last;
+}
+
+// Where the tile ends that the loop over tiles has come to?
+static bool is_tile_end(const Overlap *o, const Stmt *tiles, const Expr *e) {
+  const Expr *end = expr_op2(o->x, OP_MIN, expr_plus(o->x, expr_index(o->x, tiles->ix), tiles->step), tiles->hi, NO_SPAN);
+  for (const Stmt *s = tiles->body; s; s = s->next) if (s->kind == ST_LET && e->op == OP_VAR && s->var == e->u.var) return s->a == end;
+  return e == end;
+}
+
+// Does `a` go by tiles over what b, a map, walks over, and ends each with a walk over it? See Note [Rows in tiles].
+static bool is_tiles(const Overlap *o, const Stmt *a, const Stmt *b) {
+  if (a->kind != ST_LOOP || a->how != HOW_SEQ || !a->step || a->ordered || a->hi != b->hi || !expr_is_int(a->lo, 0)) return false;
+  const Stmt *in = last_loop(a->body);
+  return in && in->how == HOW_LANES && b->how == HOW_VEC && is_whole(o, b) && in->lanes == b->lanes && in->streams == b->streams &&
+         expr_is_index(in->lo, a->ix) && is_tile_end(o, a, in->hi);
+}
+
 // Steps of the loop and those inside; 0: not known, or not whole blocks.
 static int64_t steps_of(const Stmt *loop) {
   Scalar n;
@@ -174,18 +196,20 @@ static bool is_far(const Overlap *o, const Tensor *t) {
   return when && expr_is_true(when);
 }
 
-// Is there a tensor that comes from memory, and do the caches keep what two rows touch?
+// Is there a tensor that comes from memory, and do the caches keep what two rows touch? Where rows have no arrays of their own they need not: what
+// is walked again then comes from further away, but beside other work.
 static bool pays(Overlap *o) {
   int64_t bits = 0, steps = steps_of(o->b);
-  bool large = false;
+  bool large = false, arrays = false;
   if (!o->p->machine->far_bytes) return true;
   for (int i = 0; i < o->object.n; i++) {
     const Tensor *t = o->object.v[i].t;
     if (!t || !t->rank) continue;
     bits += dtypes[t->dtype].bits;
     large |= is_far(o, t);
+    arrays |= t->role == ROLE_LOCAL;
   }
-  return large && steps && bits / 8 * steps * ROWS_KEPT <= o->p->machine->cache_bytes;
+  return large && steps && (!arrays || bits / 8 * steps * ROWS_KEPT <= o->p->machine->cache_bytes);
 }
 
 static bool is_free(const Object *q) {
@@ -210,7 +234,7 @@ static bool choose(Overlap *o) {
     if (s->kind == ST_LOOP) o->b = s;
   }
   if (!o->b) return false;
-  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(o, s, o->b) || begins(o, s, o->b)) a = s;
+  for (const Stmt *s = o->row->body; s != o->b; s = s->next) if (match(o, s, o->b) || begins(o, s, o->b) || is_tiles(o, s, o->b)) a = s;
   o->a = a;
   return a && can_overlap(o);
 }
@@ -306,6 +330,18 @@ static Stmt *beside(Copy *early, Copy *late, const Stmt *a, const Stmt *b) {
   return made;
 }
 
+// The same where `a` goes by tiles: the map goes with the last loop of each.
+static Stmt *beside_tiles(Copy *early, Copy *late, const Stmt *a, const Stmt *b) {
+  Stmt *made = copy_of(early, a), *in = (Stmt *)last_loop(made->body);
+  map_putp(&late->as.to, b->ix, expr_index(early->o->x, in->ix));
+  Stmt *first = copy_list(late, b->body);
+  Stmt **tail = &first;
+  tail = stmts_append(tail, first);
+  *tail = in->body;
+  in->body = first;
+  return made;
+}
+
 // An array in two halves, for two rows.
 static Tensor *two_of(Overlap *o, const Tensor *t) {
   Expr *extent[8] = { expr_int(o->x, DT_I64, 2, NO_SPAN) };
@@ -324,6 +360,10 @@ static Stmt *rest_of(Copy *c, const Stmt *loop, Expr *from) {
 // As far as both loops go, in whole blocks, one loop; then the rest of b, then of a, which may write over what b reads.
 static void put_beside(Copy *early, Copy *late, Out *out) {
   Overlap *o = early->o;
+  if (o->a->step) {
+    put(out, beside_tiles(early, late, o->a, o->b));
+    return;
+  }
   Stmt *both = beside(early, late, o->a, o->b);
   put(out, both);
   if (o->a->hi == o->b->hi) return;
@@ -420,8 +460,18 @@ static Stmt *overlapped(Overlap *o, Expr *lo, Expr *hi) {
   return out.first;
 }
 
-// A chunk of rows for each step of the parallel loop.
+// A core's rows for each step of the parallel loop.
 static void share(Overlap *o, Stmt *loop) {
+  Stmt row = *loop;
+  o->row = &row;
+  const char *name = loop->ix->name;
+  loop->ix = plan_index(o->p->plan, arena_printf(o->p->scratch, "%s_from", name));
+  loop->ix2 = plan_index(o->p->plan, arena_printf(o->p->scratch, "%s_end", name));
+  loop->body = overlapped(o, expr_index(o->x, loop->ix), expr_index(o->x, loop->ix2));
+}
+
+// Where it stands in another parallel loop, a chunk of them.
+static void share_chunks(Overlap *o, Stmt *loop) {
   Stmt row = *loop;
   o->row = &row;
   Plan *plan = o->p->plan;
@@ -451,40 +501,64 @@ static int64_t rows_of(const Stmt *loop, int64_t outer) {
   return outer && expr_fold(loop->lo, &lo) && expr_fold(loop->hi, &hi) && hi.i > lo.i ? outer * (hi.i - lo.i) : 0;
 }
 
-// Where statements stand: in parallel loops alone, among the statements of such a loop's step, or further inside.
-typedef enum Depth { PARALLEL, STEP, INSIDE } Depth;
+// Where statements stand: outside of loops, in parallel loops alone, among the statements of such a loop's step, or further inside.
+typedef enum Depth { OUTSIDE, PARALLEL, STEP, INSIDE } Depth;
+
+static bool has_rows(const Pipe *p, Depth depth, int64_t rows) { return !p->machine->far_bytes || rows >= (depth == OUTSIDE ? LEAST_ROWS : LEAST_NESTED); }
 
 static void walk(Pipe *p, const Kernel *k, Stmt *s, Depth depth, int64_t outer) {
   for (; s; s = s->next) {
-    bool loop = s->kind == ST_LOOP && !s->step && !s->ordered, par = loop && s->how == HOW_PAR && depth == PARALLEL;
+    bool loop = s->kind == ST_LOOP && !s->step && !s->ordered, par = loop && s->how == HOW_PAR && depth <= PARALLEL;
     Overlap o = { .p = p, .k = k, .x = p->plan->x, .row = s };
     int64_t rows = par ? rows_of(s, outer) : 0;
     bool nest = par && s->body && s->body->kind == ST_LOOP && s->body->how == HOW_PAR && !s->body->next;
-    if (par && !nest && (rows >= LEAST_ROWS || !p->machine->far_bytes) && choose(&o)) {
-      share(&o, s);
+    if (par && !nest && has_rows(p, depth, rows) && choose(&o)) {
+      if (depth == OUTSIDE) share(&o, s);
+      else share_chunks(&o, s);
     } else if (loop && s->how == HOW_SEQ && depth == STEP && choose(&o)) {
       guard(&o, s);
     } else {
-      Depth in = nest || (s->kind == ST_IF && depth == PARALLEL) ? PARALLEL : par ? STEP : INSIDE;
+      Depth in = nest ? PARALLEL : s->kind == ST_IF && depth <= PARALLEL ? depth : par ? STEP : INSIDE;
       walk(p, k, s->body, in, nest ? rows : outer);
       walk(p, k, s->els, in, outer);
     }
   }
 }
 
-void overlap_rows(Pipe *p, Kernel *k) { walk(p, k, k->body, PARALLEL, 1); }
+void overlap_rows(Pipe *p, Kernel *k) { walk(p, k, k->body, OUTSIDE, 1); }
 
 // Note [What goes beside what]
 //
 // The last loop over a row goes beside the one before it over the same range: two that compute, while what they fetch is of the row after
 // next. Beside the first one, which waits for memory itself, it gains half as much, and three rows at once gain no more. Two cores of a
 // Xeon, 128 MiB, rows of 4096 f32, the copy at 5.0 ms: softmax 8.1 -> 6.2 ms, log-softmax 8.0 -> 5.8, layer norm with residual
-// 6.7 -> 5.7, RMS norm 5.6 -> 5.2. Chunks of 16 rows lose 2 % of it, of 32 one.
+// 6.7 -> 5.7, RMS norm 5.6 -> 5.2. A core's first and last row have nothing beside them; so have those of a chunk, where rows stand in a nest: chunks of 16
+// rows lose 2 %, of 32 one.
 //
 // The order: what row i does up to its loop `a`; `a` beside the last loop `b` of row i - 1; what row i - 1 does behind b; what row i does
 // between a and b, other loops too. So what b and the statements behind it know of their row is carried in variables, and an array that
 // they read has a second one unless b reads each element in the step in which a writes the next row's. What else a row changes may be
 // touched by one of the two sides only: then its rows follow one another as they did.
+//
+// Note [Long rows]
+//
+// Where a row is longer than a second cache, its loops read it from memory (or from a cache that all share) each time, and took turns: the first
+// waits for memory and computes little, the last one writes. Beside one another they keep memory and the core busy, though nothing is saved:
+// 2^25 f32, two cores of a Xeon with second caches of 2 MiB, ms (the second figure: prefetched as well as it goes, prefetch.c; the third: beside as well):
+//
+//   steps of a row        65536         131072               262144               1048576
+//   RMS norm           7.8        6.3    12.0        6.8     14.5   8.6   8.2     13.8  10.1   8.6
+//   softmax                                                  13.3  10.6   9.9     13.7  11.7  10.3
+//
+// What else was tried by hand: all cores share each row, a barrier behind each loop, so that half of it stays in either second cache: of 262144
+// steps the RMS norm took 14 % less, softmax the same; of 1048576 the RMS norm took 14 % more. The second walk from the end of the row to its beginning, in chunks of
+// 64 KiB: no gain, for the cache that all share has the rest. The exponentials of the first walk kept with the maximum that each tile knew, for the map to
+// correct them: 8.8 ms of 1048576, but values then are off by more than the language's bound for a map.
+//
+// Note [Rows in tiles]
+//
+// A row that is read in one pass (lower_online.c) goes by tiles: a loop for the tile's maximum, one for its exponentials. The map of the row before is
+// cut like it, and each piece goes with the last loop of the tile, while the next tile comes.
 //
 // Note [Rows that grow]
 //
