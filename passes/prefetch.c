@@ -105,8 +105,14 @@ static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
   return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
 }
 
+// The row's index, or that of a row ahead of it (overlap.c)?
+static bool is_row(const Expr *sub, const Index *row) {
+  if (sub->op == OP_MIN && sub->arg[0]->op == OP_ADD) sub = sub->arg[0]->arg[0];
+  return expr_is_index(sub, row);
+}
+
 static int subscript_of(const Expr *read, const Index *row) {
-  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && expr_is_index(read->arg[k], row)) return k;
+  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && is_row(read->arg[k], row)) return k;
   return -1;
 }
 
