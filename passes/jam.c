@@ -17,6 +17,7 @@
 enum {
   TILE_BYTES = 16 << 10,        // of all arrays together: half of a first cache
   MOST = 2048, LEAST = 64,      // steps of a tile: a row of it is at least some lines of memory, at most what pays
+  SHARED = 256, SHARES = 4,     // steps and tiles, at the least, of a loop whose steps are known and which alone is parallel
   NARROW = 512, WIDE = 4096     // steps of a tile where a recurrence has fewer than WIDE grid points, so that cores have a share
 };
 
@@ -419,6 +420,14 @@ Stmt *jam_points(Pipe *p, Stmt *loop, Index *first, int steps, Expr *end) {
   return alloc_arrays(&j, distribute(&j, loop->body, end));
 }
 
+// So that cores have a share: sums over 256 rows of 1024 f32 in a cache, two cores: 8.6 us by one tile, 5.4 by four.
+static int64_t steps_to_share(const Stmt *loop) {
+  Scalar end;
+  int64_t steps = MOST;
+  for (bool known = expr_fold(loop->hi, &end); known && steps > SHARED && end.i < SHARES * steps; steps /= 2) { }
+  return steps;
+}
+
 // The innermost of a nest of PAR loops, when it starts at 0.
 static void walk(Pipe *p, Stmt *s, bool in_parallel) {
   for (; s; s = s->next) {
@@ -426,7 +435,7 @@ static void walk(Pipe *p, Stmt *s, bool in_parallel) {
     for (const Stmt *b = s->body; b && par; b = b->next) inner &= b->kind != ST_LOOP || b->how != HOW_PAR;
     if (inner && expr_is_int(s->lo, 0)) {
       if (!in_parallel && runs_in_order(s->body)) jam_in_order(p, s);
-      else jam_loop(p, s, MOST);
+      else jam_loop(p, s, in_parallel ? MOST : steps_to_share(s));
       continue;
     }
     walk(p, s->body, in_parallel || par);
