@@ -221,6 +221,7 @@ void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const Nex
 typedef struct Chunks { Expr *count; int64_t align; } Chunks;      // align: chunks begin at multiples of it
 Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested);
 bool lower_flat_items(Lower *l, int n, Item **items, NextLoop *next);
+Expr *lower_share_start(Lower *l, Expr *c, Expr *len, Expr *count);
 void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);

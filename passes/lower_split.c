@@ -25,14 +25,29 @@ static Expr *folded(Lower *l, Expr *e) {
   return expr_fold(e, &v) ? expr_int(l->x, DT_I64, v.i, NO_SPAN) : e;
 }
 
-enum { GPU_BLOCKS = 2, GPU_TERMS = 4096 };      // chunks of a multiprocessor at most; terms of a chunk at least
+enum {
+  GPU_BLOCKS = 2,       // chunks of a multiprocessor at most
+  GPU_TERMS = 4096,     // of a chunk at least
+  CPU_TERMS = 2048      // the same on a CPU, as far as their number is known: what a chunk costs beside its terms is that of some 200 of them
+};
+
+// Chunks of a CPU, which one core runs one after the other: their number may be more than there is to do.
+static Chunks cpu_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
+  int64_t count = LOWER_CHUNKS, terms = nested ? 1 : CPU_TERMS;
+  Scalar from, to;
+  if (expr_fold(lo, &from) && expr_fold(hi, &to)) {
+    int64_t fill = to.i > from.i ? (to.i - from.i + terms - 1) / terms : 1;
+    if (fill < count) count = fill;
+  }
+  return (Chunks){ expr_int(l->x, DT_I64, count, NO_SPAN), nested ? 1 : LOWER_CHUNK_ALIGN };
+}
 
 // How many chunks a range is cut into, and what their lengths are multiples of. A GPU gets as many as it runs at a time, or fewer where
 // there is little to do. nested: each step is a loop.
 Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
   ExprTable *x = l->x;
-  Chunks c = { expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), LOWER_CHUNK_ALIGN };
-  if (!pipe_is_gpu(l->p)) return c;
+  if (!pipe_is_gpu(l->p)) return cpu_chunks(l, lo, hi, nested);
+  Chunks c = { NULL, LOWER_CHUNK_ALIGN };
   int64_t terms = nested ? 1 : GPU_TERMS;
   c.count = expr_int(x, DT_I64, (int64_t)l->p->machine->cores * GPU_BLOCKS, NO_SPAN);
   c.align = nested ? 1 : LOWER_CHUNK_ALIGN;
@@ -44,6 +59,11 @@ Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
   return c;
 }
 
+// Where chunk c begins that is one of `count` equal ones, to a step: the empty ones of few steps lie between others, or all would be one core's.
+Expr *lower_share_start(Lower *l, Expr *c, Expr *len, Expr *count) {
+  return expr_op2(l->x, OP_FLOORDIV, expr_op2(l->x, OP_MUL, c, len, NO_SPAN), count, NO_SPAN);
+}
+
 // The share of chunk c: equal parts, whole lane groups. from ≤ to ≤ hi, also when the range is empty.
 void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to) {
   ExprTable *x = l->x;
@@ -51,9 +71,14 @@ void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr 
   Expr *unit = folded(l, expr_op2(x, OP_MUL, all->count, align, NO_SPAN)), *round = folded(l, expr_op2(x, OP_SUB, unit, one, NO_SPAN));
   Expr *len = expr_is_int(lo, 0) ? hi : expr_op2(x, OP_SUB, hi, lo, NO_SPAN);
   if (!range_prove_ge0(l->facts, x, len)) len = expr_op2(x, OP_MAX, len, zero, NO_SPAN);
+  Expr *next = expr_op2(x, OP_ADD, c, one, NO_SPAN);
+  if (all->align == 1 && !pipe_is_gpu(l->p)) {
+    *from = lower_named(l, plus(l, lo, lower_share_start(l, c, len, all->count)), "from");
+    *to = lower_named(l, plus(l, lo, lower_share_start(l, next, len, all->count)), "to");
+    return;
+  }
   Expr *groups = expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, len, round, NO_SPAN), unit, NO_SPAN);
   Expr *step = lower_named(l, folded(l, expr_is_int(align, 1) ? groups : expr_op2(x, OP_MUL, groups, align, NO_SPAN)), "step");
-  Expr *next = expr_op2(x, OP_ADD, c, one, NO_SPAN);
   *from = lower_named(l, plus(l, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, c, step, NO_SPAN), len, NO_SPAN)), "from");
   *to = lower_named(l, plus(l, lo, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, next, step, NO_SPAN), len, NO_SPAN)), "to");
 }
