@@ -219,7 +219,7 @@ Expr *lower_wanted_inside(Lower *l);                     // or a reduction insid
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
 void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 typedef struct Chunks { Expr *count; int64_t align; } Chunks;      // align: chunks begin at multiples of it
-Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested);
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested, bool states);
 bool lower_flat_items(Lower *l, int n, Item **items, NextLoop *next);
 void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);

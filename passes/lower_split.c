@@ -25,11 +25,15 @@ static Expr *folded(Lower *l, Expr *e) {
   return expr_fold(e, &v) ? expr_int(l->x, DT_I64, v.i, NO_SPAN) : e;
 }
 
-enum { GPU_BLOCKS = 2, GPU_TERMS = 4096 };      // chunks of a multiprocessor at most; terms of a chunk at least
+enum {
+  GPU_BLOCKS = 2, GPU_TERMS = 4096,               // chunks of a multiprocessor; terms of a chunk at least
+  GPU_MORE_BLOCKS = 32, GPU_MORE_TERMS = 65536    // and where that leaves so many terms to a chunk
+};
 
 // How many chunks a range is cut into, and what their lengths are multiples of. A GPU gets as many as it runs at a time, or fewer where
-// there is little to do. nested: each step is a loop.
-Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
+// there is little to do; where there is much, many more, so that what is read at a time lies close together and all multiprocessors end
+// together (H100, 2^28 f32: 348.8 us in 264 chunks, 344.4 in 4096). nested: each step is a loop; states: the parts of a cascade, dearer to merge.
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested, bool states) {
   ExprTable *x = l->x;
   Chunks c = { expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), LOWER_CHUNK_ALIGN };
   if (!pipe_is_gpu(l->p)) return c;
@@ -40,7 +44,10 @@ Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
   Expr *one = expr_int(x, DT_I64, 1, NO_SPAN), *round = expr_int(x, DT_I64, terms - 1, NO_SPAN), *each = expr_int(x, DT_I64, terms, NO_SPAN);
   Expr *len = expr_is_int(lo, 0) ? hi : expr_op2(x, OP_SUB, hi, lo, NO_SPAN);
   Expr *fill = terms == 1 ? len : expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, len, round, NO_SPAN), each, NO_SPAN);
-  c.count = folded(l, expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, fill, c.count, NO_SPAN), one, NO_SPAN));
+  Expr *more = expr_op2(x, OP_FLOORDIV, len, expr_int(x, DT_I64, GPU_MORE_TERMS, NO_SPAN), NO_SPAN);
+  Expr *most = expr_int(x, DT_I64, (int64_t)l->p->machine->cores * GPU_MORE_BLOCKS, NO_SPAN);
+  Expr *least = nested || states ? one : expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, more, most, NO_SPAN), one, NO_SPAN);
+  c.count = folded(l, expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, fill, c.count, NO_SPAN), least, NO_SPAN));
   return c;
 }
 
@@ -139,7 +146,7 @@ void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const Nex
   int first = 0;
   while (!in[first]) first++;
   Expr *lo = lower_expr(l, next[first].lo), *hi = lower_expr(l, next[first].hi);
-  Chunks chunks = lower_chunks(l, lo, hi, items[first].q->body->u.bind->n > 1);
+  Chunks chunks = lower_chunks(l, lo, hi, items[first].q->body->u.bind->n > 1, true);
   Parts p = { .count = chunks.count, .align = chunks.align };
   Index *c = p.at[0] = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), p.count, HOW_PAR);
