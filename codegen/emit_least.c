@@ -7,6 +7,7 @@
 // is monotonic, so bounds of operands, rounded, are bounds of results. A NaN has no bound, and is none of the forms' concern: they hand it on.
 // See Note [Exponentials beside a one].
 #include "codegen/emit.h"
+#include "ir/rewrite.h"
 #include <math.h>
 
 enum { DEEP = 8 };      // levels looked down: the work is at most 2^DEEP
@@ -58,7 +59,7 @@ static Range bounds(Emit *e, const Expr *x, int deep) {
 double emit_least(Emit *e, const Expr *x) { return bounds(e, x, DEEP).lo; }
 
 static bool is_beside_one(Emit *e, const Expr *x, const Expr *other) {
-  return x->op == OP_EXP && x->dtype == DT_F32 && !x->aux && bounds(e, x->arg[0], DEEP).hi <= 0 && emit_least(e, other) >= 1;
+  return x->op == OP_EXP && x->dtype == DT_F32 && fn_exactness(x) == 0 && bounds(e, x->arg[0], DEEP).hi <= 0 && emit_least(e, other) >= 1;
 }
 
 bool emit_beside_one(Emit *e, const Expr *sum, uint32_t k) {
