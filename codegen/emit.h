@@ -119,6 +119,7 @@ bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_W
 
 void emit_find_loose(Emit *e, const Stmt *body);         // emit_loose.c: before a kernel's expressions are asked about
 double emit_least(Emit *e, const Expr *x);               // emit_least.c: the float x is at least this, or NaN
+bool emit_beside_one(Emit *e, const Expr *sum, uint32_t k);       // operand k of a sum is an exponential whose last digits are lost in it
 bool emit_is_loose(Emit *e, const Expr *x);              // the last digits of x's operands are open, so those of a quotient or root are
 
 // Statements.

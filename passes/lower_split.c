@@ -26,9 +26,9 @@ static Expr *folded(Lower *l, Expr *e) {
 }
 
 enum {
-  GPU_BLOCKS = 2,       // chunks of a multiprocessor at most
-  GPU_TERMS = 4096,     // of a chunk at least
-  CPU_TERMS = 2048      // the same on a CPU, as far as their number is known: what a chunk costs beside its terms is that of some 200 of them
+  GPU_BLOCKS = 2, GPU_TERMS = 4096,               // chunks of a multiprocessor; terms of a chunk at least
+  GPU_MORE_BLOCKS = 32, GPU_MORE_TERMS = 65536,   // and where that leaves so many terms to a chunk
+  CPU_TERMS = 2048                                // the same on a CPU, as far as their number is known: what a chunk costs beside its terms is that of some 200 of them
 };
 
 // Chunks of a CPU, which one core runs one after the other: their number may be more than there is to do.
@@ -43,8 +43,9 @@ static Chunks cpu_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
 }
 
 // How many chunks a range is cut into, and what their lengths are multiples of. A GPU gets as many as it runs at a time, or fewer where
-// there is little to do. nested: each step is a loop.
-Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
+// there is little to do; where there is much, many more, so that what is read at a time lies close together and all multiprocessors end
+// together (H100, 2^28 f32: 348.8 us in 264 chunks, 344.4 in 4096). nested: each step is a loop; states: the parts of a cascade, dearer to merge.
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested, bool states) {
   ExprTable *x = l->x;
   if (!pipe_is_gpu(l->p)) return cpu_chunks(l, lo, hi, nested);
   Chunks c = { NULL, LOWER_CHUNK_ALIGN };
@@ -55,7 +56,10 @@ Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested) {
   Expr *one = expr_int(x, DT_I64, 1, NO_SPAN), *round = expr_int(x, DT_I64, terms - 1, NO_SPAN), *each = expr_int(x, DT_I64, terms, NO_SPAN);
   Expr *len = expr_is_int(lo, 0) ? hi : expr_op2(x, OP_SUB, hi, lo, NO_SPAN);
   Expr *fill = terms == 1 ? len : expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, len, round, NO_SPAN), each, NO_SPAN);
-  c.count = folded(l, expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, fill, c.count, NO_SPAN), one, NO_SPAN));
+  Expr *more = expr_op2(x, OP_FLOORDIV, len, expr_int(x, DT_I64, GPU_MORE_TERMS, NO_SPAN), NO_SPAN);
+  Expr *most = expr_int(x, DT_I64, (int64_t)l->p->machine->cores * GPU_MORE_BLOCKS, NO_SPAN);
+  Expr *least = nested || states ? one : expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, more, most, NO_SPAN), one, NO_SPAN);
+  c.count = folded(l, expr_op2(x, OP_MAX, expr_op2(x, OP_MIN, fill, c.count, NO_SPAN), least, NO_SPAN));
   return c;
 }
 
@@ -164,7 +168,7 @@ void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const Nex
   int first = 0;
   while (!in[first]) first++;
   Expr *lo = lower_expr(l, next[first].lo), *hi = lower_expr(l, next[first].hi);
-  Chunks chunks = lower_chunks(l, lo, hi, items[first].q->body->u.bind->n > 1);
+  Chunks chunks = lower_chunks(l, lo, hi, items[first].q->body->u.bind->n > 1, true);
   Parts p = { .count = chunks.count, .align = chunks.align };
   Index *c = p.at[0] = index_new(l->x, intern(l->f->names, "chunk"), NO_SPAN);
   Stmt *par = loop_open(l, c, expr_int(l->x, DT_I64, 0, NO_SPAN), p.count, HOW_PAR);
