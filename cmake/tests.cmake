@@ -74,6 +74,7 @@ plait_script(api api/run.py $<TARGET_FILE:libplait>)
 plait_script(examples examples/run.py $<TARGET_FILE:plait>)
 plait_script(errors errors/run.py --plait $<TARGET_FILE:plait>)
 plait_script(docs docs/run.py --plait $<TARGET_FILE:plait>)
+plait_script(warnings warnings/run.py $<TARGET_FILE:plait>)
 if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot load
   plait_script(bench_check bench/run.py $<TARGET_FILE:libplait>)
   plait_script(bench_gpu_check bench/gpu.py $<TARGET_FILE:libplait> ${EMU_LIBRARIES})
