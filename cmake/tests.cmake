@@ -84,7 +84,7 @@ if(NOT PLAIT_SANITIZE)    # which a Python that was not built with it cannot loa
 endif()
 
 # Compiled kernels against the interpreter.
-add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/gpu.c tests/diff/harness.c)
+add_executable(plait-diff tests/diff/diff.c tests/diff/generate.c tests/diff/generate_forms.c tests/diff/gpu.c tests/diff/harness.c)
 target_link_libraries(plait-diff PRIVATE plait_core)
 file(GLOB files CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} tests/language/*.plait examples/*/*.plait)
 set(programs)

@@ -1,6 +1,7 @@
 // diff.c: compares compiled kernels with the interpreter.
 //
 //   plait-diff fuzz [--seed S] [--count N] [--specials] [--unfused]    random programs; a failure shrinks and prints
+//   plait-diff show [--seed S] [--count N]                              those programs
 //   plait-diff ops [TYPE]...                                            every operation x type on special values
 //   plait-diff files FILE[:ENTRY]... [--count N]                        programs, with random shapes and inputs
 //   … --target cuda                                                     on a GPU, or what PLAIT_CUDA_DRIVER and PLAIT_NVRTC say is one
@@ -16,7 +17,7 @@ typedef struct Tally { int passed, failed, faults, refused; long elements, ambig
 typedef struct Options { uint64_t seed; int count; Harness h; int nfiles; char **files; } Options;
 
 static Outcome run_gen(Options *o, const Gen *g, uint64_t seed) {
-  static char text[64 << 10];
+  static char text[128 << 10];
   generate_text(g, text, sizeof text);
   Rng r = { seed ^ 0x5bd1e995 };
   return diff_program(&o->h, "random.plait", text, NULL, &r);
@@ -46,7 +47,7 @@ static void add(Tally *t, const Outcome *o) {
 }
 
 static void report_program(Options *o, Gen *g, uint64_t seed, Outcome out) {
-  static char text[64 << 10];
+  static char text[128 << 10];
   if (!out.broken) {
     shrink(o, g, seed);
     out = run_gen(o, g, seed);
@@ -64,7 +65,7 @@ static void fuzz(Options *o, Tally *t) {
     Outcome out = run_gen(o, &g, seed);
     if (out.verdict == REFUSED) {
       // A generated program is valid by construction: a refusal is a finding too.
-      static char text[64 << 10];
+      static char text[128 << 10];
       generate_text(&g, text, sizeof text);
       printf("REFUSED seed %llu\n%s\n%s\n", (unsigned long long)seed, out.text, text);
     }
@@ -72,6 +73,17 @@ static void fuzz(Options *o, Tally *t) {
     if (out.verdict == DIFFERENT) report_program(o, &g, seed, out);
     if (out.broken) return;
     if (o->count > 500 && k % 200 == 199) fprintf(stderr, "%d of %d programs, %d failed\n", k + 1, o->count, t->failed);
+  }
+}
+
+static void show(const Options *o) {
+  for (int k = 0; k < o->count; k++) {
+    static Gen g;
+    static char text[128 << 10];
+    Rng r = { o->seed + (uint64_t)k };
+    generate(&g, &r);
+    generate_text(&g, text, sizeof text);
+    printf("# seed %llu\n%s\n", (unsigned long long)(o->seed + (uint64_t)k), text);
   }
 }
 
@@ -198,6 +210,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
     else o.files[o.nfiles++] = argv[k];
   }
+  if (!strcmp(what, "show")) { show(&o); return 0; }
   if (o.h.machine && !machine_by_name(o.h.machine)) { fprintf(stderr, "plait-diff: no machine `%s` (ir/machine.c)\n", o.h.machine); return 2; }
   if (!strcmp(target, "cuda") && !(o.h.gpu = gpu_open(0))) return 2;
   o.h.jit = jit_create(&j);
@@ -205,7 +218,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|show|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
   harness_close(&o.h);
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);
