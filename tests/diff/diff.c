@@ -4,6 +4,7 @@
 //   plait-diff show [--seed S] [--count N]                              those programs
 //   plait-diff ops [TYPE]...                                            every operation x type on special values
 //   plait-diff files FILE[:ENTRY]... [--count N]                        programs, with random shapes and inputs
+//   … --cc-path COMPILER                                                its absolute path: a script can add flags, as of sanitizers
 //   … --target cuda                                                     on a GPU, or what PLAIT_CUDA_DRIVER and PLAIT_NVRTC say is one
 //
 // The last line is `N passed, N failed`; the exit status is 1 when something failed.
@@ -203,6 +204,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--specials")) o.h.specials = true;
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
+    else if (!strcmp(argv[k], "--cc-path") && k + 1 < argc) j.backend = JIT_CC, j.cc = argv[++k];
     else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
     else if (!strcmp(argv[k], "--march") && k + 1 < argc) j.march = argv[++k];
     else if (!strcmp(argv[k], "--target") && k + 1 < argc) target = argv[++k];
@@ -218,7 +220,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|show|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|show|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--cc-path COMPILER] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
   harness_close(&o.h);
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);
