@@ -105,8 +105,14 @@ static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
   return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
 }
 
+// The row's index, or that of a row ahead of it (overlap.c)?
+static bool is_row(const Expr *sub, const Index *row) {
+  if (sub->op == OP_MIN && sub->arg[0]->op == OP_ADD) sub = sub->arg[0]->arg[0];
+  return expr_is_index(sub, row);
+}
+
 static int subscript_of(const Expr *read, const Index *row) {
-  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && expr_is_index(read->arg[k], row)) return k;
+  for (int k = read->u.t->rank - 2; k >= 0; k--) if (row && is_row(read->arg[k], row)) return k;
   return -1;
 }
 
@@ -175,24 +181,53 @@ static bool rows_fit(Prefetch *v, const Walk *first, const Walked *w) {
   return bits * steps.i / 8 <= 2 * v->p->machine->tile_bytes;
 }
 
-// Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, it looks
-// ahead itself.
+// Are rows known to be so long that a second cache does not keep the next one beside this? Fetched while this one is walked again, it would be
+// gone before its turn: 128 rows of 1 MiB, RMS norm 14.1 ms instead of 8.7.
+static bool rows_are_long(Prefetch *v, const Walk *first, const Walked *w) {
+  Scalar steps;
+  int64_t bits = 0;
+  const Stmt *loop = last_of(first);
+  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(loop->hi, &steps)) return false;
+  for (int i = 0; i < w->read.n; i++) bits += 2 * dtypes[w->read.v[i]->u.t->dtype].bits;
+  return steps.i > v->p->machine->cache_bytes * 8 / (bits ? bits : 1);
+}
+
+static Walked walked_by(Prefetch *v, const Stmt *loop, bool again) {
+  Walked w = { v->p, loop->ix, again, { 0 } };
+  for (const Stmt *s = loop->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
+  return w;
+}
+
+static void look_ahead_all(Prefetch *v, Stmt *loop, const Stmt *outer, const Walked *w) {
+  for (int i = 0; i < w->read.n; i++) look_ahead(v, loop, outer, w->read.v[i]);
+}
+
+// What a walk behind the first one over the same range, of this index, fetches of it: the next row, of a tile of a row the next tile.
+static Expr *next_of(Prefetch *v, Expr *read, const Walk *first, const Stmt *outer) {
+  bool tile = outer->step && first->n == 1 && expr_is_index(last_of(first)->lo, outer->ix);
+  return tile ? later_read(v->p->plan->x, read, NULL, 0, outer->step) : later_read(v->p->plan->x, read, outer->ix, 1, 0);
+}
+
+// Walks behind `first` over the same range fetch what it will read of the next row, each its part. With none behind it, or where rows are
+// long, each looks ahead itself.
 static void prefetch_for(Prefetch *v, const Walk *first, const Stmt *outer) {
   ExprTable *x = v->p->plan->x;
   Stmt *loop = last_of(first);
-  Walked w = { v->p, loop->ix, outer && first->n == 1 && expr_is_int(loop->lo, 0), { 0 } };
-  for (const Stmt *s = loop->body; s; s = s->next) if (s->a) expr_visit(v->p->scratch, s->a, find_walked, &w);
+  bool again = outer && first->n == 1 && expr_is_int(loop->lo, 0);
+  Walked w = walked_by(v, loop, again);
   int later = count_walks(first, first->loop[0]->next, NULL), part = 0;
-  bool near = outer && rows_fit(v, first, &w);
-  for (int i = 0; i < w.read.n && (!later || !outer) && first->n == 1; i++) look_ahead(v, loop, outer, w.read.v[i]);
+  bool near = outer && rows_fit(v, first, &w), lone = !later || !outer || rows_are_long(v, first, &w);
+  if (lone && first->n == 1) look_ahead_all(v, loop, outer, &w);
   for (Stmt *s = first->loop[0]->next; s && outer && !is_rows(s); s = s->next) {
     Walk o = walk_of(s);
     if (!o.n || !same_range(first, &o)) continue;
     Index *from[MAX_WALK];
     Expr *to[MAX_WALK];
     for (int k = 0; k < o.n; k++) from[k] = first->loop[k]->ix, to[k] = expr_index(x, o.loop[k]->ix);
-    for (int i = 0; i < w.read.n; i++)
-      add_prefetch(v, last_of(&o), later_read(x, expr_subst(x, w.read.v[i], o.n, from, to), outer->ix, 1, 0), near, part, later);
+    Walked own = walked_by(v, last_of(&o), again);
+    if (lone) look_ahead_all(v, last_of(&o), outer, &own);
+    for (int i = 0; i < w.read.n && !lone; i++)
+      add_prefetch(v, last_of(&o), next_of(v, expr_subst(x, w.read.v[i], o.n, from, to), &o, outer), near, part, later);
     part++;
   }
 }
