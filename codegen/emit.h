@@ -76,7 +76,7 @@ struct Emit {
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool packs[3];          // by bytes of an element: words are packed to vectors of such
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
-  bool uses_parallel, uses_grain, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
+  bool uses_parallel, uses_grain, uses_simd, uses_side, uses_streams, uses_lines, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got

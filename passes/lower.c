@@ -330,7 +330,8 @@ static Stmt *few_long_rows(Lower *l, Expr *steps, Stmt *parts, Stmt *rows) {
   Expr *are_long = expr_op2(x, OP_GE, steps, expr_int(x, DT_I64, long_row(l), NO_SPAN), NO_SPAN);
   Scalar a, b;
   bool knows_few = expr_fold(few, &a), knows_long = expr_fold(are_long, &b);
-  if ((knows_few && !a.i) || (knows_long && !b.i)) return rows;
+  bool never = n == steps && long_row(l) >= LOWER_FEW_ROWS;        // a square
+  if (never || (knows_few && !a.i) || (knows_long && !b.i)) return rows;
   if (knows_few && knows_long) return parts;
   Stmt *s = stmt_new(l->p->a, ST_IF);
   s->a = expr_op2(x, OP_AND, few, are_long, NO_SPAN);
