@@ -142,6 +142,7 @@ typedef struct Red {
   double err, mag, ops; // sum, prod: as of Val, over the terms; else: err is 0 while all is certain
   double exact;         // sum, prod: in double
   double partial;       // prod: least product that an order of the factors may pass through
+  bool zero[2];             // max, min: a term of +0, of -0
   bool odd, nan, fragile;   // a term not finite; a NaN for sure; one that algebra or rounding may change
   bool sure;            // any, all: a term decides for sure
   double lo, hi;        // max, min: between them lies the compiled one; mirrored for min

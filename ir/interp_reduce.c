@@ -81,6 +81,7 @@ static void extreme_bound(Red *r, const Ins *i, const Val *t) {
   else if (isnan(v) || e == INFINITY) r->fragile = true;
   if (!r->maybe) r->lo = fmax(r->lo, v - e);
   r->hi = fmax(r->hi, v + e);
+  if (v == 0 && dtype_is_float(type)) r->zero[signbit(t->v.f) != 0] = true;
 }
 
 // Called after the value was taken: `wins` when the term is the extreme now.
@@ -201,7 +202,8 @@ static void prod_error(const Red *r, const Ins *i, Val *z) {
 static void extreme_error(const Red *r, const Ins *i, Val *z) {
   Dtype t = (Dtype)i->to;
   double v = (least(i) ? -1 : 1) * scalar_double(z->v, t);
-  if (r->err == 0 || (r->nan && isnan(v))) z->err = 0;
+  bool either = v == 0 && r->zero[0] && r->zero[1];      // which of the zeros is a matter of order: 1 / z may be inf or -inf
+  if (r->err == 0 || (r->nan && isnan(v))) z->err = either ? t == DT_F64 ? 0x1p-1074 : 0x1p-149 : 0;
   else if (r->fragile || isnan(v)) z->err = INFINITY;
   else z->err = fmax(v == r->lo ? 0 : v - r->lo, v == r->hi ? 0 : r->hi - v);
   bound_atom(z, t);
