@@ -57,12 +57,8 @@ static Walk walk_of(Stmt *s) {
 
 static Stmt *last_of(const Walk *w) { return w->loop[w->n - 1]; }
 
-// Where the loop ends; of one over whole blocks (overlap.c), where the rows end that it goes along.
-static const Expr *end_of(const Stmt *loop) {
-  const Expr *e = loop->hi;
-  bool blocks = e->op == OP_MUL && e->arg[0]->op == OP_FLOORDIV && loop->lanes > 1 && expr_is_int(e->arg[1], loop->lanes) && e->arg[0]->arg[1] == e->arg[1];
-  return blocks ? e->arg[0]->arg[0] : e;
-}
+// Where the loop ends; of one over a part of a row (overlap.c), where that does.
+static const Expr *end_of(const Stmt *loop) { return loop->row ? loop->row : loop->hi; }
 
 static bool same_range(const Walk *a, const Walk *b) {
   bool same = a->n == b->n;
@@ -96,7 +92,7 @@ static void find_walked(void *cx, Expr *e) {
 // Steps of a row that ends before what the loop fetches ahead; 0: it does not, or that is not known.
 static int64_t short_steps(const Stmt *loop, const Tensor *t) {
   Scalar steps;
-  bool known = expr_is_int(loop->lo, 0) && expr_fold(loop->hi, &steps);
+  bool known = expr_is_int(loop->lo, 0) && expr_fold(end_of(loop), &steps);
   return known && steps.i > 0 && steps.i < steps_ahead(loop, t) ? steps.i : 0;
 }
 
@@ -154,9 +150,12 @@ static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read) {
 
 typedef struct Locals { VEC(const Tensor *) t; Arena *a; } Locals;
 
+// An array of a row, or of two (overlap.c), which are one where rows begin with a line.
+static bool is_of_row(const Tensor *t) { return t->role == ROLE_LOCAL && (t->rank == 1 || (t->rank == 2 && expr_is_int(t->extent[0], 2))); }
+
 static void see_local(void *cx, Expr *e) {
   Locals *l = cx;
-  if (e->op != OP_READ || e->u.t->role != ROLE_LOCAL || e->u.t->rank != 1) return;
+  if (e->op != OP_READ || !is_of_row(e->u.t)) return;
   for (int i = 0; i < l->t.n; i++) if (l->t.v[i] == e->u.t) return;
   vec_push(l->a, &l->t, e->u.t);
 }
