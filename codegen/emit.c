@@ -180,6 +180,10 @@ static void print_acc(Emit *e, const Stmt *s) {
     emit_line(e, "%s = %s(%s, %s);", v, emit_math(e, MATH_max_magnitude_f32), v, emit_expr(e, s->a, LEVEL_COND));
     return;
   }
+  if (s->var->quiet && e->t->own_functions) {
+    emit_line(e, "%s = %s(%s, %s);", v, emit_math(e, MATH_max_quiet_f32), v, emit_expr(e, s->a, LEVEL_COND));
+    return;
+  }
   if (d == DT_BOOL) emit_line(e, "%s %s= %s;", v, op == OP_OR || op == OP_MAX ? "|" : "&", emit_expr(e, s->a, LEVEL_COND));
   else if ((op == OP_ADD || op == OP_MUL) && d != DT_I32 && d != DT_I64)
     emit_line(e, "%s %s= %s;", v, op == OP_ADD ? "+" : "*", emit_expr(e, s->a, LEVEL_COND));
@@ -538,7 +542,7 @@ static Emit emit_make(Arena *a, const Plan *p, const EmitOptions *opt) {
   *e.own = buf_make(a);
   e.op_used = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_used = arena_array(a, bool, MATH_COUNT);
-  e.rows = arena_array(a, short, OP_COUNT_ * DT_COUNT * EXACTNESSES);
+  e.rows = arena_array(a, short, OP_COUNT_ * DT_COUNT * EXACTNESSES * FORMS);
   e.op_host = arena_array(a, bool, OP_COUNT_ * DT_COUNT);
   e.math_host = arena_array(a, bool, MATH_COUNT);
   return e;

@@ -63,7 +63,7 @@ struct Emit {
   Map params;             // Kernel -> Params, once it is printed
   bool *op_used;          // [op * DT_COUNT + dtype]: helper functions made from ops.def
   bool *math_used;        // [MATH_COUNT]
-  short *rows;            // [(op * DT_COUNT + dtype) * EXACTNESSES + exactness]: the row of math.def, and one; 0: not looked for yet
+  short *rows;            // [(op * DT_COUNT + dtype) * EXACTNESSES * FORMS + aux]: the row of math.def, and one; 0: not looked for yet
   bool *op_host, *math_host;     // those of them that the host calls too
   Map table_used;         // Tensor
   Map packed;             // Tensor -> its ALLOC: local arrays whose elements share words

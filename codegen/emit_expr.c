@@ -415,29 +415,35 @@ static bool uses_twice(const char *text) {
   return false;
 }
 
-// The row of math.def for `name`, the coarsest that is allowed, of those with `prefix`.
-static Math own_function(Emit *e, const char *prefix, const char *name, int exactness) {
+// The row of math.def for an operation in a form: the coarsest that is allowed, of those with `prefix`.
+static Math row_in_form(Emit *e, const char *prefix, const char *name, Dtype d, Form form, int exactness) {
+  static const char *const of_form[FORMS] = { "", "_nonpositive", "_addend" }, *const of_exactness[EXACTNESSES] = { "", "_f16", "_bf16" };
   Math m = MATH_COUNT;
-  if (exactness == COARSE_BF16) m = math_by_name(arena_printf(e->a, "%s%s_bf16", prefix, name));
-  if (exactness != EXACT && m == MATH_COUNT) m = math_by_name(arena_printf(e->a, "%s%s_f16", prefix, name));
-  return m != MATH_COUNT ? m : math_by_name(arena_printf(e->a, "%s%s", prefix, name));
+  for (int k = exactness; k >= EXACT && m == MATH_COUNT; k--)
+    m = math_by_name(arena_printf(e->a, "%s%s%s_%s%s", prefix, name, of_form[form], dtypes[d].name, of_exactness[k]));
+  return m;
+}
+
+// aux: of the operation's node.
+static Math own_function(Emit *e, const char *prefix, Op op, Dtype d, int aux) {
+  Math m = row_in_form(e, prefix, ops[op].name, d, (Form)(aux / EXACTNESSES), aux % EXACTNESSES);
+  return m != MATH_COUNT || aux < EXACTNESSES ? m : row_in_form(e, prefix, ops[op].name, d, FORM_ANY, aux % EXACTNESSES);
 }
 
 // Of an operation; MATH_COUNT: it has none. Names are compared once in a file.
-static Math row_of(Emit *e, Op op, Dtype d, int exactness) {
-  short *known = &e->rows[(op * DT_COUNT + (int)d) * EXACTNESSES + exactness];
+static Math row_of(Emit *e, Op op, Dtype d, int aux) {
+  short *known = &e->rows[(op * DT_COUNT + (int)d) * EXACTNESSES * FORMS + aux];
   if (*known) return (Math)(*known - 1);
-  const char *name = arena_printf(e->a, "%s_%s", ops[op].name, dtypes[d].name);
-  Math m = e->t->own_functions ? own_function(e, "", name, exactness) : MATH_COUNT;
-  if (m == MATH_COUNT && e->t->variants) m = own_function(e, e->t->variants, name, exactness);
+  Math m = e->t->own_functions ? own_function(e, "", op, d, aux) : MATH_COUNT;
+  if (m == MATH_COUNT && e->t->variants) m = own_function(e, e->t->variants, op, d, aux);
   *known = (short)(m + 1);
   return m;
 }
 
 // What the operation prints as on operands of dtype d: a helper's name in *call, or a text.
-static const char *form_of(Emit *e, Op op, Dtype d, int exactness, const char **call) {
+static const char *form_of(Emit *e, Op op, Dtype d, int aux, const char **call) {
   *call = NULL;
-  Math m = row_of(e, op, d, exactness);
+  Math m = row_of(e, op, d, aux);
   if (m != MATH_COUNT) return *call = emit_math(e, m);
   const char *text = e->t->op_text(&ops[op], dtypes[d].kind);
   assert(text && "sema gives an operation only dtypes that its row has");

@@ -14,7 +14,7 @@ static Expr *renamed(void *cx, ExprTable *x, Expr *e) {
 Expr *stmt_copy_expr(StmtCopy *c, Expr *e) { return e ? expr_map(c->x, e, renamed, c) : NULL; }
 
 static Var *name_of(StmtCopy *c, Var *v, bool declares) {
-  if (v && declares) map_putp(&c->to, v, var_new(c->x, v->name, v->dtype));
+  if (v && declares) map_putp(&c->to, v, var_like(c->x, v));
   Var *to = v ? map_getp(&c->to, v) : NULL;
   return to ? to : v;
 }

@@ -289,6 +289,12 @@ Var *var_new(ExprTable *x, Name name, Dtype wide) {
   return v;
 }
 
+Var *var_like(ExprTable *x, const Var *v) {
+  Var *made = var_new(x, v->name, v->dtype);
+  made->quiet = v->quiet;
+  return made;
+}
+
 // Questions.
 
 bool expr_is_int(const Expr *e, int64_t v) { return e->op == OP_CONST && dtype_is_int((Dtype)e->dtype) && e->u.v.i == v; }

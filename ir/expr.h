@@ -23,7 +23,8 @@ typedef struct Dim { Name name; int id; Span at; } Dim;
 typedef struct Index { Name name; int id; Span at; } Index;
 
 // A kernel-level scalar variable (kernel.h).
-typedef struct Var { Name name; int id; Dtype dtype; } Var;
+// quiet: what it accumulates, a maximum, may pass over a NaN.
+typedef struct Var { Name name; int id; Dtype dtype; bool quiet; } Var;
 
 // What a REDUCE binds: reducer and indices. Ranges are arguments of the expression.
 typedef struct Binder { Reducer reducer; int n; Index *ix[]; } Binder;
@@ -44,7 +45,8 @@ typedef struct IndexSet { int n; Index *ix[]; } IndexSet;
 //                  condition (bool; a true constant without filter), then the term.
 //   CAST           args: x; aux: the dtype cast to (may be narrow); dtype: its wide type. Narrow: rounds there and widens.
 //   BITCAST        args: x, a READ or CAST whose stored type (see expr_stored) is as wide as aux; aux: the dtype wanted.
-//   functions      (exp, tanh, …) operands; aux: how exact, see rewrite.h; 0 but where passes/coarse.c has found them coarse.
+//   functions      (exp, tanh, …) operands; aux: how exact, and in which form, see rewrite.h; 0 but where passes/coarse.c or form.c
+//                  has found that less will do.
 //   SELECT         cond (bool), then, else; lazy
 //   AND, OR        bool, lazy in the second
 //   UNIFORM        seed (u64), c (i64); f32
@@ -96,6 +98,7 @@ Expr *expr_rebuild(ExprTable *x, const Expr *e, Expr *const *args);   // e with 
 Index *index_new(ExprTable *x, Name name, Span at);
 Dim *dim_new(ExprTable *x, Name name, Span at);
 Var *var_new(ExprTable *x, Name name, Dtype wide);
+Var *var_like(ExprTable *x, const Var *v);      // a fresh one of this name and kind
 
 static inline bool expr_is_const(const Expr *e) { return e->op == OP_CONST; }
 static inline bool expr_is_index(const Expr *e, const Index *ix) { return e->op == OP_INDEX && e->u.ix == ix; }

@@ -26,6 +26,7 @@ struct Tensor {
   int rank;
   Expr *extent[8];  // i64 over dims and scalar arguments (DIM, READ of rank-0 params, CONST, arithmetic)
   const Scalar *table; int64_t ntable;
+  bool quiet;       // a maximum that may pass over a NaN, which its readers have from elsewhere (passes/form.c)
   Tensor *root;     // MUT and VERSION: the parameter itself; else the tensor
   int eqn_at;       // where in Fn.eqns its equation stood when fn_equation or fn_renumber last saw it (see fn_def)
   Span at;

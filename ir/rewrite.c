@@ -1,4 +1,6 @@
 #include "ir/rewrite.h"
+#include "base/limits.h"
+#include <assert.h>
 
 void eqn_map(ExprTable *x, Eqn *q, ExprMap f, void *cx) {
   q->body = expr_map(x, q->body, f, cx);
@@ -16,6 +18,31 @@ static Expr *replace_one(void *cx, ExprTable *x, Expr *e) {
 void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to) {
   Replace r = { from, to };
   eqn_map(x, q, replace_one, &r);
+}
+
+typedef struct SetAux { ExprTable *x; const Map *aux; Map made; } SetAux;
+
+static void set_aux(void *cx, Expr *e) {
+  SetAux *r = cx;
+  Expr *arg[2 * LIMIT_RANK + 2];        // a reduction has the most
+  bool changed = false;
+  assert(e->nargs <= sizeof arg / sizeof *arg);
+  for (uint32_t k = 0; k < e->nargs; k++) {
+    Expr *made = map_getp(&r->made, e->arg[k]);
+    arg[k] = made ? made : e->arg[k];
+    changed |= made != NULL;
+  }
+  int aux = (int)(uintptr_t)map_getp(r->aux, e) - 1;
+  if (aux >= 0) map_putp(&r->made, e, expr_make(r->x, (Op)e->op, (Dtype)e->dtype, aux, NULL, e->at, (int)e->nargs, arg));
+  else if (changed) map_putp(&r->made, e, expr_rebuild(r->x, e, arg));
+}
+
+void eqn_set_aux(ExprTable *x, Arena *scratch, Eqn *q, const Map *aux) {
+  if (!aux->n) return;
+  SetAux r = { x, aux, map_make(scratch) };
+  expr_visit(scratch, q->body, set_aux, &r);
+  Expr *body = map_getp(&r.made, q->body);
+  if (body) q->body = body;
 }
 
 void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx) {

@@ -7,11 +7,23 @@
 void eqn_map(ExprTable *x, Eqn *q, ExprMap f, void *cx);
 // Replace one node of q's expressions by another.
 void eqn_replace(ExprTable *x, Eqn *q, Expr *from, Expr *to);
+// Give nodes of q's body another aux: node → it, and one.
+void eqn_set_aux(ExprTable *x, Arena *scratch, Eqn *q, const Map *aux);
 // Visit every node of q's expressions once, arguments first.
 void eqn_visit(Arena *scratch, Eqn *q, ExprVisit f, void *cx);
 
-// How exact a function is: Expr.aux of its node. Coarse ones may have a relative error of 2^-15, 2^-12 (passes/coarse.c).
+// Expr.aux of a function's node is form * EXACTNESSES + how exact it is.
+// Coarse ones may have a relative error of 2^-15, 2^-12 (passes/coarse.c).
 enum { EXACT, COARSE_F16, COARSE_BF16, EXACTNESSES };
+// What is known of an exponential, so that a shorter form will do (passes/form.c).
+typedef enum Form {
+  FORM_ANY,
+  FORM_NONPOSITIVE,     // its argument is never above 0
+  FORM_ADDEND,          // it is added to something so large that results below 2^-125 may be 0
+  FORMS
+} Form;
+static inline int fn_exactness(const Expr *e) { return e->aux % EXACTNESSES; }
+static inline Form fn_form(const Expr *e) { return (Form)(e->aux / EXACTNESSES); }
 
 // live[id] for each tensor whose elements something needs: outputs, and what live equations read. A read that is known to
 // fail (READ with aux READ_FAILS) needs nothing.

@@ -169,7 +169,7 @@ static Var *renamed_var(Part *p, Var *v) {
 
 static void declare(Part *p, Stmt *s) {
   if (!p->renames) return;
-  Var *v = var_new(p->c->x, s->var->name, s->var->dtype);
+  Var *v = var_like(p->c->x, s->var);
   map_putp(&p->names, s->var, expr_var(p->c->x, v));
   s->var = v;
 }

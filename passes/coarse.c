@@ -202,37 +202,13 @@ static void mark_equations(Coarse *c) {
 
 // ---- the new bodies
 
-typedef struct Rewrite { ExprTable *x; Map bound, made; } Rewrite;     // by node: its Mark; what replaces it
-
-static void rebuild_node(void *cx, Expr *e) {
-  Rewrite *r = cx;
-  Expr *arg[2 * LIMIT_RANK + 2];        // a reduction has the most
-  bool changed = false;
-  assert(e->nargs <= sizeof arg / sizeof *arg);
-  for (uint32_t k = 0; k < e->nargs; k++) {
-    Expr *made = map_getp(&r->made, e->arg[k]);
-    arg[k] = made ? made : e->arg[k];
-    changed |= made != NULL;
-  }
-  const Mark *m = map_getp(&r->bound, e);
-  if (m) map_putp(&r->made, e, expr_make(r->x, (Op)e->op, (Dtype)e->dtype, m->bound, NULL, e->at, (int)e->nargs, arg));
-  else if (changed) map_putp(&r->made, e, expr_rebuild(r->x, e, arg));
-}
-
 static void rewrite(Coarse *c, int at) {
-  Rewrite r = {.x = c->f->x, .bound = map_make(c->a), .made = map_make(c->a)};
-  int n = 0;
+  Map aux = map_make(c->a);
   for (int k = 0; k < c->marks[at].n; k++) {
-    Mark *m = &c->marks[at].v[k];
-    if (m->bound == EXACT || map_get(&c->exact, m->shape)) continue;
-    map_putp(&r.bound, m->e, m);
-    n++;
+    const Mark *m = &c->marks[at].v[k];
+    if (m->bound != EXACT && !map_get(&c->exact, m->shape)) map_putp(&aux, m->e, (void *)(uintptr_t)(m->bound + 1));
   }
-  if (!n) return;
-  Eqn *q = c->f->eqns.v[at];
-  expr_visit(c->a, q->body, rebuild_node, &r);
-  Expr *body = map_getp(&r.made, q->body);
-  if (body) q->body = body;
+  eqn_set_aux(c->f->x, c->a, c->f->eqns.v[at], &aux);
 }
 
 bool pass_coarse(Pipe *p) {

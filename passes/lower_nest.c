@@ -99,6 +99,7 @@ void lower_open_accumulator(Lower *l, Item *it) {
   Expr *e = it->q->body;
   Reducer r = e->u.bind->reducer;
   it->acc = lower_accumulator(l, r, it->q->def->root->name, (Dtype)reduce_term(e)->dtype, (Dtype)e->dtype, &it->acc2, it->q->at);
+  it->acc->quiet = it->q->def->quiet;
 }
 
 Var *lower_accumulator(Lower *l, Reducer r, const char *hint, Dtype term, Dtype value, Var **index, Span at) {

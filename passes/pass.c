@@ -5,6 +5,7 @@
 //    │ simplify   fold constants, algebra that keeps every value (rules.def), drop what nothing reads
 //    │ split      each reduction becomes the whole body of an equation of its own
 //    │ cse        equations that compute the same thing become one
+//    │ form       exponentials for which a shorter form will do
 //    │ inline     definitions move into their readers (fusion is substitution)
 //    │ simplify   again, on what inline brought together
 //    ▼
@@ -38,6 +39,7 @@ const Pass passes[] = {
   { "simplify",  STAGE_FN,   pass_simplify, 0,             "fold constants, apply the rules of rules.def, drop what nothing reads" },
   { "split",     STAGE_FN,   pass_split,    PASS_REQUIRED, "make every reduction an equation of its own" },
   { "cse",       STAGE_FN,   pass_cse,      0,             "make equations that compute the same thing one" },
+  { "form",      STAGE_FN,   pass_form,     0,             "mark exponentials for which a shorter form will do" },
   { "inline",    STAGE_FN,   pass_inline,   PASS_REQUIRED, "substitute definitions into their readers" },
   { "simplify2", STAGE_FN,   pass_simplify, 0,             "simplify again, after inlining" },
   { "group",     STAGE_PLAN, pass_group,    PASS_REQUIRED, "choose which equations share a kernel" },

@@ -68,6 +68,7 @@ bool pass_coarse(Pipe *p);      // mark functions on which only results of narro
 bool pass_simplify(Pipe *p);    // fold constants, apply rules.def, drop unread equations
 bool pass_split(Pipe *p);       // reductions inside expressions become equations of their own
 bool pass_cse(Pipe *p);         // equal equations become one
+bool pass_form(Pipe *p);        // mark exponentials for which a shorter form will do
 bool pass_inline(Pipe *p);      // substitute cheap or once-read definitions into their readers
 bool pass_group(Pipe *p);       // choose which equations share a kernel
 bool pass_lower(Pipe *p);       // equations to loops

@@ -59,7 +59,7 @@ typedef struct Coarse { const Quotients *q; bool yes; } Coarse;
 
 static void see_coarse(void *cx, Expr *e) {
   Coarse *c = cx;
-  bool marked = ops[e->op].callable && ops[e->op].rule == R_FLOAT && e->aux != EXACT;
+  bool marked = ops[e->op].callable && ops[e->op].rule == R_FLOAT && fn_exactness(e) != EXACT;
   c->yes |= marked || (e->op == OP_READ && map_getp(&c->q->coarse, e->u.t));
 }
 

@@ -2,12 +2,13 @@
 //
 //   void loop_exp(const float *x, float *z, long n)     of two operands: (x, y, z, n)
 //
-// A function is an operation that has a row in math.def or a text of its own (exp, sqrt), its coarse form (exp_bf16), or one
-// of the standard library's compositions (sigmoid).
+// A function is an operation that has a row in math.def or a text of its own (exp, sqrt), its coarse form (exp_bf16), one for what is
+// known of it (exp_nonpositive), or one of the standard library's compositions (sigmoid).
 #ifndef PLAIT_TOOLS_MATH_LOOPS_H
 #define PLAIT_TOOLS_MATH_LOOPS_H
 #include "codegen/math.h"
 #include "ir/ops.h"
+#include "ir/rewrite.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ typedef struct LoopFn {
   char text[128];                   // over x and y
   double (*exact)(double x);        // of a composition
   double relative;                  // of a coarse form: the relative error that it may have; 0: that of the operation's row, in units
+  Form form;                        // what is known: arguments that are not so count as their negative
 } LoopFn;
 enum { LOOPS_MOST = 64 };
 
@@ -37,10 +39,10 @@ static inline double loops_gelu_tanh(double x) { return x / (1 + exp(-2 * 0.7978
 
 // As in frontend/std/scalar.plait.
 static const LoopFn loops_composed[] = {
-  {"sigmoid", OP_NONE, false, "1 / (1 + exp_f32(-x))", loops_sigmoid, 0},
-  {"silu", OP_NONE, false, "x / (1 + exp_f32(-x))", loops_silu, 0},
-  {"gelu", OP_NONE, false, "0.5f * x * erfc_f32(-0.7071067811865475f * x)", loops_gelu, 0},
-  {"gelu_tanh", OP_NONE, false, "x / (1 + exp_f32(-2 * (0.7978845608028654f * (x + 0.044715f * x * x * x))))", loops_gelu_tanh, 0},
+  {"sigmoid", OP_NONE, false, "1 / (1 + exp_addend_f32(-x))", loops_sigmoid, 0, FORM_ANY},
+  {"silu", OP_NONE, false, "x / (1 + exp_addend_f32(-x))", loops_silu, 0, FORM_ANY},
+  {"gelu", OP_NONE, false, "0.5f * x * erfc_f32(-0.7071067811865475f * x)", loops_gelu, 0, FORM_ANY},
+  {"gelu_tanh", OP_NONE, false, "x / (1 + exp_addend_f32(x * (-0.07135481627260025f * x * x - 1.5957691216057308f)))", loops_gelu_tanh, 0, FORM_ANY},
 };
 
 static inline bool loops_has(Op op) {
@@ -59,13 +61,15 @@ static inline void loops_fill(char *to, const char *text) {
   *to = 0;
 }
 
-static inline void loops_add(LoopFn *list, int *n, Op op, const char *suffix, double relative) {
-  LoopFn f = {.op = op, .two = ops[op].arity == 2, .relative = relative};
+static inline void loops_add(LoopFn *list, int *n, Op op, Form form, const char *suffix, double relative) {
+  static const char *const of_form[FORMS] = {"", "_nonpositive", "_addend"};
+  LoopFn f = {.op = op, .two = ops[op].arity == 2, .relative = relative, .form = form};
   char row[64];
-  snprintf(f.name, sizeof f.name, "%s%s", ops[op].name, suffix);
-  snprintf(row, sizeof row, "%s_f32%s", ops[op].name, suffix);
-  snprintf(f.text, sizeof f.text, "%s(x%s)", row, f.two ? ", y" : "");
+  snprintf(f.name, sizeof f.name, "%s%s%s", ops[op].name, of_form[form], suffix);
+  snprintf(row, sizeof row, "%s%s_f32%s", ops[op].name, of_form[form], suffix);
+  snprintf(f.text, sizeof f.text, "%s(%s%s)", row, form == FORM_NONPOSITIVE ? "x > 0 ? -x : x" : "x", f.two ? ", y" : "");
   bool own = math_by_name(row) != MATH_COUNT;
+  if (!own && form != FORM_ANY) return;
   if (!own && !*suffix) loops_fill(f.text, ops[op].c_float);
   if (own || !*suffix) list[(*n)++] = f;
 }
@@ -75,16 +79,18 @@ static inline int loops_list(LoopFn *list) {
   int n = 0;
   for (int op = 0; op < OP_COUNT_; op++) {
     if (!ops[op].callable || ops[op].rule != R_FLOAT || ops[op].arity > 2) continue;
-    loops_add(list, &n, (Op)op, "", 0);
-    loops_add(list, &n, (Op)op, "_f16", 0x1p-15);
-    loops_add(list, &n, (Op)op, "_bf16", 0x1p-12);
+    for (int form = 0; form < FORMS; form++) {
+      loops_add(list, &n, (Op)op, (Form)form, "", 0);
+      loops_add(list, &n, (Op)op, (Form)form, "_f16", 0x1p-15);
+      loops_add(list, &n, (Op)op, (Form)form, "_bf16", 0x1p-12);
+    }
   }
   for (size_t k = 0; k < sizeof loops_composed / sizeof *loops_composed; k++) list[n++] = loops_composed[k];
   return n;
 }
 
 static inline double loops_exact(const LoopFn *f, float x, float y) {
-  Scalar a[2] = {{.f = (double)x}, {.f = (double)y}}, z;
+  Scalar a[2] = {{.f = (double)(f->form == FORM_NONPOSITIVE && x > 0 ? -x : x)}, {.f = (double)y}}, z;
   if (f->exact) return f->exact((double)x);
   op_eval(f->op, DT_F64, a, &z);
   return z.f;
@@ -124,15 +130,16 @@ static inline double loops_units(double off, double size) {
 }
 
 // How far `got` is from `want`: in units in the last place; relative where f says so; of a composition absolute, or relative
-// above 1. -1: wrong where nothing is rounded (infinities, NaN, signs of zeros). Below 2^-126 a result may be 0; one that a
-// coarse form brings beyond the floats may be infinite.
+// above 1. -1: wrong where nothing is rounded (infinities, NaN, signs of zeros). Below 2^-126 a result may be 0, of an addend below 2^-125; one
+// that a coarse form brings beyond the floats may be infinite.
 static inline double loops_error(const LoopFn *f, double want, float got) {
   double size = fabs(want), off = fabs((double)got - want), slack = f->relative < 1 ? 2 * f->relative : 0;
   float rounded = (float)want;
   bool sign = !signbit(want) == !signbit(got);
   if (isfinite(got) && isfinite(rounded) && want != 0) {
     if (f->exact) return off / fmax(size, 1);
-    if (size < 0x1p-126 * (1 + slack) && fabsf(got) <= 0x1p-126f && sign) return 0;
+    double least = f->form == FORM_ADDEND ? 0x1p-125 : 0x1p-126;
+    if (size < least * (1 + slack) && fabs((double)got) <= least && sign) return 0;
     return f->relative ? off / size : loops_units(off, size);
   }
   if (isinf(got) && slack > 0 && size > (double)0x1.fffffep127f * (1 - slack) && sign) return 0;

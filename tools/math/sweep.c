@@ -18,12 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, MOST_OBJECTS = 8, MOST_FORMS = 4 };
+enum { BLOCK = 4096, MOST_OBJECTS = 8, MOST_FORMS = 12 };
 
 typedef struct Worst { double error; float x, y; long wrong, differ; } Worst;
 typedef struct Object { void *loop; Worst worst; float z[BLOCK]; } Object;
-typedef struct Form { LoopFn f; Object object[MOST_OBJECTS]; } Form;
-typedef struct Sweep { int nforms, nobjects; Form form[MOST_FORMS]; } Sweep;
+typedef struct Variant { LoopFn f; Object object[MOST_OBJECTS]; } Variant;
+typedef struct Sweep { int nforms, nobjects; Variant form[MOST_FORMS]; } Sweep;
 
 static const float special[] = {
   0, -0.0f, 1, -1, 2, -2, 3, -3, .5f, -.5f, 1.5f, -1.5f, 0x1p-149f, -0x1p-149f, 0x1p-126f, -0x1p-126f, 0x1.fffffep127f, -0x1.fffffep127f,
@@ -73,7 +73,7 @@ static void add(Worst *all, const Worst *part) {
 }
 
 // An object that gives what the one before it gave is not judged again.
-static void block_of(Form *m, int n_objects, const float *x, const float *y, const double *want, long n) {
+static void block_of(Variant *m, int n_objects, const float *x, const float *y, const double *want, long n) {
   Worst part = {0};
   for (int k = 0; k < n_objects; k++) {
     Object *o = &m->object[k];
