@@ -172,6 +172,60 @@ static void lone_step(Emit *e, const Stmt *s) {
   e->parallel = false;
 }
 
+// What a region's threads have of a loop: they look at its indices once, which is nothing beside what they do with them.
+//
+//   long long from = hi, end = lo;
+//   omp for schedule(static) nowait
+//   for (long long i = lo; i < hi; i++) { from = i < from ? i : from; end = i + 1; }
+//   if (from < end) { … }
+static void print_share(Emit *e, const Stmt *s) {
+  Stmt *end = stmt_alone(e->a, s);
+  end->lo = expr_plus(e->p->x, s->lo, 1), end->hi = expr_plus(e->p->x, s->hi, 1);
+  const char *hi = emit_loop_end(e, s), *lo = loop_start(e, s);
+  const char *from = emit_index(e, s), *to = names_bind(&e->names, s->ix2, s->ix2->name);
+  map_putp(&e->loops, s->ix2, end);
+  emit_line(e, "long long %s = %s, %s = %s;", from, hi, to, lo);
+  names_open(&e->names);
+  const char *i = names_fresh(&e->names, "i");
+  emit_line(e, "OMP(omp for schedule(static) nowait)");
+  emit_line(e, "for (long long %s = %s; %s < %s; %s++) {", i, lo, i, hi, i);
+  emit_line(e, "  %s = %s < %s ? %s : %s;", from, i, from, i, from);
+  emit_line(e, "  %s = %s + 1;", to, i);
+  emit_line(e, "}");
+  names_close(&e->names);
+  emit_line(e, "if (%s < %s) {", from, to);
+  emit_open(e);
+  e->parallel = true;
+  emit_block(e, s->body);
+  e->parallel = false;
+  emit_close(e);
+  emit_line(e, "}");
+}
+
+static const char *worth(Emit *e, const Stmt *s) {
+  return s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if, true)) : "";
+}
+
+// A loop whose steps are the threads' shares.
+static void shared_loop(Emit *e, const Stmt *s) {
+  const char *when = worth(e, s);
+  Buf body = buf_make(e->a), *out = e->out;
+  Uses outer = e->used;
+  e->uses_parallel = true;
+  e->used = uses_make(e->a);
+  e->out = &body;
+  emit_open(e);
+  print_share(e, s);
+  emit_close(e);
+  const char *taken = taken_clause(e, &outer, s);
+  e->out = out;
+  e->used = outer;
+  if (!e->in_region) emit_line(e, "OMP(omp parallel%s%s)", taken, when);
+  emit_line(e, "{");
+  buf_puts(out, body.s);
+  emit_line(e, "}");
+}
+
 static void parallel_loop(Emit *e, const Stmt *s) {
   const Stmt *nest[MAX_COLLAPSE] = {s};
   const char *lo[MAX_COLLAPSE], *hi[MAX_COLLAPSE];
@@ -184,7 +238,7 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     lo[k] = loop_start(e, nest[k]);
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
-  const char *when = s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if, true)) : "";
+  const char *when = worth(e, s);
   Buf body = buf_make(e->a), *out = e->out;
   Uses outer = e->used;
   e->uses_parallel = true;
@@ -241,7 +295,8 @@ static void loop(Emit *e, const Stmt *s) {
     else parallel_loop(e, s);
     return;
   case HOW_PAR:
-    if (e->parallel) plain_loop(e, s);
+    if (s->ix2) shared_loop(e, s);
+    else if (e->parallel) plain_loop(e, s);
     else if (!e->in_region && has_one_step(s) && !nested_par(s)) lone_step(e, s);
     else parallel_loop(e, s);
     return;

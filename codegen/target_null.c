@@ -24,7 +24,8 @@ static void loop(Emit *e, const Stmt *s) {
   const char *lo = emit_expr(e, s->lo, LEVEL_COND), *hi = emit_expr(e, s->hi, 8);
   names_open(&e->names);
   const char *i = emit_index(e, s);
-  emit_line(e, "for (long long %s = %s; %s < %s; %s += %lld) {", i, lo, i, hi, i, (long long)(s->step ? s->step : 1));
+  if (s->ix2) emit_line(e, "for (long long %s = %s, %s = %s; %s < %s; %s = %s) {", i, lo, names_bind(&e->names, s->ix2, s->ix2->name), hi, i, hi, i, hi);
+  else emit_line(e, "for (long long %s = %s; %s < %s; %s += %lld) {", i, lo, i, hi, i, (long long)(s->step ? s->step : 1));
   emit_open(e);
   emit_block(e, s->body);
   emit_close(e);

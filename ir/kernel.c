@@ -57,7 +57,9 @@ static void print_loop(const Stmt *s, Buf *out) {
   if (s->unroll) buf_printf(out, "(%d at a time)", s->unroll);
   if (s->how == HOW_LANES || (s->how == HOW_SCAN && s->lanes > 1)) buf_printf(out, "(%d)", s->lanes);
   if (s->streams) buf_puts(out, " in streams");
-  buf_printf(out, " %s %s ", s->ix->name, s->how == HOW_ONE ? "=" : "in");
+  buf_printf(out, " %s", s->ix->name);
+  if (s->ix2) buf_printf(out, " .. %s", s->ix2->name);
+  buf_puts(out, s->how == HOW_ONE ? " = " : s->ix2 ? " in shares of " : " in ");
   print_value(s->lo, out);
   if (s->how == HOW_ONE) return;
   buf_puts(out, " .. ");

@@ -57,7 +57,7 @@ struct Stmt {
   StmtKind kind;
   LoopHow how;
   Index *ix; Expr *lo, *hi;     // LOOP, STAGE
-  Index *ix2; Expr *lo2, *hi2;  // STAGE
+  Index *ix2; Expr *lo2, *hi2;  // STAGE; ix2, LOOP (PAR): a step is all that one core has of lo .. hi, from ix up to ix2, and is not empty; NULL: an index
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR, MOVE, PREFETCH
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   bool streams;                 // LOOP (LANES, VEC, PAR_VEC): its blocks are computed as four streams side by side

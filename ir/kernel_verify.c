@@ -109,6 +109,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
   if ((s->how == HOW_BLOCKS || s->how == HOW_THREADS) && !v->k->grid) fail(v, "blocks or threads of no GPU:", s->ix->name);
   if (s->step < 0 || (s->step && s->how != HOW_SEQ && s->how != HOW_PAR)) fail(v, "steps of a loop that does not run in order:", s->ix->name);
+  if (s->ix2 && (s->step || s->how != HOW_PAR)) fail(v, "shares of a loop that is not shared out:", s->ix->name);
   if (s->how == HOW_UNROLL && (s->lo->op != OP_CONST || s->hi->op != OP_CONST)) fail(v, "an unrolled loop without constant bounds:", s->ix->name);
   int mark = v->visible.n;
   const Stmt *lanes = v->lanes;
@@ -116,6 +117,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   if (s->how == HOW_LANES) v->lanes = s;
   v->vector |= s->how == HOW_VEC || s->how == HOW_PAR_VEC || (s->how == HOW_SCAN && s->lanes > 1);
   show(v, (Seen){.object = s->ix});
+  if (s->ix2) show(v, (Seen){.object = s->ix2});
   check_block(v, s->body);
   v->visible.n = mark;
   v->lanes = lanes;

@@ -102,7 +102,7 @@ void narrow_best(ExprTable *x, Arena *scratch, Ranges *facts, Stmt *body);
 // Vector loops that add one row after the other to an array on the stack take several at once (rows.c).
 Stmt *rows_at_once(Pipe *p, Stmt *s);
 // The end of a row runs beside the beginning of the next where rows come from memory (overlap.c).
-void overlap_rows(Pipe *p, Stmt *body);
+void overlap_rows(Pipe *p, Kernel *k);
 // Prefixes of several rows side by side (scan_rows.c).
 Stmt *scan_rows(Pipe *p, Stmt *s);
 // Adds PREFETCH statements to the vector loops of a kernel (prefetch.c).

@@ -3,11 +3,12 @@
 //   for j < D:  z = z + x[i, j]     ──▶  64 sums, one per lane, combined in a fixed tree
 //   for j < D:  y[i, j] = …         ──▶  the same loop, in blocks of 64 independent steps
 //
-// Values that nothing reads soon leave past the caches where the tensor is larger than these (`stream`). narrow.c, overlap.c, scan_rows.c,
+// Values that nothing reads soon leave past the caches where these cannot keep what the kernel touches (`stream`). narrow.c, overlap.c, scan_rows.c,
 // prefetch.c and rows.c add indices of 32 bits, rows beside one another, what loops fetch ahead, and rows taken together.
 //
 // Lanes make the order of a reduction part of the program: the same bits with any compiler, vector width and thread count. Only
 // innermost loops without branches change; a loop that is split over cores and has no loop inside is both.
+#include "ir/far.h"
 #include "passes/pass.h"
 
 enum {
@@ -48,6 +49,7 @@ static bool short_loop(const Stmt *loop) {
 
 typedef struct Vector {
   Pipe *p;
+  const Kernel *k;
   Map lanes;            // Var → the loop that accumulates it in lanes
   Map reads;            // Tensor → a read of it in the form of the kernel that is being looked at
 } Vector;
@@ -80,22 +82,12 @@ static bool contiguous(const Stmt *store, const Index *ix) {
   return store->nsub && expr_is_index(store->sub[store->nsub - 1], ix);
 }
 
-// See docs/numbers.md.
-static Expr *is_large(ExprTable *x, const Machine *m, const Tensor *t) {
-  Expr *n = NULL, *most = expr_int(x, DT_I64, m->far_bytes * 8 / dtypes[t->dtype].bits, NO_SPAN);
-  for (int k = 0; k < t->rank; k++) n = n ? expr_op2(x, OP_MUL, n, t->extent[k], NO_SPAN) : t->extent[k];
-  Scalar v;
-  if (!n) return NULL;
-  if (expr_fold(n, &v)) return v.i >= most->u.v.i ? expr_bool(x, true, NO_SPAN) : NULL;
-  return expr_op2(x, OP_GE, n, most, NO_SPAN);
-}
-
 static void note_read(void *cx, Expr *e) {
   if (e->op == OP_READ || e->op == OP_FIELD) map_putp(cx, tensor_root(e->u.t), e);
 }
 
 static void stream_store(Vector *v, Stmt *s) {
-  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, tensor_root(s->t))) s->stream = is_large(v->p->plan->x, v->p->machine, s->t);
+  if (s->t->role != ROLE_LOCAL && !map_getp(&v->reads, tensor_root(s->t))) s->stream = far_when(v->p->plan->x, v->p->machine, v->k, s->t);
 }
 
 static void stream_stores(Vector *v, Stmt *loop) {
@@ -237,14 +229,14 @@ bool pass_vector(Pipe *p) {
   if (pipe_is_gpu(p)) return true;
   for (int i = 0; i < p->plan->kernels.n; i++) {
     Kernel *k = p->plan->kernels.v[i];
-    Vector v = { .p = p, .lanes = map_make(p->scratch) };
+    Vector v = { .p = p, .k = k, .lanes = map_make(p->scratch) };
     Map scalar = map_make(p->scratch);
     narrow_best(p->plan->x, p->scratch, ranges_create(p->scratch, p->plan->x), k->body);
     walk_forms(&v, k->body);
     find_scalar(&v, k->body, false, &scalar);
     apply(&v, k->body, &scalar);
     k->body = stmts_replace(k->body, drop_fold, NULL);
-    overlap_rows(p, k->body);
+    overlap_rows(p, k);
     k->body = scan_rows(p, k->body);
     prefetch_rows(p, k->body);
     k->body = rows_at_once(p, k->body);

@@ -89,8 +89,11 @@ static void block_of(Variant *m, int n_objects, const float *x, const float *y, 
 
 static void block(Sweep *s, const float *x, const float *y, long n) {
   double want[BLOCK];
-  for (long i = 0; i < n; i++) want[i] = loops_exact(&s->form[0].f, x[i], y[i]);
-  for (int k = 0; k < s->nforms; k++) block_of(&s->form[k], s->nobjects, x, y, want, n);
+  for (int k = 0; k < s->nforms; k++) {
+    const LoopFn *f = &s->form[k].f;
+    for (long i = 0; i < n && (!k || f->form != s->form[k - 1].f.form); i++) want[i] = loops_exact(f, x[i], y[i]);
+    block_of(&s->form[k], s->nobjects, x, y, want, n);
+  }
 }
 
 static uint64_t random_bits(uint64_t *state) {
