@@ -239,10 +239,10 @@ class Exec:
         options.scratch, options.scratch_bytes = c.addressof(c.c_char.from_buffer(memory)), size
         launch, lib = self.lib.c.plait_launch, self.lib
         args = (self.handle, ins, c.c_size_t(len(params)), outs, c.c_size_t(len(results)), c.byref(options))
-        keep = (params, results, memory, options, self)
+        keep, silent = (params, results, memory, options, self), (*args, None)
 
         def call():
-            if launch(*args, None):
+            if launch(*silent):
                 lib.call("plait_launch", *args)           # once more, for the message
         call.keep, call.scratch_bytes = keep, size
         return call

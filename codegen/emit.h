@@ -76,7 +76,7 @@ struct Emit {
   bool turns[9];          // by bytes of an element: does a STAGE statement move such?
   bool packs[3];          // by bytes of an element: words are packed to vectors of such
   bool parts[2][9][16];   // rows of so few elements: taken apart or put together, by bytes and number of elements
-  bool uses_parallel, uses_grain, uses_simd, uses_side, uses_streams, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
+  bool uses_parallel, uses_grain, uses_simd, uses_side, uses_streams, uses_lines, uses_block_order, uses_scans, uses_random, uses_clusters;      // in the file
   bool uses_shared;       // the kernel has dynamic shared memory
   const char *entry;      // name of the typed entry
   Map helpers;            // functions that the target has printed: Name -> Name that it got
@@ -119,6 +119,7 @@ bool emit_fits(Emit *e, const Expr *x);                  // an operation of OP_W
 
 void emit_find_loose(Emit *e, const Stmt *body);         // emit_loose.c: before a kernel's expressions are asked about
 double emit_least(Emit *e, const Expr *x);               // emit_least.c: the float x is at least this, or NaN
+bool emit_beside_one(Emit *e, const Expr *sum, uint32_t k);       // operand k of a sum is an exponential whose last digits are lost in it
 bool emit_is_loose(Emit *e, const Expr *x);              // the last digits of x's operands are open, so those of a quotient or root are
 
 // Statements.

@@ -475,11 +475,18 @@ static bool needs_width(const Expr *x, int level) {
   return true;
 }
 
+// The target's short form of an exponential beside a one.
+static Text beside_one(Emit *e, const Expr *sum, uint32_t k) {
+  Math m = e->t->variants && emit_beside_one(e, sum, k) ? math_by_name(arena_printf(e->a, "%sshort_exp_f32", e->t->variants)) : MATH_COUNT;
+  return m != MATH_COUNT ? TEXT(LEVEL_PRIMARY, "%s(%s)", emit_math(e, m), emit_expr(e, sum->arg[k]->arg[0], LEVEL_COND)) : (Text){0};
+}
+
 static Text infix(Emit *e, const char *text, int level, Dtype d, const Expr *x) {
   const char *operand[3] = {0};
   bool chain = level == 1 || level == 2;                  // a && b && c
   for (uint32_t k = 0; k < x->nargs; k++) {
-    Text t = text_of(e, x->arg[k]);
+    Text t = beside_one(e, x, k);
+    if (!t.s) t = text_of(e, x->arg[k]);
     bool truths = x->dtype == DT_BOOL && (x->op == OP_BITAND || x->op == OP_BITOR);         // (int) says that & is no slip for &&
     if (k == 0 && truths) t = TEXT(LEVEL_PREFIX, "(int)%s", bracket(e, t, LEVEL_PREFIX));
     if (k == 0 && needs_width(x, level)) t = TEXT(LEVEL_PREFIX, "(long long)%s", bracket(e, t, LEVEL_PREFIX));

@@ -121,7 +121,8 @@ static void loop(Emit *e, const Stmt *s) {
   case HOW_BLOCKS: single_index(e, s, "blockIdx.x"); return;
   case HOW_THREADS: single_index(e, s, "threadIdx.x"); return;
   case HOW_ONE: single_index(e, s, emit_expr(e, s->lo, LEVEL_COND)); return;
-  case HOW_UNROLL: if (s->hi->u.v.i - s->lo->u.v.i == 1) { single_step(e, s); return; }
+  case HOW_UNROLL: if (cu_extreme(e, s)) return;
+    if (s->hi->u.v.i - s->lo->u.v.i == 1) { single_step(e, s); return; }
     plain_loop(e, s);
     return;
   default: plain_loop(e, s); return;

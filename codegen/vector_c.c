@@ -44,9 +44,23 @@ static void prefetches(Emit *e, const Stmt *loop, const char *block) {
   emit_at_first_end(e, &was);
 }
 
+// Prints the loop's body there. Does it use the index, not only its lane?
+static bool body_uses_index(Emit *e, const Stmt *s, Buf *body) {
+  Buf *out = e->out;
+  Uses all = e->used;
+  e->used = uses_make(e->a);
+  e->out = body;
+  emit_block(e, s->body);
+  bool uses = uses_has(&e->used, s->ix);
+  for (int i = 0; i < e->used.list.n; i++) uses_put(&all, e->used.list.v[i]);
+  e->used = all;
+  e->out = out;
+  return uses;
+}
+
 // for lane < count: body. With `rest`, a text, only the lanes below it do anything.
 static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, const char *rest) {
-  Buf body = buf_make(e->a), *out = e->out;
+  Buf body = buf_make(e->a);
   const char *outer = e->lane, *outer_first = e->lane_first;
   const Stmt *outer_loop = e->lane_loop;
   names_open(&e->names);
@@ -60,10 +74,7 @@ static void lane_pass(Emit *e, const Stmt *s, const char *block, int count, cons
     emit_open(e);
   }
   const char *i = emit_index(e, s);
-  e->out = &body;
-  emit_block(e, s->body);
-  e->out = out;
-  if (uses_has(&e->used, s->ix)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
+  if (body_uses_index(e, s, &body)) emit_line(e, "const long long %s = %s + %s;", i, block, e->lane);
   buf_puts(e->out, body.s);
   if (rest) {
     emit_close(e);
@@ -248,7 +259,8 @@ void c_vector_prologue(Emit *e) {
     "static inline __attribute__((always_inline)) void store_block(void *to, const void *from, int bytes, int past_caches) {\n"
     "  if (!past_caches || (unsigned long long)to % 64) __builtin_memcpy(to, from, (unsigned long)bytes);\n"
     "  else for (int k = 0; k < bytes; k += WIDE) store_wide((char *)to + k, (const char *)from + k);\n"
-    "}\n"
+    "}\n");
+  if (e->uses_lines) buf_puts(e->out,
     "// The first step whose element, of so many bytes, begins a line, `to` at most; that of step `from` is at p.\n"
     "static inline long long next_line(const void *p, int bytes, long long from, long long to) {\n"
     "  const long long line = from + (long long)((0 - (unsigned long long)p) % 64 / (unsigned)bytes);\n"
@@ -268,10 +280,15 @@ void c_vector_names(Emit *e) {
 
 // ---- the loop ----------------------------------------------------------------------------------
 
-static bool is_multiple(const Stmt *s) {
-  if (s->row) return true;
-  return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i && (s->hi->u.v.i - s->lo->u.v.i) % s->lanes == 0;
+// Where the number of steps is known; else 0.
+static int64_t known_steps(const Stmt *s) {
+  return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i ? s->hi->u.v.i - s->lo->u.v.i : 0;
 }
+
+static bool is_multiple(const Stmt *s) { return s->row || (known_steps(s) && known_steps(s) % s->lanes == 0); }
+
+// No whole block: the text of one would have subscripts beyond arrays of few elements, of which gcc warns though it is never reached.
+static bool is_short(const Stmt *s) { return known_steps(s) && known_steps(s) < s->lanes; }
 
 // The block's terms are summed up by themselves, then the sum of all before is added: see scan_block.
 static void scan_pass(Emit *e, const Stmt *s, const char *block) {
@@ -305,8 +322,9 @@ static void steps_in_order(Emit *e, const Stmt *s, const char *block, const char
   emit_line(e, "for (int %s = 0; %s < %s; %s++) {", step, step, rest, step);
   emit_open(e);
   const char *i = emit_index(e, s);
-  emit_line(e, "const long long %s = %s + %s;", i, block, step);
-  emit_block(e, s->body);
+  Buf body = buf_make(e->a);
+  if (body_uses_index(e, s, &body)) emit_line(e, "const long long %s = %s + %s;", i, block, step);
+  buf_puts(e->out, body.s);
   emit_close(e);
   emit_line(e, "}");
 }
@@ -332,7 +350,7 @@ void c_line(Emit *e, const Stmt *s) {
   map_putp(&e->ranges, s->var, r);
   const char *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD), *name = names_bind(&e->names, s->var, s->var->name);
   emit_line(e, "const long long %s = next_line(%s + %s, %d, 0, %s);", name, emit_tensor(e, s->t), at, bytes, emit_expr(e, s->a, LEVEL_COND));
-  e->uses_streams = true;
+  e->uses_streams = e->uses_lines = true;
 }
 
 static const char *open_streams(Emit *e, const Streams *all) {
@@ -369,8 +387,12 @@ static void blocks_in_streams(Emit *e, const Stmt *s, const Streams *all, const 
   emit_line(e, "const long long %s = %s / %d;", blocks, steps, s->lanes);
   emit_line(e, "for (long long %s = 0; %s < %s; %s++) {", n, n, blocks, n);
   emit_open(e);
-  emit_line(e, "const long long %s = %s%s * %d;", block, from, nth_block(e, s, n, blocks), s->lanes);
+  Buf body = buf_make(e->a), *out = e->out;
+  e->out = &body;
   whole_block(e, s, all, block, big);
+  e->out = out;
+  if (strstr(body.s, block)) emit_line(e, "const long long %s = %s%s * %d;", block, from, nth_block(e, s, n, blocks), s->lanes);
+  buf_puts(e->out, body.s);
   emit_close(e);
   emit_line(e, "}");
   if (is_multiple(s)) return;
@@ -425,12 +447,22 @@ static void one_block(Emit *e, const Stmt *s, const Streams *all, const char *lo
   emit_line(e, "}");
 }
 
+static void short_block(Emit *e, const Stmt *s, const char *lo, const char *block, const char *hi) {
+  emit_line(e, "{");
+  emit_open(e);
+  emit_line(e, "const long long %s = %s;", block, lo);
+  part_of_block(e, s, block, hi);
+  emit_close(e);
+  emit_line(e, "}");
+}
+
 // The blocks of a map: a first part up to where the first stream's address stands at a line, whole blocks, and what is left.
 // See Note [Four streams].
 static void streamed_blocks(Emit *e, const Stmt *s, const Streams *all, const char *lo, const char *block, const char *hi) {
   const char *ix = s->ix->name, *big = open_streams(e, all), *n = names_fresh(&e->names, arena_printf(e->a, "%s_n", ix));
   const char *line = names_fresh(&e->names, arena_printf(e->a, "%s_line", ix)), *blocks = names_fresh(&e->names, arena_printf(e->a, "%s_blocks", ix));
   const Stmt *first = all->v.v[0].s;
+  e->uses_lines = true;
   emit_line(e, "const long long %s = %s ? next_line(%s, %d, %s, %s) : %s;", line, big, address_at(e, first, s, lo), stored_bytes(first), lo, hi, lo);
   emit_line(e, "const long long %s = (%s - %s) / %d;", blocks, hi, line, s->lanes);
   emit_line(e, "for (long long %s = -(%s < %s); %s < %s + (%s + %s * %d < %s); %s++) {", n, lo, line, n, blocks, line, blocks, s->lanes, hi, n);
@@ -455,7 +487,8 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC;
   if (s->row) map_putp(&e->loops, s->ix, (void *)s);      // how far it goes is asked before its lanes are printed
   Streams all = streams_of(e, s, block);
-  if (!map && is_one_block(s)) one_block(e, s, &all, lo, block);
+  if (is_short(s)) short_block(e, s, lo, block, hi);
+  else if (!map && is_one_block(s)) one_block(e, s, &all, lo, block);
   else if (is_part(e, s)) one_part(e, s, block, hi);
   else if (map && all.v.n && !s->row) streamed_blocks(e, s, &all, lo, block, hi);
   else if (s->streams) blocks_in_streams(e, s, &all, lo, block, hi);

@@ -8,6 +8,7 @@
 // memory, in an order that is the same in all threads, so all of them get the same bits. See Note [Packed arrays].
 #include "codegen/vector_cuda.h"
 #include "codegen/fold_ptx.h"
+#include "codegen/launch.h"
 #include <assert.h>
 #include <string.h>
 
@@ -119,7 +120,7 @@ static const char *value_helper(Emit *e, const Team *t, Reducer r, Dtype d) {
 
 // ---- folds of argmax and argmin ----------------------------------------------------------------
 
-typedef struct ArgText { const char *type, *index, *nothing, *sign; bool nan; } ArgText;
+typedef struct ArgText { const char *type, *index, *nothing, *sign; bool nan; const char *ordered; } ArgText;      // ordered: a helper's name
 
 static void print_better(Emit *e, const ArgText *f) {
   helper(e, "    const int same = (*v == w)%s, more = (w %s *v)%s;\n", f->nan ? " | ((*v != *v) & (w != w))" : "", f->sign, f->nan ? " | ((w != w) & (*v == *v))" : "");
@@ -151,6 +152,42 @@ static void arg_tree(Emit *e, const ArgText *f, const char *pick, int count) {
   arg_lanes(e, lanes == count ? lanes : 32, 32, f);
 }
 
+// Values as integers in their order, the best the largest: NaN before all, both zeros alike; 0 is nothing. See Note [The best of a block].
+static const char *ordered_helper(Emit *e, const ArgText *f) {
+  bool most = f->sign[0] == '>';
+  const char *name = most ? "ordered_f32" : "ordered_down_f32";
+  if (!wanted(e, &name)) return name;
+  helper(e, FUNCTION "unsigned int %s(float v) {\n  const unsigned int b = __float_as_uint(v + 0.0f), k = b >> 31 ? ~b : b | 0x80000000u;\n", name);
+  helper(e, "  return v != v ? 0xffffffffu : %sk;\n}\n\n", most ? "" : "~");
+  return name;
+}
+
+static const char *value_of_key(const ArgText *f) {
+  return f->sign[0] == '>' ? "m >> 31 ? m ^ 0x80000000u : ~m" : "m >> 31 ? m : ~m ^ 0x80000000u";
+}
+
+static void arg_reduce(Emit *e) {
+  helper(e, "  asm volatile(\"redux.sync.max.u32 %%0, %%1, -1;\" : \"=r\"(m) : \"r\"(k));\n  n = k == m ? n : 0xffffffffu;\n");
+  helper(e, "  asm volatile(\"redux.sync.min.u32 %%0, %%1, -1;\" : \"=r\"(w) : \"r\"(n));\n");
+}
+
+static bool can_reduce(const Emit *e, const ArgText *f) { return e->opt->gpu->arch >= 80 && f->nan && strcmp(f->type, "float") == 0 && strcmp(f->index, "int") == 0; }
+
+static void arg_block(Emit *e, const Team *t, const ArgText *f) {
+  int warps = t->threads / 32;
+  const char *mine = arena_printf(e->a, (warps & (warps - 1)) == 0 ? "threadIdx.x %% %d" : "threadIdx.x %% 32 %% %d", warps);
+  helper(e, "#ifdef PLAIT_EMU\n");
+  arg_lanes(e, 32, 32, f);
+  helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = *v, at[threadIdx.x / 32] = *i;\n  __syncthreads();\n");
+  arg_tree(e, f, "%s[%s]", warps);
+  helper(e, "#else\n  unsigned int k = *i == %s ? 0u : %s(*v), n = (unsigned int)*i, m, w;\n", f->nothing, f->ordered);
+  arg_reduce(e);
+  helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = __uint_as_float(m), at[threadIdx.x / 32] = (int)w;\n  __syncthreads();\n");
+  helper(e, "  k = __float_as_uint(part[%s]);\n  n = (unsigned int)at[%s];\n", mine, mine);
+  arg_reduce(e);
+  helper(e, "  *v = m == 0xffffffffu ? __int_as_float(0x7fffffff) : m == 0u ? *v : __uint_as_float(%s);\n  *i = (int)w;\n#endif\n", value_of_key(f));
+}
+
 static void arg_body(Emit *e, const Team *t, const ArgText *f) {
   int warps = t->threads / 32;
   if (t->stride > 1) {
@@ -159,10 +196,14 @@ static void arg_body(Emit *e, const Team *t, const ArgText *f) {
               arena_printf(e->a, "n + threadIdx.x %% %d", t->stride));
     return;
   }
-  arg_lanes(e, in_warp(t) ? t->size : 32, in_warp(t) ? t->size : 32, f);
-  if (in_warp(t)) return;
-  helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = *v, at[threadIdx.x / 32] = *i;\n  __syncthreads();\n");
-  if (warps > 1) arg_tree(e, f, "%s[%s]", warps);
+  if (!in_warp(t) && warps > 1 && can_reduce(e, f)) {
+    arg_block(e, t, f);
+  } else {
+    arg_lanes(e, in_warp(t) ? t->size : 32, in_warp(t) ? t->size : 32, f);
+    if (in_warp(t)) return;
+    helper(e, "  if (threadIdx.x %% 32 == 0) part[threadIdx.x / 32] = *v, at[threadIdx.x / 32] = *i;\n  __syncthreads();\n");
+    if (warps > 1) arg_tree(e, f, "%s[%s]", warps);
+  }
   if (t->cluster == 1) return;
   helper(e, "  if (threadIdx.x == 0) part[%d] = *v, at[%d] = *i;\n  PLAIT_CLUSTER_SYNC();\n", warps, warps);
   arg_tree(e, f, arena_printf(e->a, "*PLAIT_CLUSTER_MAP(%%s + %d, %%s)", warps), t->cluster);
@@ -171,9 +212,10 @@ static void arg_body(Emit *e, const Team *t, const ArgText *f) {
 static const char *arg_helper(Emit *e, const Team *t, const Stmt *s) {
   Dtype d = s->var->dtype;
   const char *name = arena_printf(e->a, "%s_%s_%s%s", team_name(e, t), reducers[s->reducer].name, dtypes[d].name, s->var2->dtype == DT_I64 ? "_i64" : "");
-  ArgText f = {emit_type(d), emit_type(s->var2->dtype), emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX), s->reducer == RED_ARGMAX ? ">" : "<", dtype_is_float(d)};
+  ArgText f = {emit_type(d), emit_type(s->var2->dtype), emit_expr(e, map_getp(&e->first, s->var2), LEVEL_PREFIX), s->reducer == RED_ARGMAX ? ">" : "<", dtype_is_float(d), NULL};
   if (!wanted(e, &name)) return name;
   const char *parts = in_warp(t) ? "" : arena_printf(e->a, ", %s *part, %s *at", f.type, f.index);
+  if (can_reduce(e, &f)) f.ordered = ordered_helper(e, &f);
   helper(e, "// The best of a team's values and where it is; the lower place among equals.\n" FUNCTION "void %s(%s *v, %s *i%s) {\n", name, f.type, f.index, parts);
   arg_body(e, t, &f);
   helper(e, "}\n\n");
@@ -452,10 +494,9 @@ static const char *store_helper(Emit *e, Dtype d, int lanes) {
 }
 
 // Place `a` of a local array, in words where it is packed.
-static const char *place_in(Emit *e, const Stmt *s, bool packed) {
-  int each = packed ? 32 / dtypes[s->t2->dtype].bits : 1;
-  const Expr *x = s->a;
-  const char *name = emit_tensor(e, s->t2);
+static const char *place_in(Emit *e, const Tensor *t, const Expr *x, bool packed) {
+  int each = packed ? 32 / dtypes[t->dtype].bits : 1;
+  const char *name = emit_tensor(e, t);
   if (expr_is_int(x, 0)) return name;
   if (x->op == OP_CONST) return arena_printf(e->a, "%s + %lld", name, (long long)(x->u.v.i / each));
   if (x->op == OP_MUL && x->arg[1]->op == OP_CONST && x->arg[1]->u.v.i == each) return arena_printf(e->a, "%s + %s", name, emit_expr(e, x->arg[0], LEVEL_ADD));
@@ -470,14 +511,58 @@ void cu_move(Emit *e, const Stmt *s) {
   Dtype d = s->t->dtype;
   if (s->out) {
     map_putp(&e->written, tensor_root(s->t), e);
-    emit_line(e, "%s(%s, %s, %s);", store_helper(e, d, s->lanes), name, at, place_in(e, s, false));
+    emit_line(e, "%s(%s, %s, %s);", store_helper(e, d, s->lanes), name, at, place_in(e, s->t2, s->a, false));
   } else if (map_getp(&e->in_shared, s->t2)) {
     emit_line(e, "%s(%s + %s, %s, %s);", copy_helper(e, d, s->lanes), emit_tensor(e, s->t2), emit_expr(e, s->a, LEVEL_ADD), name, at);
   } else {
     if (dtypes[d].bits == 4) at = arena_printf(e->a, "(%s) / 2", at);
     else at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD);
-    emit_line(e, "%s(%s, %s%s%s);", load_helper(e, d, s->lanes), place_in(e, s, is_packed(d)), name, strcmp(at, "0") == 0 ? "" : " + ", strcmp(at, "0") == 0 ? "" : at);
+    emit_line(e, "%s(%s, %s%s%s);", load_helper(e, d, s->lanes), place_in(e, s->t2, s->a, is_packed(d)), name, strcmp(at, "0") == 0 ? "" : " + ", strcmp(at, "0") == 0 ? "" : at);
   }
+}
+
+// ---- the greatest of a vector ------------------------------------------------------------------
+
+// v = max(v, w[0]), … of n packed halves, two at a time.
+static const char *extreme_helper(Emit *e, Dtype d, int n, bool most) {
+  const char *name = arena_printf(e->a, "%s_of_%d_%s", most ? "max" : "min", n, dtypes[d].name), *op = most ? "max.NaN" : "min.NaN", *two = d == DT_BF16 ? "bf16x2" : "f16x2";
+  const char *one = cu_packed(e, d, "w", "n"), *math = emit_combine(e, most ? OP_MAX : OP_MIN, DT_F32, "v", one);
+  if (!wanted(e, &name)) return name;
+  helper(e, FUNCTION "float %s(float v, const unsigned int *w) {\n#ifdef PLAIT_EMU\n  for (int n = 0; n < %d; n++) v = %s;\n#else\n", name, n, emit_strip(e, math));
+  helper(e, "  asm(\"{ .reg .b32 a, b; .reg .f32 x, y; .reg .b16 h, k;\"\n      \"");
+  helper(e, n > 2 ? " %s.%s a, %%1, %%2;" : " mov.b32 a, %%1;", op, two);
+  for (int k = 2; k < n / 2; k++) helper(e, " %s.%s a, a, %%%d;", op, two, k + 1);
+  helper(e, d == DT_BF16 ? " shl.b32 b, a, 16; mov.b32 x, b; and.b32 a, a, 0xffff0000; mov.b32 y, a;" : " mov.b32 {h, k}, a; cvt.f32.f16 x, h; cvt.f32.f16 y, k;");
+  helper(e, "\"\n      \" %s.f32 x, x, y; %s.f32 %%0, %%0, x; }\" : \"+f\"(v) :", op, op);
+  for (int k = 0; k < n / 2; k++) helper(e, "%s \"r\"(w[%d])", k ? "," : "", k);
+  helper(e, ");\n#endif\n  return v;\n}\n\n");
+  return name;
+}
+
+// The ACC that a loop's steps are, through loops of one step; NULL: they are something else.
+static const Stmt *only_acc(const Stmt *s) {
+  while (s && !s->next && s->kind == ST_LOOP && s->how == HOW_ONE) s = s->body;
+  return s && !s->next && s->kind == ST_ACC && !s->var2 ? s : NULL;
+}
+
+static bool is_even(const Expr *x) {
+  if (x->op == OP_CONST) return x->u.v.i % 2 == 0;
+  return (x->op == OP_MUL && is_even(x->arg[1])) || (x->op == OP_ADD && is_even(x->arg[0]) && is_even(x->arg[1]));
+}
+
+// max or min over the elements of a packed vector, as one statement.
+bool cu_extreme(Emit *e, const Stmt *loop) {
+  const Stmt *s = only_acc(loop->body);
+  int64_t n = loop->hi->op == OP_CONST ? loop->hi->u.v.i : 0;
+  if (!s || e->opt->gpu->arch < 80 || !expr_is_int(loop->lo, 0) || n < 2 || n > 16 || n % 2 || s->var->dtype != DT_F32 || (s->reducer != RED_MAX && s->reducer != RED_MIN)) return false;
+  const Expr *x = s->a;
+  if (x->op != OP_READ || !map_getp(&e->packed, x->u.t) || x->u.t->rank != 1 || (x->u.t->dtype != DT_BF16 && x->u.t->dtype != DT_F16)) return false;
+  const Expr *at = x->arg[0];
+  bool first = at->op == OP_INDEX && at->u.ix == loop->ix;
+  if (!first && !(at->op == OP_ADD && at->arg[1]->op == OP_INDEX && at->arg[1]->u.ix == loop->ix && is_even(at->arg[0]))) return false;
+  const char *place = first ? emit_tensor(e, x->u.t) : place_in(e, x->u.t, at->arg[0], true), *v = emit_var(e, s->var);
+  emit_line(e, "%s = %s(%s, %s);", v, extreme_helper(e, x->u.t->dtype, (int)n, s->reducer == RED_MAX), v, place);
+  return true;
 }
 
 // ---- the file ----------------------------------------------------------------------------------
@@ -521,3 +606,9 @@ void cu_names(Emit *e) {
 // Where a store begins, a multiple of the elements that it stores, is divided by them and counted in vectors. As `y + i * D + j` with 64-bit i and j, compilers
 // (NVRTC 13.0) take the additions apart, no longer see that the four words of a vector lie side by side, and store each by itself. Loads they
 // put together either way.
+
+// Note [The best of a block]
+//
+// From sm_80 on a warp finds the largest of 32-bit integers by one instruction. So a value becomes an integer that has its order, the greatest of a warp's is
+// found, then the least of the places that have it: two instructions in the place of five rounds of two shuffles and eight operations each. The emulator
+// runs those rounds; that both agree is for plait-diff on a device to see.

@@ -11,5 +11,6 @@ void cu_move(Emit *e, const Stmt *move);
 void cu_barrier(Emit *e, const Stmt *barrier);
 void cu_forget(Emit *e, const Stmt *forget);
 void cu_prefix(Emit *e, const Stmt *s);
+bool cu_extreme(Emit *e, const Stmt *loop);            // prints a loop of max or min over a packed vector; false: it is none
 const char *cu_packed(Emit *e, Dtype d, const char *array, const char *at);
 #endif

@@ -360,7 +360,8 @@ void bound_cast(Dtype from, Dtype to, const Val *a, Val *z) {
 //   the interpreter's own rounding is known, since it sums in double beside. The 2 is for factors that move. A sum
 //   whose term reads a reduction may be computed in one pass by rescaling: 11 · (2 + log2 n) roundings more, for the
 //   merges of a tree. A running sum that is rescaled at each of n steps has more in the worst case, but then with
-//   random signs, far below the n · u that the sum has anyway.
+//   random signs, far below the n · u that the sum has anyway. No order overflows while the sum of the mags is a finite f32
+//   (f64): every partial sum, of any of the terms, is at most that. Beyond it the sum is uncertain.
 // - max, min: from the near ends of the terms to the far ends. argmax, argmin: certain when no other term's far end
 //   reaches the winner's near end, or all is exact.
 // - A sum of sums is taken as written: that a compiler makes one long chain of additions of both is not counted.
@@ -369,6 +370,7 @@ void bound_cast(Dtype from, Dtype to, const Val *a, Val *z) {
 //   so do `and`, `or` and filters. An uncertain subscript makes its element uncertain.
 // - Infinities and NaN (err 0: the compiled value must be the same). Those that algebra may avoid or make are
 //   fragile (ops 1): inf * 0, inf - inf, an overflow. A sum, or another + - * / on one of these, is uncertain; a NaN
-//   that was read stays NaN. Where the direct evaluation stays finite the language promises that the compiled does.
+//   that was read stays NaN. Where the direct evaluation stays finite the language promises that the compiled does, but
+//   for sums of which that was said.
 // - Left out: underflow inside a reassociated product of operators (of prod it is considered), and bounds that go through an
 //   uncertain subscript of a store (the whole tensor is uncertain then).

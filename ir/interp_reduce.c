@@ -164,6 +164,7 @@ static void sum_error(const Red *r, const Ins *i, Val *z) {
   }
   if (r->most <= 1) return;
   if (r->most == 2 && r->ops == 0 && !rescales) { z->ops = 2; return; }
+  if (r->mag + r->err > greatest_finite(t)) { z->err = INFINITY; return; }      // another order may pass through an infinity
   double own = t == DT_F32 ? fabs(z->v.f - r->exact) : (r->most - 1) * unit_roundoff(t) * r->mag;
   double theirs = r->most - 1 + r->ops + 2 + (rescales ? rescale_ops(r->most) : 0);
   z->err += own + theirs * unit_roundoff(t) * r->mag;

@@ -164,7 +164,7 @@ typedef struct Plan {
   VEC(Site *) cond_sites;   // their messages, same order
   VEC(Remark) remarks;
   Choice choice;
-  int grain, grain_awake;   // CPU: elements of work below which one core does it all (Machine)
+  int grain, grain_awake;   // CPU: work below which one core does it all (Machine)
   Expr *bytes_unfused, *bytes_fused, *bytes_minimum, *flops;
 } Plan;
 

@@ -12,7 +12,7 @@ typedef struct Machine {
   int64_t tile_bytes;           // of one core (block) that stay while it works on a part of a row
   int64_t far_bytes;            // "c": of tensors that a kernel touches, from which on the caches have kept nothing for the next call; 0: they never do (far.h)
   double launch_us;             // of a kernel (fork and join, or a launch)
-  int grain, grain_awake;       // elements of work below which one core does it all; the same where the others' threads are awake
+  int grain, grain_awake;       // work (lower_work) below which one core does it all; the same where the others' threads are awake
   double gflops;                // f32, all cores
   int cores;
   double core_gbs;              // bytes a ns that one core alone gets from memory

@@ -76,7 +76,7 @@ static bool asks_for_step(const Carry *c, Expr *e, int back) {
   const Stmt *let = let_of(c, e);
   int64_t plus;
   if (let) e = let->a;
-  if (e->op != OP_GE && e->op != OP_GT) return false;
+  if ((e->op != OP_GE && e->op != OP_GT) || e->arg[0]->dtype != DT_I64) return false;
   if (!from_index(c, expr_op2(c->x, OP_SUB, e->arg[0], e->arg[1], NO_SPAN), &plus)) return false;
   return plus == (e->op == OP_GE ? -back : 1 - back);
 }

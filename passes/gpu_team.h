@@ -15,6 +15,7 @@ typedef struct Row {
   Map vector, direct;           // its loops → themselves; those right in the body: they keep elements
   Rows kept; bool loaded, used, forgets;        // used: a loop over it has been made; forgets: what that unpacked is unpacked again
   bool in_shared;               // what is kept lies in shared memory, and items is 0
+  bool in_part;                 // of the row's vectors `items` a thread are kept, the rest is read again by each loop
 } Row;
 
 typedef struct Team {
@@ -40,6 +41,7 @@ typedef struct RowNeeds {
   int loops, nodes, flops;      // how many, and of their expressions
   bool again;                   // something is used again
   bool made;                    // an array of the row, which loops write and others read
+  bool whole;                   // a loop must stay one loop
   bool together;                // an array of the row lies in shared memory, where one block finds it
 } RowNeeds;
 

@@ -166,6 +166,7 @@ typedef struct Parts {
   Index *at[MAX_GRID + 1];      // the part's index and the grid's
   Expr *from, *to;              // of the part, or of a thread's share of it
   Index *team; int team_size;   // GPU: the thread's number in the team that has the part; NULL: nobody shares it
+  Expr *share, *steps;          // of a team: rows of a thread, where they lie side by side; of all
   Expr *team_from, *team_to;    // then the part
   VEC(Tensor *) t; int taken;
 } Parts;
@@ -219,8 +220,10 @@ Expr *lower_wanted_inside(Lower *l);                     // or a reduction insid
 void lower_partials(Lower *l, Eqn *q, Expr *count, Tensor **part);
 void lower_split_cascade(Lower *l, int n, Item *items, const bool *in, const NextLoop *next);
 typedef struct Chunks { Expr *count; int64_t align; } Chunks;      // align: chunks begin at multiples of it
-Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested);
+void lower_own_rows(Lower *l, Parts *p);         // lower_team.c: p->from and p->to of a thread whose rows lie side by side
+Chunks lower_chunks(Lower *l, Expr *lo, Expr *hi, bool nested, bool states);
 bool lower_flat_items(Lower *l, int n, Item **items, NextLoop *next);
+Expr *lower_share_start(Lower *l, Expr *c, Expr *len, Expr *count);
 void lower_chunk(Lower *l, const Chunks *all, Expr *c, Expr *lo, Expr *hi, Expr **from, Expr **to);
 void lower_store_partial(Lower *l, Eqn *q, const Item *it, Tensor *const *part, Index *c);
 Expr *lower_combine_partials(Lower *l, Eqn *q, Tensor *const *part, Expr *count);

@@ -184,15 +184,15 @@ static void merge_share(Lower *l, const Share *s, Expr *work) {
   close_own(l, &it, own);
 }
 
-// Rows first .. last of the grid's outermost index, in order.
-static void run_part(Lower *l, Expr *step) {
+// The part's rows of the grid's outermost index, in order.
+static void run_part(Lower *l, Expr *count) {
   const Group *u = l->u;
   ExprTable *x = l->x;
   Index *grid[MAX_GRID];
   Stmt *loop[MAX_GRID];
   Expr *part = expr_index(x, l->part), *one = expr_int(x, DT_I64, 1, NO_SPAN), *zero = expr_int(x, DT_I64, 0, NO_SPAN), *end = u->extent[0];
-  Expr *from = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, part, step, NO_SPAN), end, NO_SPAN), "from");
-  Expr *to = lower_named(l, expr_op2(x, OP_MIN, expr_op2(x, OP_MUL, expr_op2(x, OP_ADD, part, one, NO_SPAN), step, NO_SPAN), end, NO_SPAN), "to");
+  Expr *from = lower_named(l, lower_share_start(l, part, end, count), "from");
+  Expr *to = lower_named(l, lower_share_start(l, expr_op2(x, OP_ADD, part, one, NO_SPAN), end, count), "to");
   for (int g = 0; g < u->ngrid; g++) {
     grid[g] = index_new(x, u->grid[g]->name, u->grid[g]->at);
     loop[g] = loop_open(l, grid[g], g ? zero : from, g ? u->extent[g] : to, HOW_SEQ);
@@ -216,14 +216,13 @@ Stmt *lower_mixed(Lower *l, Expr *work, bool online) {
   l->shares.n = 0;
   scope_open(l, NULL, false);
   open_shares(l);
-  Expr *count = expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN), *round = expr_int(x, DT_I64, LOWER_CHUNKS - 1, NO_SPAN);
-  Expr *step = lower_named(l, expr_op2(x, OP_FLOORDIV, expr_op2(x, OP_ADD, l->u->extent[0], round, NO_SPAN), count, NO_SPAN), "step");
+  Expr *count = expr_int(x, DT_I64, LOWER_CHUNKS, NO_SPAN);
   l->part = index_new(x, intern(l->f->names, "part"), NO_SPAN);
   Stmt *parts = loop_open(l, l->part, expr_int(x, DT_I64, 0, NO_SPAN), count, HOW_PAR);
   parts->parallel_if = work;
   l->grid_depth = 0;
   for (int i = 0; i < l->shares.n; i++) clear_share(l, l->shares.v[i]);
-  run_part(l, step);
+  run_part(l, count);
   for (int i = 0; i < l->shares.n; i++) close_share(l, l->shares.v[i]);
   loop_close(l, parts);
   for (int i = 0; i < l->shares.n; i++) merge_share(l, l->shares.v[i], work);

@@ -353,9 +353,9 @@ static void lower_loop(Lower *l, int n, Item **items, NextLoop *next) {
 static void lower_split_loop(Lower *l, int n, Item **given, NextLoop *next) {
   Item **items = arena_array(l->p->scratch, Item *, n);
   memcpy(items, given, (size_t)n * sizeof *items);
-  if (pipe_is_gpu(l->p)) lower_flat_items(l, n, items, next);
+  lower_flat_items(l, n, items, next);
   Expr *lo = lower_expr(l, next[0].lo), *hi = lower_expr(l, next[0].hi);
-  Chunks chunks = lower_chunks(l, lo, hi, items[0]->q->body->u.bind->n > 1);
+  Chunks chunks = lower_chunks(l, lo, hi, items[0]->q->body->u.bind->n > 1, false);
   Expr *count = chunks.count, *zero = expr_int(l->x, DT_I64, 0, NO_SPAN);
   Tensor **part = arena_array(l->p->scratch, Tensor *, 2 * n);
   for (int i = 0; i < n; i++) lower_partials(l, items[i]->q, count, &part[2 * i]);

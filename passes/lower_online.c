@@ -271,6 +271,7 @@ typedef struct Online {
   Expr *all_lo, *all_hi;        // the range as written
   Expr *whole;                  // steps of the whole range, where this is a part of it; else NULL
   int64_t step;                 // of the tiles
+  int64_t apart;                // of a thread's steps, where a team's threads take turns; 0: they lie side by side
   int64_t align;                // tiles begin at multiples of it
   bool team;                    // threads of a team have a share each of every tile, or of the range: they fold once, at the end
   bool settled;                 // they have, and agree on references
@@ -440,6 +441,7 @@ static void tile_loop(Online *o, Targets *all) {
   Index *ix = index_new(l->x, next[0].ix->name, next[0].ix->at);
   Stmt *s = loop_open(l, ix, o->from, o->to, HOW_SEQ);
   s->align = o->align;
+  s->step = o->apart;
   ranges_index(l->facts, ix, o->all_lo, o->all_hi);         // a tile lies inside the range
   for (int i = 0; i < n; i++) {
     inside[i] = all->v.v[i].it;
@@ -696,15 +698,28 @@ static Expr *found(Parts *p, Lower *l) {
   return expr_read(l->x, t, t->rank, sub, NULL, NO_SPAN);
 }
 
-static void start_part(Online *o, Lower *l, int n, Item *items, const bool *in, int64_t steps, const Parts *p) {
-  start_online(o, l, n, items, in);
+// The threads of a team read rows that lie side by side, so that what a device reads at a time lies close together.
+static void take_turns(Online *o, const Parts *p) {
+  o->lo = expr_op2(o->l->x, OP_ADD, p->team_from, expr_index(o->l->x, p->team), NO_SPAN);
+  o->hi = p->team_to;
+  o->apart = p->team_size > 1 ? p->team_size : 0;
+}
+
+static void take_own(Online *o, Parts *p) {
+  if (o->team) lower_own_rows(o->l, p);
   o->lo = p->from;
   o->hi = p->to;
+}
+
+static void start_part(Online *o, Lower *l, int n, Item *items, const bool *in, int64_t steps, Parts *p) {
+  start_online(o, l, n, items, in);
   o->team = p->team != NULL;
   o->align = p->align > 0 && expr_is_int(o->all_lo, 0) ? p->align < LOWER_TILE_UNIT ? p->align : LOWER_TILE_UNIT : 0;
   o->whole = expr_is_int(o->all_lo, 0) ? lower_expr(l, o->all_hi) : lower_named(l, lower_expr(l, expr_op2(l->x, OP_SUB, o->all_hi, o->all_lo, NO_SPAN)), "steps");
   o->step = LOWER_PART_WHOLE;
   for (int i = 0; i < o->n; i++) if (o->run[i].follows) o->step = steps;
+  if (o->team && o->step == LOWER_PART_WHOLE) take_turns(o, p);
+  else take_own(o, p);
   for (int i = 0; i < o->n; i++) open_runner(o, &o->run[i]);
   open_references(o, false);
 }

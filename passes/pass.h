@@ -107,4 +107,6 @@ void overlap_rows(Pipe *p, Kernel *k);
 Stmt *scan_rows(Pipe *p, Stmt *s);
 // Adds PREFETCH statements to the vector loops of a kernel (prefetch.c).
 void prefetch_rows(Pipe *p, Stmt *body);
+// Takes them out again where all that the kernel touches is known to fit the cores' second caches.
+void prefetch_drop(Pipe *p, Kernel *k);
 #endif

@@ -154,7 +154,9 @@ static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read, b
   const Index *row = outer ? outer->ix : NULL;
   const Tensor *t = read->u.t;
   if (row && expr_uses_index(read, row) && subscript_of(read, row) < 0) return;      // of the row before (overlap.c)
-  bool tile = outer && is_side(v, outer) && is_side(v, loop), part_of_row = row && !tile && !is_long && !expr_is_int(loop->lo, 0);
+  bool tile = outer && is_side(v, outer) && is_side(v, loop), share = outer && outer->how == HOW_PAR && subscript_of(read, row) < 0;
+  // share: of one row, whose next part comes behind it
+  bool part_of_row = row && !tile && !share && !is_long && !expr_is_int(loop->lo, 0);
   bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
   Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
   add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
@@ -331,6 +333,43 @@ static void walk(Prefetch *v, Stmt *s, Stmt *outer) {
     walk(v, t->body, row);
     walk(v, t->els, NULL);
   }
+}
+
+// ---- where nothing is worth fetching -----------------------------------------------------------
+
+// Elements of the tensor, or more than `most` where there are, or where that is not known.
+static int64_t elements_of(const Tensor *t, int64_t most) {
+  int64_t n = 1;
+  Scalar extent;
+  for (int d = 0; d < t->rank && n <= most; d++)
+    if (!expr_fold(t->extent[d], &extent) || __builtin_mul_overflow(n, extent.i, &n)) return most + 1;
+  return t->fmt ? most + 1 : n;
+}
+
+// Is all that the kernel reads and writes in memory known to be of so many bytes at most?
+static bool fits(const Kernel *k, int64_t most) {
+  for (int i = 0; i < k->args.n; i++) {
+    const Tensor *t = k->args.v[i].t;
+    int64_t n = elements_of(t, most);
+    if (n > most || n * dtypes[t->dtype].bits > most * 8) return false;
+    most -= (n * dtypes[t->dtype].bits + 7) / 8;
+  }
+  return true;
+}
+
+static Stmt *without(void *cx, Stmt *s) {
+  if (s->kind == ST_PREFETCH) return NULL;
+  s->body = stmts_replace(s->body, without, cx);
+  s->els = stmts_replace(s->els, without, cx);
+  return s;
+}
+
+// Data that the cores' second caches hold are most often there. Then each prefetch takes the place of a load, two of which a core makes in a
+// cycle: sums over rows of 1 MiB, 7.9 us with and 4.8 without, on two cores. Where they do come
+// from memory, a sum takes no longer, and an RMS norm by a tenth.
+void prefetch_drop(Pipe *p, Kernel *k) {
+  const Machine *m = p->machine;
+  if (m->far_bytes && fits(k, m->cache_bytes * m->cores)) k->body = stmts_replace(k->body, without, NULL);
 }
 
 void prefetch_rows(Pipe *p, Stmt *body) { walk(&(Prefetch){ p, body, map_make(p->scratch) }, body, NULL); }

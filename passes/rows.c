@@ -6,17 +6,19 @@
 //                                                s[…] = s[…] + x[i, j];  s[…] = s[…] + x[i + 1, j];  …
 //                                            for i in whole .. hi:  as before
 //
-// Each element of the array is added to in the same order. It is read and written once for four rows, and four streams of memory are open.
+// Each element of the array is added to in the same order. It is read and written once for four rows, and four streams of memory are open;
+// a plain sum takes eight.
 // What a row leaves in memory besides, of a prefix or a recurrence, is stored behind them: 8192 steps of 4096 recurrences h = a * h + b take
 // 9.2 ms, one after the other 9.9.
 #include "ir/rewrite.h"
 #include "passes/pass.h"
 
-enum { ROWS = 4, MOST_STATEMENTS = 8 };
+// Rows that are taken at once; of a plain sum, which reads one stream of memory a row.
+enum { ROWS = 4, ROWS_OF_A_SUM = 8, MOST_STATEMENTS = 8, MOST_PITCH = 32 << 10 };
 
 enum { LINE = 64 };             // bytes that a streaming store writes as a whole
 
-typedef struct Rows { Pipe *p; ExprTable *x; const Stmt *loop; bool good; } Rows;
+typedef struct Rows { Pipe *p; ExprTable *x; const Stmt *loop; bool good; int rows; } Rows;     // rows: that the loop takes at once
 
 static const Stmt *store_of(const Stmt *body, const Tensor *t) {
   for (; body; body = body->next) if (body->kind == ST_STORE && tensor_root(body->t) == tensor_root(t)) return body;
@@ -53,10 +55,39 @@ static bool is_simple(Rows *r, const Stmt *loop) {
   return adds && n <= MOST_STATEMENTS && r->good;
 }
 
+typedef struct Reads { int n; const Expr *last; } Reads;
+
+static void count_read(void *cx, Expr *e) {
+  Reads *r = cx;
+  if (e->op == OP_READ && e->u.t->role != ROLE_LOCAL) r->n++, r->last = e;
+}
+
+// Are so many bytes, at most, from one row of the read to the next?
+static bool pitch_below(const Expr *read, const Index *row, int64_t most) {
+  int64_t pitch = dtypes[read->u.t->dtype].bits / 8;
+  Scalar extent;
+  for (int k = (int)read->nargs - 1; k >= 0 && pitch <= most && !expr_uses_index(read->arg[k], row); k--)
+    if (!expr_fold(read->u.t->extent[k], &extent) || __builtin_mul_overflow(pitch, extent.i, &pitch)) return false;
+  return pitch <= most;
+}
+
+// [16384, 4096] f32, two cores: 8.1 ms by eight rows, 8.5 by four. [2048, 32768] takes a fifth longer by eight: that far apart, all that is read
+// or fetched at a time competes for one place of the second cache.
+static int rows_at_a_time(Rows *r, const Stmt *loop) {
+  Reads reads = { 0, NULL };
+  int stores = 0;
+  for (const Stmt *s = loop->body->body; s; s = s->next) {
+    if (s->a && s->kind != ST_PREFETCH) expr_visit(r->p->scratch, s->a, count_read, &reads);
+    stores += s->kind == ST_STORE;
+  }
+  return reads.n == 1 && stores == 1 && pitch_below(reads.last, loop->ix, MOST_PITCH) ? ROWS_OF_A_SUM : ROWS;
+}
+
 static bool adds_rows(Rows *r, const Stmt *s) {
   const Stmt *in = s->body;
+  r->rows = in && in->kind == ST_LOOP ? rows_at_a_time(r, s) : ROWS;
   return s->kind == ST_LOOP && s->how == HOW_SEQ && !s->step && in && !in->next && in->kind == ST_LOOP && in->how == HOW_VEC && !in->streams &&
-         !stmt_steps_below(s, 2 * ROWS) && !expr_uses_index(in->lo, s->ix) && !expr_uses_index(in->hi, s->ix) && is_simple(r, in);
+         !stmt_steps_below(s, 2 * r->rows) && !expr_uses_index(in->lo, s->ix) && !expr_uses_index(in->hi, s->ix) && is_simple(r, in);
 }
 
 // Do the rows of all streaming stores begin at one place of a line? Else only the first of those taken together would stream.
@@ -85,7 +116,7 @@ static Stmt *row_of(Rows *r, const Stmt *body, Index *row, int k) {
   for (const Stmt *s = body; s; s = s->next) {
     Stmt *one = stmt_alone(r->p->a, s);
     if (k) one->note = NULL;
-    Expr *to = expr_plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + ROWS - 1 : k);
+    Expr *to = expr_plus(r->x, expr_index(r->x, row), s->kind == ST_PREFETCH ? k + r->rows - 1 : k);
     if (one->a) one->a = expr_map(r->x, expr_subst(r->x, one->a, 1, &row, &to), renamed, &vars);
     for (int n = 0; n < one->nsub; n++) one->sub[n] = expr_map(r->x, expr_subst(r->x, one->sub[n], 1, &row, &to), renamed, &vars);
     if (k && s->kind == ST_LET) map_putp(&vars, s->var, one->var = var_new(r->x, s->var->name, s->var->dtype));
@@ -97,9 +128,9 @@ static Stmt *row_of(Rows *r, const Stmt *body, Index *row, int k) {
 // The end of the rows that are taken four at a time; none is where `lines` does not hold.
 static Stmt *let_whole(Rows *r, const Stmt *loop, Expr *lines) {
   ExprTable *x = r->x;
-  Expr *four = expr_int(x, DT_I64, ROWS, NO_SPAN), *zero = expr_int(x, DT_I64, 0, NO_SPAN);
+  Expr *rows = expr_int(x, DT_I64, r->rows, NO_SPAN), *zero = expr_int(x, DT_I64, 0, NO_SPAN);
   Expr *steps = expr_op2(x, OP_MAX, expr_op2(x, OP_SUB, loop->hi, loop->lo, NO_SPAN), zero, NO_SPAN);
-  Expr *end = expr_op2(x, OP_ADD, loop->lo, expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, steps, four, NO_SPAN), four, NO_SPAN), NO_SPAN);
+  Expr *end = expr_op2(x, OP_ADD, loop->lo, expr_op2(x, OP_MUL, expr_op2(x, OP_FLOORDIV, steps, rows, NO_SPAN), rows, NO_SPAN), NO_SPAN);
   Scalar known;
   if (!expr_fold(lines, &known)) end = expr_select(x, lines, end, loop->lo, NO_SPAN);
   if (expr_fold(end, &known)) end = expr_int(x, DT_I64, known.i, NO_SPAN);
@@ -109,10 +140,10 @@ static Stmt *let_whole(Rows *r, const Stmt *loop, Expr *lines) {
 static Stmt *at_once(Rows *r, Stmt *loop, Expr *lines) {
   Stmt *whole = let_whole(r, loop, lines), *rows = stmt_alone(r->p->a, loop), *vec = stmt_alone(r->p->a, loop->body), **tail = &vec->body;
   vec->body = NULL;
-  for (int k = 0; k < ROWS; k++) tail = stmts_append(tail, row_of(r, loop->body->body, loop->ix, k));
+  for (int k = 0; k < r->rows; k++) tail = stmts_append(tail, row_of(r, loop->body->body, loop->ix, k));
   rows->body = vec;
   rows->hi = expr_var(r->x, whole->var);
-  rows->step = ROWS;
+  rows->step = r->rows;
   loop->lo = rows->hi;
   loop->note = NULL;
   whole->next = rows;

@@ -240,6 +240,7 @@ bool pass_vector(Pipe *p) {
     k->body = scan_rows(p, k->body);
     prefetch_rows(p, k->body);
     k->body = rows_at_once(p, k->body);
+    prefetch_drop(p, k);
   }
   return true;
 }

@@ -1,8 +1,10 @@
 // diff.c: compares compiled kernels with the interpreter.
 //
 //   plait-diff fuzz [--seed S] [--count N] [--specials] [--unfused]    random programs; a failure shrinks and prints
+//   plait-diff show [--seed S] [--count N]                              those programs
 //   plait-diff ops [TYPE]...                                            every operation x type on special values
 //   plait-diff files FILE[:ENTRY]... [--count N]                        programs, with random shapes and inputs
+//   … --cc-path COMPILER                                                its absolute path: a script can add flags, as of sanitizers
 //   … --target cuda                                                     on a GPU, or what PLAIT_CUDA_DRIVER and PLAIT_NVRTC say is one
 //
 // The last line is `N passed, N failed`; the exit status is 1 when something failed.
@@ -16,7 +18,7 @@ typedef struct Tally { int passed, failed, faults, refused; long elements, ambig
 typedef struct Options { uint64_t seed; int count; Harness h; int nfiles; char **files; } Options;
 
 static Outcome run_gen(Options *o, const Gen *g, uint64_t seed) {
-  static char text[64 << 10];
+  static char text[128 << 10];
   generate_text(g, text, sizeof text);
   Rng r = { seed ^ 0x5bd1e995 };
   return diff_program(&o->h, "random.plait", text, NULL, &r);
@@ -46,7 +48,7 @@ static void add(Tally *t, const Outcome *o) {
 }
 
 static void report_program(Options *o, Gen *g, uint64_t seed, Outcome out) {
-  static char text[64 << 10];
+  static char text[128 << 10];
   if (!out.broken) {
     shrink(o, g, seed);
     out = run_gen(o, g, seed);
@@ -64,7 +66,7 @@ static void fuzz(Options *o, Tally *t) {
     Outcome out = run_gen(o, &g, seed);
     if (out.verdict == REFUSED) {
       // A generated program is valid by construction: a refusal is a finding too.
-      static char text[64 << 10];
+      static char text[128 << 10];
       generate_text(&g, text, sizeof text);
       printf("REFUSED seed %llu\n%s\n%s\n", (unsigned long long)seed, out.text, text);
     }
@@ -72,6 +74,17 @@ static void fuzz(Options *o, Tally *t) {
     if (out.verdict == DIFFERENT) report_program(o, &g, seed, out);
     if (out.broken) return;
     if (o->count > 500 && k % 200 == 199) fprintf(stderr, "%d of %d programs, %d failed\n", k + 1, o->count, t->failed);
+  }
+}
+
+static void show(const Options *o) {
+  for (int k = 0; k < o->count; k++) {
+    static Gen g;
+    static char text[128 << 10];
+    Rng r = { o->seed + (uint64_t)k };
+    generate(&g, &r);
+    generate_text(&g, text, sizeof text);
+    printf("# seed %llu\n%s\n", (unsigned long long)(o->seed + (uint64_t)k), text);
   }
 }
 
@@ -191,6 +204,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--specials")) o.h.specials = true;
     else if (!strcmp(argv[k], "--unfused")) o.h.no_fuse = true;
     else if (!strcmp(argv[k], "--cc")) j.backend = JIT_CC;
+    else if (!strcmp(argv[k], "--cc-path") && k + 1 < argc) j.backend = JIT_CC, j.cc = argv[++k];
     else if (!strcmp(argv[k], "--machine") && k + 1 < argc) o.h.machine = argv[++k];
     else if (!strcmp(argv[k], "--march") && k + 1 < argc) j.march = argv[++k];
     else if (!strcmp(argv[k], "--target") && k + 1 < argc) target = argv[++k];
@@ -198,6 +212,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[k], "--small")) o.h.dim_limit = 8;
     else o.files[o.nfiles++] = argv[k];
   }
+  if (!strcmp(what, "show")) { show(&o); return 0; }
   if (o.h.machine && !machine_by_name(o.h.machine)) { fprintf(stderr, "plait-diff: no machine `%s` (ir/machine.c)\n", o.h.machine); return 2; }
   if (!strcmp(target, "cuda") && !(o.h.gpu = gpu_open(0))) return 2;
   o.h.jit = jit_create(&j);
@@ -205,7 +220,7 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "fuzz")) fuzz(&o, &t);
   else if (!strcmp(what, "ops")) all_ops(&o, &t);
   else if (!strcmp(what, "files")) for (int k = 0; k < o.nfiles && !t.broken; k++) one_file(&o, &t, o.files[k]);
-  else { fprintf(stderr, "usage: plait-diff fuzz|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
+  else { fprintf(stderr, "usage: plait-diff fuzz|show|ops|files [--seed S] [--count N] [--specials] [--unfused] [--cc] [--cc-path COMPILER] [--machine NAME] [--march NAME] [--limit N] [--target cuda] [FILE[:ENTRY]...|TYPE...]\n"); return 2; }
   harness_close(&o.h);
   jit_free(o.h.jit);
   gpu_close_runner(o.h.gpu);

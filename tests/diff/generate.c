@@ -1,27 +1,12 @@
-#include "tests/diff/generate.h"
+#include "tests/diff/generate_int.h"
 #include "ir/ops.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 64, NDIMS = 3 };
-static const char *const dim_names[NDIMS] = { "N", "M", "K" };
-static const char *const index_names[NDIMS] = { "i", "j", "k" };
+const char *const dim_names[NDIMS] = { "N", "M", "K", "32 * K" };
+const char *const dim_operands[NDIMS] = { "N", "M", "K", "(32 * K)" };
 
-// Kinds of value, by what a read gives.
-typedef enum Kind { FLOAT, INT, BOOL_ } Kind;
-typedef struct Known { char name[8]; Kind kind; int rank; int dim[3]; bool small; } Known;   // small: an i32 tensor of small numbers
-
-typedef struct Maker {
-  Gen *g; Rng *r;
-  Known t[MAX_TENSORS]; int nt;
-  bool bound[NDIMS];          // indices in scope
-  int fresh;                  // reductions over an index that is bound use names of their own
-  char ix[NDIMS][8];          // the name of each dimension's index in scope
-} Maker;
-
-typedef struct Text { char s[GEN_TEXT]; } Text;
-
-static Text textf(const char *fmt, ...) {
+Text textf(const char *fmt, ...) {
   Text t;
   va_list ap;
   va_start(ap, fmt);
@@ -31,14 +16,25 @@ static Text textf(const char *fmt, ...) {
   return t;
 }
 
-static Text make(Maker *m, Kind kind, int depth);
+// The index, or where it comes to lie when the dimension is turned round, rotated by half or halved: all in range.
+static Text moved(Maker *m, int dim) {
+  const char *i = m->ix[dim], *n = dim_operands[dim];
+  switch (rng_below(m->r, 4)) {
+  case 0: return textf("%s - 1 - %s", n, i);
+  case 1: return textf("(%s + %s // 2) %% %s", i, n, n);
+  case 2: return textf("%s // 2", i);
+  default: return textf("%s - %s %% 2", i, i);
+  }
+}
 
 // A subscript for a dimension: the index in scope, or one that may leave the range. *risky: 1 then, 2 when only data decides.
 static Text subscript(Maker *m, int dim, int depth, int *risky) {
+  if (m->bound[dim] && m->loose[dim]) return *risky = 1, textf("%s", m->ix[dim]);
+  if (m->bound[dim] && rng_chance(m->r, 4)) return moved(m, dim);
   if (m->bound[dim] && !rng_chance(m->r, 12)) return textf("%s", m->ix[dim]);
   int was = *risky;
   *risky = 1;           // a compiler may show that it leaves the range
-  int other = rng_below(m->r, NDIMS);
+  int other = rng_below(m->r, m->ndims);
   if (m->bound[dim] && rng_chance(m->r, 60)) return textf("%s %c %d", m->ix[dim], rng_chance(m->r, 50) ? '+' : '-', 1 + rng_below(m->r, 2));
   if (m->bound[other] && rng_chance(m->r, 50)) return textf("%s", m->ix[other]);
   for (int k = 0; k < m->nt && depth > 0; k++)
@@ -47,7 +43,7 @@ static Text subscript(Maker *m, int dim, int depth, int *risky) {
   return textf("%d", rng_below(m->r, 3));
 }
 
-static Text read(Maker *m, const Known *t, int depth) {
+Text make_read(Maker *m, const Known *t, int depth) {
   if (!t->rank) return textf("%s", t->name);
   int risky = 0;
   Text subs = textf("");
@@ -60,11 +56,13 @@ static Text read(Maker *m, const Known *t, int depth) {
 }
 
 static Text leaf(Maker *m, Kind kind, int depth) {
+  if (kind == FLOAT && m->bound[0] && !m->loose[0] && rng_chance(m->r, 4))
+    return rng_chance(m->r, 50) ? textf("uniform(7, %s)", m->ix[0]) : textf("table[%s %% 4]", m->ix[0]);
   for (int tries = 0; tries < 8; tries++) {
     const Known *t = &m->t[rng_below(m->r, m->nt)];
     if (t->kind == kind || (kind == FLOAT && t->kind == INT && rng_chance(m->r, 20))) {
-      Text s = read(m, t, depth);
-      return t->kind == kind ? s : textf("f32(%s)", s.s);
+      Text s = make_read(m, t, depth);
+      return t->kind != kind ? textf("f32(%s)", s.s) : t->wide ? textf(kind == INT ? "i32(%s)" : "f32(%s)", s.s) : s;
     }
   }
   static const char *const floats[] = { "0.5", "1.0", "-2.0", "3.25", "1e-3", "0.0" };
@@ -73,25 +71,72 @@ static Text leaf(Maker *m, Kind kind, int depth) {
   return textf("%s", rng_chance(m->r, 50) ? "true" : "false");
 }
 
-static Text reduction(Maker *m, Kind kind, int depth) {
-  static const char *const of_floats[] = { "sum", "max", "min", "mean", "sum", "max", "prod" };
-  int dim = rng_below(m->r, NDIMS);
-  bool was = m->bound[dim];
-  char old[8], name[8];
-  memcpy(old, m->ix[dim], sizeof old);
+// A small integer of an index that is in scope.
+static const Known *small_one(Maker *m) {
+  for (int k = 0; k < m->nt; k++)
+    if (m->t[k].small && m->t[k].rank == 1 && m->bound[m->t[k].dim[0]] && !m->loose[m->t[k].dim[0]]) return &m->t[k];
+  return NULL;
+}
+
+// Part of the range, by the index `old` of the same dimension.
+static Text part_of_range(Maker *m, const char *name, const char *old, int dim, bool *loose) {
+  const char *n = dim_names[dim];
+  switch (rng_below(m->r, 7)) {
+  case 0: return textf("%s < %s", name, old);
+  case 1: return textf("%s in %s .. %s", name, old, n);
+  case 2: return textf("%s in %s + 1 .. %s", name, old, n);
+  case 3: return textf("%s in max(%s - 2, 0) .. min(%s + 2, %s)", name, old, old, n);
+  case 4: return *loose = true, textf("%s in %s - 2 .. %s + 1", name, old, old);
+  default: return textf("%s <= %s", name, old);
+  }
+}
+
+static Text range_of(Maker *m, const char *name, const char *old, int dim, bool prefix, bool *loose) {
+  const Known *small = small_one(m);
+  *loose = false;
+  if (prefix && old) return part_of_range(m, name, old, dim, loose);
+  if (small && rng_chance(m->r, 12)) return textf("%s < min(i64(%s[%s]), %s)", name, small->name, m->ix[small->dim[0]], dim_names[dim]);
+  return textf("%s < %s", name, dim_names[dim]);
+}
+
+typedef struct Scope { bool bound, loose; char ix[24]; } Scope;
+
+// Binds an index over dim; the range it has.
+static Text bind(Maker *m, int dim, bool prefix, Scope *was) {
+  char name[24];
+  bool loose;
+  *was = (Scope){ m->bound[dim], m->loose[dim], { 0 } };
+  memcpy(was->ix, m->ix[dim], sizeof was->ix);
   snprintf(name, sizeof name, "%c%d", 'p' + dim, m->fresh++ % 1000);
-  Text range = textf("%s < %s", name, dim_names[dim]);
-  if (was && rng_chance(m->r, 30)) range = textf("%s %s %s", name, rng_chance(m->r, 50) ? "<=" : "<", old);
+  Text range = range_of(m, name, was->bound && !was->loose ? was->ix : NULL, dim, prefix, &loose);
   memcpy(m->ix[dim], name, sizeof name);
   m->bound[dim] = true;
+  m->loose[dim] = loose;
+  return range;
+}
+
+static void unbind(Maker *m, int dim, const Scope *was) {
+  m->bound[dim] = was->bound;
+  m->loose[dim] = was->loose;
+  memcpy(m->ix[dim], was->ix, sizeof was->ix);
+}
+
+Text make_reduction(Maker *m, Kind kind, int depth, int dim, bool prefix) {
+  static const char *const of_floats[] = { "sum", "max", "min", "mean", "sum", "max", "prod" };
+  int second = rng_chance(m->r, 15) ? (dim + 1) % m->ndims : dim;
+  Scope was, was2;
+  Text range = bind(m, dim, prefix, &was), range2 = second != dim ? bind(m, second, false, &was2) : textf("");
   bool filter = rng_chance(m->r, 25);
   Text cond = filter ? make(m, BOOL_, depth - 2) : textf("");
   Text term = make(m, kind == BOOL_ ? BOOL_ : rng_chance(m->r, 10) ? BOOL_ : kind, depth - 1);
-  m->bound[dim] = was;
-  memcpy(m->ix[dim], old, sizeof old);
+  if (second != dim) unbind(m, second, &was2);
+  unbind(m, dim, &was);
+  bool one_index = second == dim && !prefix && !filter;          // argmax over nothing is an error
   const char *red = kind == FLOAT ? of_floats[rng_below(m->r, 7)] : kind == BOOL_ ? (rng_chance(m->r, 50) ? "any" : "all")
-                  : rng_chance(m->r, 15) ? "argmax" : rng_chance(m->r, 50) ? "sum" : "max";
+                  : rng_chance(m->r, 15) && (one_index || (second == dim && rng_chance(m->r, 20))) ? (rng_chance(m->r, 50) ? "argmax" : "argmin")
+                  : rng_chance(m->r, 50) ? "sum" : "max";
   if (!strcmp(red, "max") || !strcmp(red, "min") || !strcmp(red, "prod")) term = textf("%s(%s)", kind == FLOAT ? "f32" : "i32", term.s);
+  if (second != dim) range = textf("%s, %s", range.s, range2.s);
   Text e = filter ? textf("%s[%s](%s if %s)", red, range.s, term.s, cond.s) : textf("%s[%s](%s)", red, range.s, term.s);
   return kind == FLOAT ? textf("f32(%s)", e.s) : kind == INT ? textf("i32(%s)", e.s) : e;
 }
@@ -132,97 +177,86 @@ static Text bool_op(Maker *m, int depth) {
   return textf("(not %s)", make(m, BOOL_, depth - 1).s);
 }
 
-static Text make(Maker *m, Kind kind, int depth) {
+Text make(Maker *m, Kind kind, int depth) {
   if (depth <= 0 || rng_chance(m->r, 15)) return leaf(m, kind, depth);
-  if (depth > 1 && rng_chance(m->r, 18)) return reduction(m, kind, depth);
+  if (depth > 1 && rng_chance(m->r, 18)) return make_reduction(m, kind, depth, rng_below(m->r, m->ndims), rng_chance(m->r, 40));
   return kind == FLOAT ? float_op(m, depth) : kind == INT ? int_op(m, depth) : bool_op(m, depth);
 }
 
-// ---- parameters and equations ------------------------------------------------------------------
+// ---- parameters --------------------------------------------------------------------------------
 
-static void know(Maker *m, const char *name, Kind kind, int rank, const int *dim, bool small) {
+void know(Maker *m, const char *name, Kind kind, int rank, const int *dim, bool small) {
   Known *t = &m->t[m->nt++];
+  *t = (Known){ .kind = kind, .rank = rank, .small = small };
   snprintf(t->name, sizeof t->name, "%s", name);
-  t->kind = kind;
-  t->rank = rank;
-  t->small = small;
   for (int d = 0; d < rank; d++) t->dim[d] = dim[d];
 }
 
-static Text shape(int rank, const int *dim) {
+Text shape_of(int rank, const int *dim) {
   Text s = textf("");
   for (int d = 0; d < rank; d++) s = textf("%s%s%s", s.s, d ? ", " : "", dim_names[dim[d]]);
   return rank ? textf("[%s]", s.s) : s;
 }
 
-static void param(Maker *m, const char *name, const char *type, Kind kind, int rank, const int *dim) {
-  Text sh = shape(rank, dim);
+static void param(Maker *m, const char *how, const char *name, const char *type, Kind kind, int rank, const int *dim) {
+  Text sh = shape_of(rank, dim);
   size_t n = strlen(m->g->params);
-  snprintf(m->g->params + n, sizeof m->g->params - n, "%s%s: %s%s", n ? ", " : "", name, type, sh.s);
-  know(m, name, kind, rank, dim, kind == INT);
+  snprintf(m->g->params + n, sizeof m->g->params - n, "%s%s%s: %s%s", n ? ", " : "", how, name, type, sh.s);
+  know(m, name, kind, rank, dim, kind == INT && !*how);
+  m->t[m->nt - 1].wide = strstr(type, "64") || !strcmp(type, "u32");
 }
 
-static void random_dims(Rng *r, int rank, int *dim) {
-  int first = rng_below(r, NDIMS);
-  for (int d = 0; d < rank; d++) dim[d] = (first + d) % NDIMS;
-  if (rank == 2 && rng_chance(r, 25)) { int t = dim[0]; dim[0] = dim[1]; dim[1] = t; }
+void random_dims(Maker *m, int rank, int *dim) {
+  int first = rng_below(m->r, m->ndims);
+  for (int d = 0; d < rank; d++) dim[d] = (first + d) % m->ndims;
+  if (rank == 2 && rng_chance(m->r, 25)) { int t = dim[0]; dim[0] = dim[1]; dim[1] = t; }
+}
+
+static const char *const float_types[] = { "f32", "f32", "f32", "f16", "bf16", "f8e4m3", "f8e5m2", "f64" };
+static const char *const int_types[] = { "i32", "i8", "u8", "i16", "u16", "i64", "u32" };
+
+static void any_param(Maker *m, const char *how, const char *name) {
+  int dim[3], rank = 1 + rng_below(m->r, 3), what = rng_below(m->r, 10);
+  random_dims(m, rank, dim);
+  if (what < 6) param(m, how, name, float_types[rng_below(m->r, 8)], FLOAT, rank, dim);
+  else if (what < 8) param(m, how, name, int_types[rng_below(m->r, 7)], INT, rank, dim);
+  else param(m, how, name, "bool", BOOL_, rank, dim);
+}
+
+// One whose rows are blocks of bits or of a format.
+static void packed_param(Maker *m) {
+  static const char *const types[] = { "q8_0", "q4_0", "q4_1", "q5_1", "i4", "u4" };
+  int dim[2] = { rng_below(m->r, 3), BLOCKS }, rank = 1 + rng_below(m->r, 2), what = rng_below(m->r, 6);
+  param(m, "", "w0", types[what], what < 4 ? FLOAT : INT, rank, rank == 1 ? dim + 1 : dim);
 }
 
 static void params(Maker *m) {
-  static const char *const floats[] = { "f32", "f32", "f16", "bf16", "f8e4m3", "f8e5m2" };
-  static const char *const ints[] = { "i32", "i8", "u8", "i16", "u16" };
   // One vector for each dimension, so that every dimension has a value.
-  for (int d = 0; d < NDIMS; d++) {
+  for (int d = 0; d < 3; d++) {
     char name[8];
     snprintf(name, sizeof name, "v%u", (unsigned)d % 10);
-    param(m, name, d == 1 ? ints[rng_below(m->r, 5)] : floats[rng_below(m->r, 6)], d == 1 ? INT : FLOAT, 1, &d);
+    param(m, "", name, d == 1 ? int_types[rng_below(m->r, 7)] : float_types[rng_below(m->r, 8)], d == 1 ? INT : FLOAT, 1, &d);
   }
   int more = 1 + rng_below(m->r, 4);
   for (int k = 0; k < more; k++) {
     char name[8];
-    int dim[3], rank = 1 + rng_below(m->r, 3);
-    random_dims(m->r, rank, dim);
     snprintf(name, sizeof name, "x%u", (unsigned)k % 100);
-    int what = rng_below(m->r, 10);
-    if (what < 6) param(m, name, floats[rng_below(m->r, 6)], FLOAT, rank, dim);
-    else if (what < 8) param(m, name, ints[rng_below(m->r, 5)], INT, rank, dim);
-    else param(m, name, "bool", BOOL_, rank, dim);
+    any_param(m, "", name);
   }
-  if (rng_chance(m->r, 40)) param(m, "c", "f32", FLOAT, 0, NULL);
-}
-
-static void equation(Maker *m, int n) {
-  static const char *const stored[] = { "bf16", "f16", "f32", "f8e4m3" };
-  Gen *g = m->g;
-  int dim[3], rank = rng_below(m->r, 4);
-  if (rank == 3 && rng_chance(m->r, 60)) rank = 2;
-  random_dims(m->r, rank, dim);
-  Kind kind = rng_chance(m->r, 70) ? FLOAT : rng_chance(m->r, 70) ? INT : BOOL_;
-  memset(m->bound, 0, sizeof m->bound);
-  Text subs = textf("");
-  for (int d = 0; d < rank; d++) {
-    m->bound[dim[d]] = true;
-    snprintf(m->ix[dim[d]], sizeof m->ix[0], "%s", index_names[dim[d]]);
-    subs = textf("%s%s%s < %s", subs.s, d ? ", " : "", index_names[dim[d]], dim_names[dim[d]]);
-  }
-  Text body = make(m, kind, 1 + rng_below(m->r, 4));
-  const char *type = kind == FLOAT ? "f32" : kind == INT ? "i32" : "bool";
-  bool narrow = kind == FLOAT && rng_chance(m->r, 15);
-  if (narrow) type = stored[rng_below(m->r, 4)];
-  snprintf(g->name[n], sizeof g->name[n], "t%d", n % 1000);
-  // The type is written, so that a tensor means the same whether it is a result or not.
-  snprintf(g->eqn[n], sizeof g->eqn[n], "  t%d: %s%s%s%s = %s", n, type, rank ? "[" : "", subs.s, rank ? "]" : "", body.s);
-  snprintf(g->type[n], sizeof g->type[n], "%s%s", type, shape(rank, dim).s);
-  know(m, g->name[n], kind, rank, dim, false);
+  if (m->ndims > BLOCKS) packed_param(m);
+  if (rng_chance(m->r, 20)) any_param(m, "mut ", "m0");
+  if (rng_chance(m->r, 40)) param(m, "", "c", "f32", FLOAT, 0, NULL);
 }
 
 void generate(Gen *g, Rng *r) {
   memset(g, 0, sizeof *g);
-  Maker m = { .g = g, .r = r };
+  Maker m = { .g = g, .r = r, .ndims = rng_chance(r, 12) ? 4 : 3 };
   params(&m);
-  g->n = 1 + rng_below(r, rng_chance(r, 30) ? 40 : 8);
-  for (int n = 0; n < g->n; n++) equation(&m, n);
+  int n = 1 + rng_below(r, rng_chance(r, 30) ? 40 : 8);
+  while (g->n < n) make_form(&m);
 }
+
+// ---- the text ----------------------------------------------------------------------------------
 
 // Does a kept equation after n read it?
 static bool is_read(const Gen *g, int n) {
@@ -239,20 +273,22 @@ static bool is_read(const Gen *g, int n) {
   return false;
 }
 
+static bool is_update(const Gen *g, int n) { return g->name[n][0] == 'm'; }
+
 void generate_text(const Gen *g, char *out, size_t size) {
-  size_t n = (size_t)snprintf(out, size, "fn f(%s) -> (", g->params);
+  size_t n = (size_t)snprintf(out, size, "const table = [0.5, -1.0, 2.0, 0.25]\nfn f(%s)", g->params);
   int results = 0;
   bool result[GEN_MAX];
   for (int k = 0; k < g->n; k++) {
     // Some that are read are results too: stored and used.
-    result[k] = !g->drop[k] && (!is_read(g, k) || k % 5 == 2);
-    if (result[k] && n < size) n += (size_t)snprintf(out + n, size - n, "%s%s: %s", results++ ? ", " : "", g->name[k], g->type[k]);
+    result[k] = !g->drop[k] && !is_update(g, k) && (!is_read(g, k) || k % 5 == 2);
+    if (result[k] && n < size) n += (size_t)snprintf(out + n, size - n, "%s%s: %s", results++ ? ", " : " -> (", g->name[k], g->type[k]);
   }
-  if (n < size) n += (size_t)snprintf(out + n, size - n, ") {\n");
+  if (n < size) n += (size_t)snprintf(out + n, size - n, results ? ") {\n" : " {\n");
   for (int k = 0; k < g->n && n < size; k++) {
     if (g->drop[k]) continue;
     // A result's type stands in the signature.
-    const char *colon = strchr(g->eqn[k], ':'), *rest = colon + 2 + strcspn(colon + 2, " [");
+    const char *colon = strchr(g->eqn[k], ':'), *rest = result[k] ? colon + 2 + strcspn(colon + 2, " [") : "";
     if (result[k]) n += (size_t)snprintf(out + n, size - n, "  %s%s\n", g->name[k], rest);
     else n += (size_t)snprintf(out + n, size - n, "%s\n", g->eqn[k]);
   }

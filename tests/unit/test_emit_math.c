@@ -262,17 +262,17 @@ START_TEST(a_quotient_by_a_product_is_that_of_a_division_and_keeps_special_value
 
 // ---- coarse forms ------------------------------------------------------------------------------
 
-static Expr *coarse(Make *m, Op op, int exactness, Expr *const *operand) {
-  return expr_make(m->x, op, DT_F32, exactness, NULL, NO_SPAN, ops[op].arity, operand);
+static Expr *marked(Make *m, Op op, Form form, int exactness, Expr *const *operand) {
+  return expr_make(m->x, op, DT_F32, (int)form * EXACTNESSES + exactness, NULL, NO_SPAN, ops[op].arity, operand);
 }
 
-static bool prints(Op op, int exactness, const char *call) {
+static bool prints(Op op, Form form, int exactness, const char *call) {
   Expr *size;
   Make m = one_loop("coarse", &size);
   Tensor *x = make_param(&m, "x", DT_F32, 1, &size), *y = make_result(&m, "y", DT_F32, 1, &size);
   make_kernel(&m, "coarse_y");
   Expr *i = make_for(&m, "i", size, HOW_PAR_VEC), *operand[] = {make_read(&m, x, &i)};
-  make_store(&m, y, &i, coarse(&m, op, exactness, operand));
+  make_store(&m, y, &i, marked(&m, op, form, exactness, operand));
   make_end(&m);
   bool found = strstr(built_text(&m, true), call) != NULL;
   arena_destroy(m.a);
@@ -280,12 +280,14 @@ static bool prints(Op op, int exactness, const char *call) {
 }
 
 START_TEST(a_marked_function_prints_the_coarsest_row_that_is_allowed) {
-  ck_assert(prints(OP_EXP, EXACT, "= exp_f32((x + i0)[lane])"));
-  ck_assert(prints(OP_EXP, COARSE_F16, "= exp_f32_f16((x + i0)[lane])"));
-  ck_assert(prints(OP_EXP, COARSE_BF16, "= exp_f32_bf16((x + i0)[lane])"));
-  ck_assert(prints(OP_ERF, COARSE_BF16, "= erf_f32_f16((x + i0)[lane])"));       // there is no coarser one
-  ck_assert(prints(OP_TANH, COARSE_F16, "= tanh_f32((x + i0)[lane])"));          // nor here one at all
-  ck_assert(prints(OP_CBRT, COARSE_BF16, "= cbrt_f32((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, FORM_ANY, EXACT, "= exp_f32((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, FORM_ANY, COARSE_F16, "= exp_f32_f16((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, FORM_ANY, COARSE_BF16, "= exp_f32_bf16((x + i0)[lane])"));
+  ck_assert(prints(OP_ERF, FORM_ANY, COARSE_BF16, "= erf_f32_f16((x + i0)[lane])"));       // there is no coarser one
+  ck_assert(prints(OP_TANH, FORM_ANY, COARSE_F16, "= tanh_f32((x + i0)[lane])"));          // nor here one at all
+  ck_assert(prints(OP_CBRT, FORM_ANY, COARSE_BF16, "= cbrt_f32((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP, FORM_ADDEND, COARSE_F16, "= exp_addend_f32_f16((x + i0)[lane])"));
+  ck_assert(prints(OP_EXP2, FORM_NONPOSITIVE, COARSE_F16, "= exp2_f32_f16((x + i0)[lane])"));      // of exp2 there is no such form
 } END_TEST
 
 // All functions of the sweep's list that are coarse, on all pairs of special values, by all of built_ways.
@@ -299,7 +301,9 @@ START_TEST(coarse_functions_have_the_special_values_and_their_error) {
   Expr *i = make_for(&m, "i", size, HOW_PAR_VEC), *operand[] = {make_read(&m, x, &i), make_read(&m, y, &i)};
   for (int k = 0; k < all; k++) {
     if (list[k].exact || list[k].relative == 0) continue;
-    make_store(&m, make_result(&m, "r", DT_F32, 1, &size), &i, coarse(&m, list[k].op, list[k].relative > 0x1p-14 ? COARSE_BF16 : COARSE_F16, operand));
+    Expr *value[] = {list[k].form == FORM_NONPOSITIVE ? expr_op1(m.x, OP_NEG, expr_op1(m.x, OP_ABS, operand[0], NO_SPAN), NO_SPAN) : operand[0], operand[1]};
+    make_store(&m, make_result(&m, "r", DT_F32, 1, &size), &i,
+               marked(&m, list[k].op, list[k].form, list[k].relative > 0x1p-14 ? COARSE_BF16 : COARSE_F16, value));
     list[count++] = list[k];
   }
   make_end(&m);

@@ -365,6 +365,18 @@ START_TEST(what_other_algebra_may_avoid_is_uncertain) {
   case_end(&c);
 } END_TEST
 
+// f32 ends at 3.4e38. Each s is finite from left to right; the first passes through 6e38 from right to left, no order of the second.
+START_TEST(a_sum_that_overflows_in_another_order_is_uncertain) {
+  Case c = bounded("fn f(x: f32[R, N]) -> (s: f32[R], m: f32[R], p: f32[R, N], d: f64[R]) { s[r] = sum[i](x[r, i])  m[r] = mean[i](x[r, i])  p[r, k] = sum[i <= k](x[r, i])  d[r] = sum[i](f64(x[r, i])) }");
+  PUT(&c, "x", DIMS(2, 3), 3e38, -3e38, 3e38, 1.5e38, -1.5e38, 1e37);
+  RUN(&c);
+  ck_assert(get(&c, "s", 0) == (double)3e38f && bound(&c, "s", 0) == INFINITY && bound(&c, "m", 0) == INFINITY);
+  ck_assert(get(&c, "p", 1) == 0 && bound(&c, "p", 0) == 0 && bound(&c, "p", 1) < 1e33);        // two terms have one order
+  ck_assert(bound(&c, "s", 1) < 1e33 && bound(&c, "m", 1) < 1e33 && bound(&c, "p", 5) < 1e33);
+  ck_assert(bound(&c, "d", 0) < 1e24);
+  case_end(&c);
+} END_TEST
+
 START_TEST(division_by_what_may_be_zero_is_uncertain) {
   Case c = bounded("fn f(x: f32[N], w: f32[N]) -> y: f32[N] { y[i] = 1 / (x[i] * 3 - w[i]) }");
   PUT(&c, "x", DIMS(2), 1.1, 1);
@@ -434,7 +446,7 @@ int main(void) {
     a_rounding_that_may_go_either_way_is_one_step, an_uncertain_condition_covers_both_branches,
     a_fault_in_a_branch_not_taken_is_no_fault, an_uncertain_filter_counts_its_term_in_the_bound,
     argmax_is_certain_when_no_other_term_comes_near, an_uncertain_subscript_makes_its_element_uncertain,
-    infinities_and_nan_that_were_read_are_certain, what_other_algebra_may_avoid_is_uncertain,
+    infinities_and_nan_that_were_read_are_certain, what_other_algebra_may_avoid_is_uncertain, a_sum_that_overflows_in_another_order_is_uncertain,
     division_by_what_may_be_zero_is_uncertain, two_stores_to_one_element_leave_either,
     a_store_to_an_uncertain_place_leaves_all_uncertain, encoding_uncertain_values_moves_by_a_step,
     bounds_of_a_recurrence_grow_with_its_steps};
