@@ -17,6 +17,7 @@ enum {
   LEAST_ROWS = 8,
   LEAST_NESTED = 256,   // of a nest of parallel loops, in all
   ROWS_KEPT = 2,        // in the second cache
+  FEW_BLOCKS = 8,       // of a row, up to which it is not worth while to begin with a line
   SHORT_BLOCKS = 4,     // of a row, up to which a core waits for what lanes make together: see Note [Short rows]
 };
 
@@ -239,10 +240,17 @@ static Expr *pays(Overlap *o, Expr *rows, int64_t least) {
 
 // ---- the choice --------------------------------------------------------------------------------
 
+// Are rows known to be a few whole blocks? See software_pipeline.c, Note [Rows that begin within a line].
+static bool is_few_blocks(const Stmt *loop) {
+  Scalar n;
+  return expr_fold(loop->hi, &n) && n.i % loop->lanes == 0 && n.i <= FEW_BLOCKS * loop->lanes;
+}
+
 // The first store of b, a map, that goes past the caches. Those of nests go by whole blocks; and on which lane the terms of a reduction fall, in
 // which b may end as well, must not depend on an address. A piece of a tile begins where the tile does.
 static const Stmt *line_of(const Overlap *o) {
-  for (const Stmt *s = o->b->body; s && o->b->how == HOW_VEC && !o->a->step; s = s->next) if (s->kind == ST_STORE && s->stream) return s;
+  if (o->b->how != HOW_VEC || o->a->step || is_few_blocks(o->b)) return NULL;
+  for (const Stmt *s = o->b->body; s; s = s->next) if (s->kind == ST_STORE && s->stream) return s;
   return NULL;
 }
 
