@@ -276,7 +276,7 @@ static bool misspelt_word(const Found *f) {
   return false;
 }
 
-// argmx[j](x[j])
+// argmx[j](x[j])   logsumexp[j](x[i, j])
 static bool misspelt_reduction(const Found *f) {
   int open = f->t.kind == T_LPAREN && f->prev.kind == T_RBRACKET && f->after ? opener_before(f->p, f->i - 1) : -1;
   const Token *name = open > 0 ? token_at(f->p, open - 1) : NULL;
@@ -290,7 +290,9 @@ static bool misspelt_reduction(const Found *f) {
     diag_fix(f->p->d, token_span(f->p, name), reducers[r].name);
     return true;
   }
-  return false;
+  diag_error(f->p->d, E_syntax, token_span(f->p, name), "`%s` is no reduction", word);
+  diag_help(f->p->d, "a function takes whole tensors and its result is read with indices, `%s(x)[i]`; between factors stands `*`", word);
+  return true;
 }
 
 // x<-1

@@ -132,6 +132,7 @@ static Expr *to_state(void *cx, ExprTable *x, Expr *e) {
 static Expr *stored_value(Carry *c, Stmt *store) {
   if (expr_is_const(store->a) || let_of(c, store->a)) return store->a;
   Stmt *after = stmt_alone(c->p->a, store);
+  after->next = store->next;
   *store = *plan_let(c->p->plan, ST_LET, tensor_root(store->t)->name, after->a);
   store->note = after->note;
   after->note = NULL;

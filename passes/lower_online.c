@@ -569,12 +569,28 @@ static Expr *moved_state(ExprTable *x, const Runner *r, Var *const *state, Expr 
   return moved == last ? moved : expr_select(x, usable, moved, last, NO_SPAN);
 }
 
+static Expr *both(ExprTable *x, Expr *a, Expr *b) { return expr_is_true(a) ? b : expr_is_true(b) ? a : expr_op2(x, OP_AND, a, b, NO_SPAN); }
+
+// lo < hi of the reduction's ranges from the k-th on, but for those that depend on another of its indices.
+static Expr *ranges_have_terms(Online *o, const Runner *r, int k) {
+  ExprTable *x = o->l->x;
+  Expr *some = expr_bool(x, true, NO_SPAN);
+  for (; k < r->reduce->u.bind->n; k++) {
+    Expr *lo = reduce_lo(r->reduce, k), *hi = reduce_hi(r->reduce, k);
+    bool inner = false;
+    for (int j = 0; j < k; j++) inner |= expr_uses_index(lo, r->reduce->u.bind->ix[j]) || expr_uses_index(hi, r->reduce->u.bind->ix[j]);
+    Scalar from, to;
+    if (inner || (expr_fold(lo, &from) && expr_fold(hi, &to) && from.i < to.i)) continue;
+    Expr *less = expr_op2(x, OP_LT, lower_at_item(o->l, r->it, lo), lower_at_item(o->l, r->it, hi), NO_SPAN);
+    some = both(x, some, lower_expr(o->l, less));
+  }
+  return some;
+}
+
 static Expr *has_terms(Online *o, const Runner *r) {
   ExprTable *x = o->l->x;
-  Expr *some = expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN);
-  if (!r->any) return some;
-  Expr *any = expr_var(x, r->any);
-  return expr_is_true(some) ? any : expr_op2(x, OP_AND, some, any, NO_SPAN);
+  Expr *some = both(x, expr_op2(x, OP_LT, o->lo, o->hi, NO_SPAN), ranges_have_terms(o, r, 1));
+  return r->any ? both(x, some, expr_var(x, r->any)) : some;
 }
 
 // The state for the reference as it is in the end: nothing but 1, 0 or a difference of 0, unless it is infinite or NaN. Without terms the
@@ -825,8 +841,10 @@ static void merge_runner(Online *o, Runner *r, Parts *p) {
   loop_close(l, loop);
   lower_fold_lanes(l, reducer_of(r), r->run[0], r->at);
   if (r->any) lower_fold_lanes(l, RED_ANY, r->any, NULL);
-  Expr *v = expr_var(x, r->run[0]);
-  if (r->any) v = expr_select(x, expr_var(x, r->any), v, expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN);
+  Expr *v = expr_var(x, r->run[0]), *some = expr_bool(x, true, NO_SPAN);
+  if (r->follows) some = ranges_have_terms(o, r, 0);
+  if (r->any) some = both(x, some, expr_var(x, r->any));
+  if (!expr_is_true(some)) v = expr_select(x, some, v, expr_float(x, r->run[0]->dtype, 0, NO_SPAN), NO_SPAN);
   lower_finish(l, r->it, r->at ? lower_arg_value(l, r->at, r->reduce, r->it->q, lower_wanted(l, 1, &r->it->q)) : v);
 }
 

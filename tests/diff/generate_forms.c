@@ -178,13 +178,11 @@ static void update(Maker *m) {
   for (int k = 0; k < m->nt; k++) if (m->t[k].name[0] == 'm') t = &m->t[k];
   if (!t || g->n == GEN_MAX) { plain(m); return; }
   Left l = left_of(m, t->rank, t->dim);
+  const char *at = rng_chance(m->r, 50) ? "1" : "0", *colon = strstr(l.subs.s, ", ");
+  bool row = rng_chance(m->r, 30);      // one row: of the elements that another index would give it is not said which is stored
+  if (row) m->bound[t->dim[0]] = false, l.subs = textf("%s%s", at, colon ? colon : "");
   Text cond = rng_chance(m->r, 30) ? make(m, BOOL_, 1) : textf("");
-  if (rng_chance(m->r, 30)) {      // one row
-    const char *at = rng_chance(m->r, 50) ? "1" : "0", *colon = strstr(l.subs.s, ", ");
-    m->bound[t->dim[0]] = false;
-    l.subs = textf("%s%s", at, colon ? colon : "");
-    cond = textf("%s%s%s < %s", cond.s, *cond.s ? " and " : "", at, dim_names[t->dim[0]]);
-  }
+  if (row) cond = textf("%s%s%s < %s", cond.s, *cond.s ? " and " : "", at, dim_names[t->dim[0]]);
   Text body = make(m, t->kind, 2);
   int n = g->n++;
   snprintf(g->name[n], sizeof g->name[n], "%s", t->name);
