@@ -307,6 +307,7 @@ void emit_statement(Emit *e, const Stmt *s) {
   case ST_IF: print_if(e, s); return;
   case ST_FAULT: print_fault(e, s); return;
   case ST_ALLOC: print_alloc(e, s); return;
+  case ST_LINE: e->t->line(e, s); return;
   case ST_MOVE: e->t->move(e, s); return;
   case ST_BARRIER: e->t->barrier(e, s); return;
   case ST_FORGET: e->t->forget(e, s); return;
@@ -345,7 +346,7 @@ static void mark_reads(Emit *e, const Stmt *s) {
     for (int k = 0; k < 8; k++)
       if (part[k]) expr_visit(e->a, part[k], mark_var, e);
     for (int k = 0; k < s->nsub; k++) expr_visit(e->a, s->sub[k], mark_var, e);
-    bool declares = s->kind == ST_LET || s->kind == ST_VAR;
+    bool declares = s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_LINE;
     if (s->var && !declares) map_putp(&e->changed, s->var, s->var);
     if (s->var2 && !declares) map_putp(&e->changed, s->var2, s->var2);
     mark_sign(e, s);

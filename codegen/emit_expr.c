@@ -154,15 +154,22 @@ static Text widen(Emit *e, Dtype d, Text bits) {
   }
 }
 
+// j; along a part of a row also from + j.
+static bool steps_along(const Stmt *loop, const Expr *sub) {
+  if (sub->op == OP_ADD && loop->row && sub->arg[0]->op == OP_VAR) sub = sub->arg[1];
+  else if (sub->op == OP_ADD && loop->row && sub->arg[1]->op == OP_VAR) sub = sub->arg[0];
+  return expr_is_index(sub, loop->ix);
+}
+
 // t[..., j] in a loop over j in lanes: all of its steps lie in the last dimension.
 static bool is_in_lanes(const Emit *e, const Expr *x) {
   const Stmt *loop = e->lane_loop;
   int last = x->u.t->rank - 1;
-  if (!loop || last < 0 || x->arg[last]->op != OP_INDEX || x->arg[last]->u.ix != loop->ix) return false;
+  if (!loop || last < 0 || !steps_along(loop, x->arg[last])) return false;
   for (int k = 0; k < last; k++)
     if (expr_uses_index(x->arg[k], loop->ix)) return false;
   const Stmt *all = loop->lo->op == OP_INDEX ? map_getp(&e->loops, loop->lo->u.ix) : loop;      // it may be a tile of that
-  return all && expr_is_int(all->lo, 0) && expr_same(all->hi, x->u.t->extent[last], 0, NULL, NULL);
+  return all && expr_is_int(all->lo, 0) && expr_same(all->row ? all->row : all->hi, x->u.t->extent[last], 0, NULL, NULL);
 }
 
 // See Note [Addresses of lanes] in vector_c.c.

@@ -32,6 +32,7 @@ typedef struct Target {
   void (*fold)(Emit *e, const Stmt *fold);                 // FOLD
   void (*stage)(Emit *e, const Stmt *stage);               // STAGE
   void (*prefetch)(Emit *e, const Stmt *prefetch);         // PREFETCH that stands by itself
+  void (*line)(Emit *e, const Stmt *line);
   void (*fault)(Emit *e, int site, const char *value);     // a statement
   // Of GPUs only.
   void (*alloc)(Emit *e, const Stmt *alloc);               // a local array elsewhere than on the stack

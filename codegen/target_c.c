@@ -120,7 +120,7 @@ static void take(Taken *t, const char *name) { buf_printf(&t->list, "%s%s", t->n
 
 static void note_own(Taken *t, const Stmt *s) {
   for (; s; s = s->next) {
-    if (s->kind == ST_LET || s->kind == ST_VAR) map_putp(&t->own, s->var, s->var);
+    if (s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_LINE) map_putp(&t->own, s->var, s->var);
     note_own(t, s->body);
     note_own(t, s->els);
   }
@@ -311,7 +311,7 @@ const Target target_c = {
   .own_functions = true, .fixed_quotients = true, .int_magnitudes = true, .infinity = {"__builtin_inf()", "__builtin_inff()"}, .nan = {"__builtin_nan(\"\")", "__builtin_nanf(\"\")"},
   .op_text = op_text, .names = names, .prologue = prologue, .plan = c_region_plan, .kernel_open = c_region_open, .region_statement = c_region_statement,
   .kernel_head = kernel_head, .loop = loop, .lanes_var = lanes_var, .fold = c_fold,
-  .stage = c_stage, .prefetch = c_prefetch, .fault = fault, .entry = c_entry,
+  .stage = c_stage, .prefetch = c_prefetch, .line = c_line, .fault = fault, .entry = c_entry,
 };
 
 // Note [Contraction]

@@ -285,7 +285,7 @@ static int64_t known_steps(const Stmt *s) {
   return s->lo->op == OP_CONST && s->hi->op == OP_CONST && s->hi->u.v.i > s->lo->u.v.i ? s->hi->u.v.i - s->lo->u.v.i : 0;
 }
 
-static bool is_multiple(const Stmt *s) { return known_steps(s) && known_steps(s) % s->lanes == 0; }
+static bool is_multiple(const Stmt *s) { return s->row || (known_steps(s) && known_steps(s) % s->lanes == 0); }
 
 // No whole block: the text of one would have subscripts beyond arrays of few elements, of which gcc warns though it is never reached.
 static bool is_short(const Stmt *s) { return known_steps(s) && known_steps(s) < s->lanes; }
@@ -343,6 +343,16 @@ static void part_of_block(Emit *e, const Stmt *s, const char *block, const char 
   c_random_close(e);
 }
 
+void c_line(Emit *e, const Stmt *s) {
+  int bytes = stored_bytes(s);
+  Range *r = arena_new(e->a, Range);
+  *r = (Range){0, LINE / bytes - 1};
+  map_putp(&e->ranges, s->var, r);
+  const char *at = emit_position(e, s->t, s->sub, s->nsub, 1, LEVEL_ADD), *name = names_bind(&e->names, s->var, s->var->name);
+  emit_line(e, "const long long %s = next_line(%s + %s, %d, 0, %s);", name, emit_tensor(e, s->t), at, bytes, emit_expr(e, s->a, LEVEL_COND));
+  e->uses_streams = e->uses_lines = true;
+}
+
 static const char *open_streams(Emit *e, const Streams *all) {
   if (!all->v.n) return "0";
   const char *big = names_fresh(&e->names, "big");
@@ -359,10 +369,11 @@ int c_tile_steps(const Stmt *loop) {
   return 4 * PAGE / bytes;
 }
 
-// Where the n-th block is, in blocks.
+// Where the n-th block is, in blocks; of so many, if the loop does not walk over a part of a row, where it is that of the row.
 static const char *nth_block(Emit *e, const Stmt *s, const char *n, const char *blocks) {
   if (!s->streams) return n;
   e->uses_block_order = true;
+  if (s->row) blocks = arena_printf(e->a, "%s / %d", emit_expr(e, s->row, LEVEL_MUL), s->lanes);
   return arena_printf(e->a, "block_at(%s, %s, %d)", n, blocks, c_tile_steps(s) / 4 / s->lanes);
 }
 
@@ -404,6 +415,20 @@ static void plain_blocks(Emit *e, const Stmt *s, const Streams *all, const char 
   if (is_multiple(s)) return;
   emit_line(e, "if (%s < %s) {", block, hi);
   emit_open(e);
+  part_of_block(e, s, block, hi);
+  emit_close(e);
+  emit_line(e, "}");
+}
+
+// Steps below those of a block: the ends of rows that begin within a line (overlap.c).
+static bool is_part(Emit *e, const Stmt *s) {
+  return s->how != HOW_PAR_VEC && expr_is_int(s->lo, 0) && s->hi->op != OP_CONST && emit_range(e, s->hi).hi < s->lanes;
+}
+
+static void one_part(Emit *e, const Stmt *s, const char *block, const char *hi) {
+  emit_line(e, "if (0 < %s) {", hi);
+  emit_open(e);
+  emit_line(e, "const long long %s = 0;", block);
   part_of_block(e, s, block, hi);
   emit_close(e);
   emit_line(e, "}");
@@ -460,10 +485,12 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi) {
   const char *block = names_fresh(&e->names, arena_printf(e->a, "%s0", s->ix->name));
   // Which lane a step falls on must not depend on an address, where lanes add up.
   bool map = s->how == HOW_VEC || s->how == HOW_PAR_VEC;
+  if (s->row) map_putp(&e->loops, s->ix, (void *)s);      // how far it goes is asked before its lanes are printed
   Streams all = streams_of(e, s, block);
   if (is_short(s)) short_block(e, s, lo, block, hi);
   else if (!map && is_one_block(s)) one_block(e, s, &all, lo, block);
-  else if (map && all.v.n) streamed_blocks(e, s, &all, lo, block, hi);
+  else if (is_part(e, s)) one_part(e, s, block, hi);
+  else if (map && all.v.n && !s->row) streamed_blocks(e, s, &all, lo, block, hi);
   else if (s->streams) blocks_in_streams(e, s, &all, lo, block, hi);
   else plain_blocks(e, s, &all, lo, block, hi);
 }

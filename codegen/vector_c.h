@@ -9,6 +9,7 @@ void c_vector_loop(Emit *e, const Stmt *s, const char *lo, const char *hi);
 int c_tile_steps(const Stmt *loop);
 // A PREFETCH that stands by itself.
 void c_prefetch(Emit *e, const Stmt *s);
+void c_line(Emit *e, const Stmt *s);
 // The helpers that such loops of this file call.
 void c_vector_prologue(Emit *e);
 // The names that these take.

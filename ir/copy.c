@@ -33,7 +33,8 @@ Stmt *stmt_copy(StmtCopy *c, const Stmt *s) {
   made->ix = index_of(c, s->ix), made->ix2 = index_of(c, s->ix2);
   made->a = stmt_copy_expr(c, s->a), made->b = stmt_copy_expr(c, s->b), made->stream = stmt_copy_expr(c, s->stream);
   for (int k = 0; k < s->nsub; k++) made->sub[k] = stmt_copy_expr(c, s->sub[k]);
-  bool declares = s->kind == ST_LET || s->kind == ST_VAR;
+  made->row = stmt_copy_expr(c, s->row);
+  bool declares = s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_LINE;
   made->var = name_of(c, s->var, declares), made->var2 = name_of(c, s->var2, declares);
   made->body = stmts_copy(c, s->body);
   made->els = stmts_copy(c, s->els);

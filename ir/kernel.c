@@ -64,6 +64,7 @@ static void print_loop(const Stmt *s, Buf *out) {
   if (s->how == HOW_ONE) return;
   buf_puts(out, " .. ");
   print_value(s->hi, out);
+  if (s->row) buf_puts(out, " of "), print_value(s->row, out);
   if (s->step) buf_printf(out, " by %" PRId64, s->step);
   if (s->parallel_if) {
     buf_puts(out, " if ");
@@ -154,6 +155,13 @@ static void print_prefetch(const Stmt *s, Buf *out) {
   buf_putc(out, ']');
 }
 
+static void print_line(const Stmt *s, Buf *out) {
+  buf_printf(out, "let %s: i64 = to a line from %s[", s->var->name, s->t->name);
+  print_list(out, s->nsub, s->sub);
+  buf_puts(out, "], at most ");
+  print_value(s->a, out);
+}
+
 // The line of s itself.
 static void print_head(const Stmt *s, Buf *out) {
   switch (s->kind) {
@@ -172,6 +180,7 @@ static void print_head(const Stmt *s, Buf *out) {
   case ST_PREFIX: buf_printf(out, "prefix %s, %s = %s of those before, of all", s->var->name, s->var2->name, reducers[s->reducer].name); return;
   case ST_STAGE: print_stage(s, out); return;
   case ST_PREFETCH: print_prefetch(s, out); return;
+  case ST_LINE: print_line(s, out); return;
   }
 }
 

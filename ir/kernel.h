@@ -23,6 +23,7 @@ typedef enum StmtKind {
   ST_STAGE,     // t[ix - lo, ix2 - lo2] = the element that READ a stores at these indices, for lo ≤ ix < hi, lo2 ≤ ix2 < hi2; in a,
                 // ix is the last subscript and ix2 another: t is a turned copy of part of a matrix. With subscripts: t[sub] is the
                 // element that READ a of a local array stores; in sub, ix2 is the last and ix another
+  ST_LINE,      // var (i64, never changed) = how many elements behind t[sub] a line of memory begins, where streaming stores may; a at most
   ST_ALLOC,     // a local array t, live to the end of the enclosing block, where `space` says
   ST_MOVE,      // GPU: `lanes` elements that lie side by side, in one access: from t[sub] to the local array t2 at a, or with `out` from
                 // t2 at a to t[sub]. t2 has the elements as they are stored in t; with `out` as values
@@ -60,14 +61,16 @@ struct Stmt {
   int lanes;                    // LOOP (LANES, VEC, PAR_VEC), VAR, MOVE, PREFETCH
   int64_t step;                 // LOOP (SEQ, PAR): the index grows by so much; 0: by 1
   bool streams;                 // LOOP (LANES, VEC, PAR_VEC): its blocks are computed as four streams side by side
+  Expr *row;                    // LOOP (LANES, VEC, SCAN) from 0 over a part of a row: where that ends. Of its blocks, computed in the order that they
+                                // have in the row, the loop takes whole ones, all or all but the last
   int unroll;                   // LOOP (SEQ): that many steps at a time; 0: as the compiler likes
   int64_t align;                // LOOP: if there is a step at all, lo is a multiple of it; 0: not known
   bool ordered;                 // LOOP: a recurrence runs along it, iterations depend on earlier ones
   Expr *parallel_if;            // LOOP (PAR): work estimate (i64 elements) below which one core does it all; NULL: always parallel
-  Var *var, *var2;              // LET VAR SET ACC FOLD PREFIX; var2: index of arg reducers
+  Var *var, *var2;              // LET VAR SET ACC FOLD PREFIX LINE; var2: index of arg reducers
   Reducer reducer;              // ACC FOLD PREFIX
   Expr *a, *b;                  // operands, see above
-  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, STAGE, ALLOC, PREFETCH, MOVE
+  Tensor *t; int nsub; Expr *sub[10]; int field;   // STORE, STAGE, ALLOC, PREFETCH, MOVE, LINE
   Space space;                  // ALLOC
   Tensor *t2; bool out;         // MOVE
   bool again;                   // FOLD: comes again for other values (it stands in a loop)

@@ -103,6 +103,7 @@ static void check_loop(Verify *v, const Stmt *s) {
   check_expr(v, s->lo, DT_I64, "a loop's start");
   check_expr(v, s->hi, DT_I64, "a loop's end");
   if (s->parallel_if) check_expr(v, s->parallel_if, DT_NONE, "parallel_if");
+  if (s->row) check_expr(v, s->row, DT_I64, "the end of a row");
   bool power = s->lanes > 0 && (s->lanes & (s->lanes - 1)) == 0;
   bool block = s->how == HOW_LANES || s->how == HOW_VEC || s->how == HOW_PAR_VEC;
   if (block && (s->lanes < 2 || !power)) fail(v, "lanes are no power of two:", s->ix->name);
@@ -176,6 +177,15 @@ static void check_alloc(Verify *v, const Stmt *s) {
   show(v, (Seen){.object = s->t});
 }
 
+static void check_line(Verify *v, const Stmt *s) {
+  check_tensor(v, s->t, true);
+  if (s->nsub != s->t->rank) fail(v, "a line with a wrong number of subscripts:", s->t->name);
+  for (int k = 0; k < s->nsub; k++) check_expr(v, s->sub[k], DT_I64, "a subscript");
+  check_expr(v, s->a, DT_I64, "the most steps to a line");
+  if (find(v, s->var)) fail(v, "a variable is declared twice:", s->var->name);
+  show(v, (Seen){.object = s->var, .lanes = 1, .let = true});
+}
+
 static void check_move(Verify *v, const Stmt *s) {
   check_tensor(v, s->t, s->out);
   if (!find(v, s->t2)) fail(v, "no ALLOC around the use of", s->t2->name);
@@ -221,6 +231,7 @@ static void check_stmt(Verify *v, const Stmt *s) {
     if (!s->site || s->site->id < 1 || s->site->id > v->p->sites.n || v->p->sites.v[s->site->id - 1] != s->site) fail(v, "a fault without its site", NULL);
     return;
   case ST_ALLOC: check_alloc(v, s); return;
+  case ST_LINE: check_line(v, s); return;
   case ST_MOVE: check_move(v, s); return;
   case ST_BARRIER: return;
   case ST_FORGET: if (!find(v, s->t)) fail(v, "no ALLOC around the use of", s->t->name); return;

@@ -109,7 +109,7 @@ bool stmt_steps_below(const Stmt *loop, int64_t steps) {
 
 bool stmts_declare(const Stmt *s, const Var *v) {
   for (; s; s = s->next)
-    if (((s->kind == ST_LET || s->kind == ST_VAR) && s->var == v) || stmts_declare(s->body, v) || stmts_declare(s->els, v)) return true;
+    if (((s->kind == ST_LET || s->kind == ST_VAR || s->kind == ST_LINE) && s->var == v) || stmts_declare(s->body, v) || stmts_declare(s->els, v)) return true;
   return false;
 }
 

@@ -27,11 +27,17 @@ static bool steps_with(ExprTable *x, Expr *sub, Index *ix) {
   return expr_is_index(sub, ix) || (!expr_has(sub, OP_VAR) && !expr_has(sub, OP_READ) && affine_split(x, sub, 1, &ix, &coef, &rest) && expr_is_int(coef, 1));
 }
 
+// A row ahead of one that an index names (overlap.c)?
+static bool is_ahead(const Expr *sub) { return sub->op == OP_MIN && sub->arg[0]->op == OP_ADD && sub->arg[0]->arg[0]->op == OP_INDEX; }
+
 // Does the read walk a row of memory as the loop runs?
 static bool walks(ExprTable *x, const Expr *read, Index *ix) {
   int n = read->u.t->rank;
   if (n < 1 || read->op != OP_READ || read->u.t->table || dtypes[read->u.t->dtype].bits < 8 || !steps_with(x, read->arg[n - 1], ix)) return false;
-  for (int k = 0; k + 1 < n; k++) if (expr_uses_index(read->arg[k], ix) || expr_has(read->arg[k], OP_VAR) || expr_has(read->arg[k], OP_READ)) return false;
+  for (int k = 0; k + 1 < n; k++) {
+    const Expr *sub = read->arg[k];
+    if (expr_uses_index(sub, ix) || (!is_ahead(sub) && expr_has(sub, OP_VAR)) || expr_has(sub, OP_READ)) return false;
+  }
   return true;
 }
 
@@ -57,12 +63,8 @@ static Walk walk_of(Stmt *s) {
 
 static Stmt *last_of(const Walk *w) { return w->loop[w->n - 1]; }
 
-// Where the loop ends; of one over whole blocks (overlap.c), where the rows end that it goes along.
-static const Expr *end_of(const Stmt *loop) {
-  const Expr *e = loop->hi;
-  bool blocks = e->op == OP_MUL && e->arg[0]->op == OP_FLOORDIV && loop->lanes > 1 && expr_is_int(e->arg[1], loop->lanes) && e->arg[0]->arg[1] == e->arg[1];
-  return blocks ? e->arg[0]->arg[0] : e;
-}
+// Where the loop ends; of one over a part of a row (overlap.c), where that does.
+static const Expr *end_of(const Stmt *loop) { return loop->row ? loop->row : loop->hi; }
 
 static bool same_range(const Walk *a, const Walk *b) {
   bool same = a->n == b->n;
@@ -96,7 +98,7 @@ static void find_walked(void *cx, Expr *e) {
 // Steps of a row that ends before what the loop fetches ahead; 0: it does not, or that is not known.
 static int64_t short_steps(const Stmt *loop, const Tensor *t) {
   Scalar steps;
-  bool known = expr_is_int(loop->lo, 0) && expr_fold(loop->hi, &steps);
+  bool known = expr_is_int(loop->lo, 0) && expr_fold(end_of(loop), &steps);
   return known && steps.i > 0 && steps.i < steps_ahead(loop, t) ? steps.i : 0;
 }
 
@@ -105,9 +107,9 @@ static int64_t rows_ahead(const Stmt *loop, const Tensor *t) {
   return rows < MOST_ROWS_AHEAD ? rows : MOST_ROWS_AHEAD;
 }
 
-// The row's index, or that of a row ahead of it (overlap.c)?
+// The row's index, or that of a row ahead of it?
 static bool is_row(const Expr *sub, const Index *row) {
-  if (sub->op == OP_MIN && sub->arg[0]->op == OP_ADD) sub = sub->arg[0]->arg[0];
+  if (is_ahead(sub)) sub = sub->arg[0]->arg[0];
   return expr_is_index(sub, row);
 }
 
@@ -147,13 +149,14 @@ static bool is_side(const Prefetch *v, const Stmt *loop) {
 
 // What a loop with none behind it over the same range fetches: further on in its row, or in rows to come where a row is short or where it walks
 // but a part of it; in a tile, of the tile beside it.
-static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read) {
+static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read, bool is_long) {
   ExprTable *x = v->p->plan->x;
   const Index *row = outer ? outer->ix : NULL;
   const Tensor *t = read->u.t;
   if (row && expr_uses_index(read, row) && subscript_of(read, row) < 0) return;      // of the row before (overlap.c)
   bool tile = outer && is_side(v, outer) && is_side(v, loop), share = outer && outer->how == HOW_PAR && subscript_of(read, row) < 0;
-  bool part_of_row = row && !tile && !share && !expr_is_int(loop->lo, 0);      // share: of one row, whose next part comes behind it
+  // share: of one row, whose next part comes behind it
+  bool part_of_row = row && !tile && !share && !is_long && !expr_is_int(loop->lo, 0);
   bool next_row = part_of_row || (!tile && short_steps(loop, t) && subscript_of(read, row) >= 0);
   Expr *later = next_row ? later_read(x, read, row, rows_ahead(loop, t), 0) : later_read(x, read, NULL, 0, tile ? loop->lanes : steps_ahead(loop, t));
   add_prefetch(v, loop, later, !next_row && !loop->streams, 0, 1);
@@ -161,9 +164,12 @@ static void look_ahead(Prefetch *v, Stmt *loop, const Stmt *outer, Expr *read) {
 
 typedef struct Locals { VEC(const Tensor *) t; Arena *a; } Locals;
 
+// An array of a row, or of two (overlap.c), which are one where rows begin with a line.
+static bool is_of_row(const Tensor *t) { return t->role == ROLE_LOCAL && (t->rank == 1 || (t->rank == 2 && expr_is_int(t->extent[0], 2))); }
+
 static void see_local(void *cx, Expr *e) {
   Locals *l = cx;
-  if (e->op != OP_READ || e->u.t->role != ROLE_LOCAL || e->u.t->rank != 1) return;
+  if (e->op != OP_READ || !is_of_row(e->u.t)) return;
   for (int i = 0; i < l->t.n; i++) if (l->t.v[i] == e->u.t) return;
   vec_push(l->a, &l->t, e->u.t);
 }
@@ -173,7 +179,7 @@ static void see_local(void *cx, Expr *e) {
 static bool rows_fit(Prefetch *v, const Walk *first, const Walked *w) {
   Scalar steps;
   const Stmt *loop = last_of(first);
-  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(loop->hi, &steps)) return false;
+  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(end_of(loop), &steps)) return false;
   Locals locals = { .a = v->p->scratch };
   stmts_visit(v->p->scratch, first->loop[0], see_local, &locals);
   int64_t bits = 0;
@@ -184,13 +190,12 @@ static bool rows_fit(Prefetch *v, const Walk *first, const Walked *w) {
 
 // Are rows known to be so long that a second cache does not keep the next one beside this? Fetched while this one is walked again, it would be
 // gone before its turn: 128 rows of 1 MiB, RMS norm 14.1 ms instead of 8.7.
-static bool rows_are_long(Prefetch *v, const Walk *first, const Walked *w) {
-  Scalar steps;
+static bool rows_are_long(Prefetch *v, const Stmt *loop, const Walked *w) {
+  Scalar end;
   int64_t bits = 0;
-  const Stmt *loop = last_of(first);
-  if (first->n > 1 || !expr_is_int(loop->lo, 0) || !expr_fold(loop->hi, &steps)) return false;
+  if (!expr_fold(end_of(loop), &end)) return false;
   for (int i = 0; i < w->read.n; i++) bits += 2 * dtypes[w->read.v[i]->u.t->dtype].bits;
-  return steps.i > v->p->machine->cache_bytes * 8 / (bits ? bits : 1);
+  return end.i > v->p->machine->cache_bytes * 8 / (bits ? bits : 1);
 }
 
 static Walked walked_by(Prefetch *v, const Stmt *loop, bool again) {
@@ -200,7 +205,8 @@ static Walked walked_by(Prefetch *v, const Stmt *loop, bool again) {
 }
 
 static void look_ahead_all(Prefetch *v, Stmt *loop, const Stmt *outer, const Walked *w) {
-  for (int i = 0; i < w->read.n; i++) look_ahead(v, loop, outer, w->read.v[i]);
+  bool is_long = rows_are_long(v, loop, w);
+  for (int i = 0; i < w->read.n; i++) look_ahead(v, loop, outer, w->read.v[i], is_long);
 }
 
 // What a walk behind the first one over the same range, of this index, fetches of it: the next row, of a tile of a row the next tile.
@@ -214,10 +220,10 @@ static Expr *next_of(Prefetch *v, Expr *read, const Walk *first, const Stmt *out
 static void prefetch_for(Prefetch *v, const Walk *first, const Stmt *outer) {
   ExprTable *x = v->p->plan->x;
   Stmt *loop = last_of(first);
-  bool again = outer && first->n == 1 && expr_is_int(loop->lo, 0);
+  bool whole = first->n == 1 && expr_is_int(loop->lo, 0), again = outer && whole;
   Walked w = walked_by(v, loop, again);
   int later = count_walks(first, first->loop[0]->next, NULL), part = 0;
-  bool near = outer && rows_fit(v, first, &w), lone = !later || !outer || rows_are_long(v, first, &w);
+  bool near = outer && rows_fit(v, first, &w), lone = !later || !outer || (whole && rows_are_long(v, loop, &w));
   if (lone && first->n == 1) look_ahead_all(v, loop, outer, &w);
   for (Stmt *s = first->loop[0]->next; s && outer && !is_rows(s); s = s->next) {
     Walk o = walk_of(s);

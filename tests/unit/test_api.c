@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char scale_text[] = "fn scale(x: f32[N, D], k: f32 = 2.0) -> y: f32[N, D] {\n  y[i, j] = x[i, j] * k\n}\n";
@@ -505,6 +506,40 @@ START_TEST(code_made_for_known_dimensions_gives_the_same_bits) {
   close_all();
 } END_TEST
 
+// 1030 rows from memory: no multiple of a chunk of 16 or 32. Lines of 64 bytes hold 16 elements, so that rows of 4112 begin where the first does.
+static void run_rows(const plait_exec *exec, int64_t d, float *x, char *room, size_t from, float *y) {
+  size_t bytes = (size_t)(1030 * d) * sizeof *x;
+  plait_tensor p = tensor(PLAIT_F32, x, bytes, 2, 1030, d), r = tensor(PLAIT_F32, room + from, bytes, 2, 1030, d);
+  memset(room, 0, bytes + 64);
+  ck_assert_int_eq(plait_launch(exec, &p, 1, &r, 1, NULL, NULL), PLAIT_OK);
+  memcpy(y, r.data, bytes);
+}
+
+START_TEST(results_from_memory_are_the_same_wherever_a_line_begins) {
+  static const int64_t length[] = {4112, 4099};
+  open_entry(rows_text);
+  for (int k = 0; k < 2; k++) {
+    size_t bytes = (size_t)(1030 * length[k]) * sizeof(float);
+    float *x = malloc(bytes), *first = malloc(bytes), *y = malloc(bytes);
+    char *room = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    ck_assert(x && first && y && room);
+    for (int64_t i = 0; i < 1030 * length[k]; i++) x[i] = (float)(i * 7919 % 1009) / 100;
+    for (int known = 0; known < 2; known++) {
+      plait_dim d[2] = {{"N", 1030}, {"D", length[k]}};
+      plait_build_options o = {.struct_size = sizeof o, .dims = d, .ndims = known ? 2 : 0};
+      plait_exec *exec = NULL;
+      ck_assert_int_eq(plait_prepare(entry, "c", &o, &exec, NULL), PLAIT_OK);
+      for (size_t from = 0; from < 64; from += 20) {
+        run_rows(exec, length[k], x, room, from, known || from ? y : first);
+        if (known || from) ck_assert_int_eq(memcmp(first, y, bytes), 0);
+      }
+      plait_exec_free(exec);
+    }
+    free(x), free(first), free(y), free(room);
+  }
+  close_all();
+} END_TEST
+
 typedef struct Worker { const plait_exec *exec; int id; bool good; } Worker;
 static void *work(void *arg) {
   Worker *w = arg;
@@ -765,7 +800,7 @@ int main(void) {
     extents_that_no_tensor_can_have_are_refused, bytes_follow_the_type, an_entry_runs_interpreted_and_compiled,
     executables_outlive_program_and_context, a_refused_launch_changes_nothing, strides_of_a_dense_tensor_are_accepted,
     empty_tensors_need_no_memory, a_subscript_from_data_out_of_range_is_described, mut_tensors_change_in_place, scratch_can_be_the_callers,
-    dimensions_promised_at_prepare_are_held_to, code_made_for_known_dimensions_gives_the_same_bits,
+    dimensions_promised_at_prepare_are_held_to, code_made_for_known_dimensions_gives_the_same_bits, results_from_memory_are_the_same_wherever_a_line_begins,
     threads_may_share_an_executable, threads_may_compile_one_entry_at_once, every_stage_can_be_printed,
     unknown_and_required_passes_are_refused, every_stage_is_timed, a_report_counts_bytes_and_is_json_too, layout_is_settled_at_once,
     codes_are_unique_and_found_in_any_case, dtypes_are_found_by_name, values_go_in_and_out_of_every_dtype, values_of_formats_are_decoded,
