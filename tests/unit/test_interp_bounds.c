@@ -377,6 +377,15 @@ START_TEST(a_sum_that_overflows_in_another_order_is_uncertain) {
   case_end(&c);
 } END_TEST
 
+START_TEST(the_greatest_of_zeros_of_both_signs_is_either) {
+  Case c = bounded("fn f(x: f32[R, N]) -> (m: f32[R], y: f32[R]) { m[r] = max[i](x[r, i])  y[r] = 1 / m[r] }");
+  PUT(&c, "x", DIMS(2, 3), 0.0, -0.0, -1, 0.0, 0.0, -1);
+  RUN(&c);
+  ck_assert(bound(&c, "m", 0) == 0x1p-149 && bound(&c, "y", 0) == INFINITY);
+  ck_assert(bound(&c, "m", 1) == 0 && bound(&c, "y", 1) == 0);
+  case_end(&c);
+} END_TEST
+
 START_TEST(division_by_what_may_be_zero_is_uncertain) {
   Case c = bounded("fn f(x: f32[N], w: f32[N]) -> y: f32[N] { y[i] = 1 / (x[i] * 3 - w[i]) }");
   PUT(&c, "x", DIMS(2), 1.1, 1);
@@ -447,7 +456,7 @@ int main(void) {
     a_fault_in_a_branch_not_taken_is_no_fault, an_uncertain_filter_counts_its_term_in_the_bound,
     argmax_is_certain_when_no_other_term_comes_near, an_uncertain_subscript_makes_its_element_uncertain,
     infinities_and_nan_that_were_read_are_certain, what_other_algebra_may_avoid_is_uncertain, a_sum_that_overflows_in_another_order_is_uncertain,
-    division_by_what_may_be_zero_is_uncertain, two_stores_to_one_element_leave_either,
+    the_greatest_of_zeros_of_both_signs_is_either, division_by_what_may_be_zero_is_uncertain, two_stores_to_one_element_leave_either,
     a_store_to_an_uncertain_place_leaves_all_uncertain, encoding_uncertain_values_moves_by_a_step,
     bounds_of_a_recurrence_grow_with_its_steps};
   return UNIT_RUN("interp_bounds", tests);
