@@ -8,7 +8,7 @@
 //
 // A row that is in the caches is worked on for a while, and a core's memory rests meanwhile: of a softmax in memory, for a quarter of the
 // time. Here the results of a row leave while the next one is computed and the one after that is fetched (prefetch.c). This file looks for the two
-// loops and says when; software_pipeline.c lays them beside one another. See Note [What goes beside what].
+// loops and says when; overlap_pipeline.c lays them beside one another. See Note [What goes beside what].
 #include "passes/overlap.h"
 #include "ir/far.h"
 #include "ir/rewrite.h"
@@ -240,7 +240,7 @@ static Expr *pays(Overlap *o, Expr *rows, int64_t least) {
 
 // ---- the choice --------------------------------------------------------------------------------
 
-// Are rows known to be a few whole blocks? See software_pipeline.c, Note [Rows that begin within a line].
+// Are rows known to be a few whole blocks? See overlap_pipeline.c, Note [Rows that begin within a line].
 static bool is_few_blocks(const Stmt *loop) {
   Scalar n;
   return expr_fold(loop->hi, &n) && n.i % loop->lanes == 0 && n.i <= FEW_BLOCKS * loop->lanes;
@@ -338,7 +338,7 @@ void overlap_rows(Pipe *p, Kernel *k) { walk(p, k, k->body, OUTSIDE, expr_int(p-
 // 6.7 -> 5.7, RMS norm 5.6 -> 5.2.
 //
 // What a row changes may be touched by one of the two sides only, but for what it leaves in variables and arrays of its own: then the rows follow one
-// another as they did (software_pipeline.c, Note [How rows follow one another]). Of a row's own array the caches must keep two rows; what
+// another as they did (overlap_pipeline.c, Note [How rows follow one another]). Of a row's own array the caches must keep two rows; what
 // is only written leaves past them and does not count.
 //
 // Note [Short rows]

@@ -1,4 +1,4 @@
-// overlap.h: what overlap.c finds out about the rows of a loop, and software_pipeline.c makes of it.
+// overlap.h: what overlap.c finds out about the rows of a loop, and overlap_pipeline.c makes of it.
 #ifndef PLAIT_PASSES_OVERLAP_H
 #define PLAIT_PASSES_OVERLAP_H
 #include "passes/pass.h"
@@ -40,7 +40,7 @@ bool overlap_is_in_place(Overlap *o, const Tensor *t);
 // The last loop among statements.
 const Stmt *overlap_last_loop(const Stmt *s);
 
-// software_pipeline.c: the loop over rows becomes one in which rows run beside one another where `when` holds. Outside of other loops it has a
+// overlap_pipeline.c: the loop over rows becomes one in which rows run beside one another where `when` holds. Outside of other loops it has a
 // core's rows in one piece; in a nest of parallel loops chunks, of so many rows in all; in order all of them.
 void pipeline_shares(Overlap *o, Stmt *loop, Expr *when);
 void pipeline_chunks(Overlap *o, Stmt *loop, Expr *when, Expr *all);

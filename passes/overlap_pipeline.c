@@ -1,4 +1,4 @@
-// software_pipeline.c: the end of a row and the beginning of the next as one loop (CPU).
+// overlap_pipeline.c: the end of a row and the beginning of the next as one loop (CPU).
 //
 //   par i in 0 .. N                           par from .. end in shares of 0 .. N
 //     lanes j:  m = max(m, x[i, j])             row `from`, but for its last loop
