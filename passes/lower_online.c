@@ -112,6 +112,12 @@ static bool reads_cascade(const Cascade *c, const Asked *a) {
   return false;
 }
 
+// A map of this block that did not count as what it says, since its read has a default: its elements are not there yet.
+static bool reads_map(const Cascade *c, const Asked *a) {
+  for (int i = 0; i < a->reads.n; i++) if (!c->in[a->reads.v[i]] && lower_expands(c->items[a->reads.v[i]].q)) return true;
+  return false;
+}
+
 // Products of floats keep their order: another may overflow where the direct one meets a zero first.
 static bool can_start(const Item *it, const NextLoop *next, bool loops) {
   const Expr *e = it->q->body;
@@ -185,7 +191,7 @@ static bool run_with(Cascade *c, int first, const NextLoop *next, const bool *lo
     bool follows;
     if (!can_start(&c->items[i], &next[i], loops[i]) || !lower_same_loop(&next[first], &next[i])) continue;
     ask(c, &asked[i], &c->items[i]);
-    in[i] = joins(c, &asked[i], &follows);
+    in[i] = !reads_map(c, &asked[i]) && joins(c, &asked[i], &follows);
     any |= in[i] && follows;
   }
   return any;
