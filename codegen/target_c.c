@@ -206,23 +206,36 @@ static const char *worth(Emit *e, const Stmt *s) {
   return s->parallel_if && !e->in_region ? arena_printf(e->a, " if(%s)", c_is_worth(e, s->parallel_if, true)) : "";
 }
 
+// A parallel loop is printed aside: its directive, which stands before it, names what it uses.
+typedef struct Aside { Buf text, *out; Uses outer; } Aside;
+
+static void aside_open(Emit *e, Aside *a) {
+  *a = (Aside){ .text = buf_make(e->a), .out = e->out, .outer = e->used };
+  e->uses_parallel = true;
+  e->used = uses_make(e->a);
+  e->out = &a->text;
+}
+
+// The clause of what it takes.
+static const char *aside_close(Emit *e, Aside *a, const Stmt *s) {
+  const char *taken = taken_clause(e, &a->outer, s);
+  e->out = a->out;
+  e->used = a->outer;
+  return taken;
+}
+
 // A loop whose steps are the threads' shares.
 static void shared_loop(Emit *e, const Stmt *s) {
   const char *when = worth(e, s);
-  Buf body = buf_make(e->a), *out = e->out;
-  Uses outer = e->used;
-  e->uses_parallel = true;
-  e->used = uses_make(e->a);
-  e->out = &body;
+  Aside body;
+  aside_open(e, &body);
   emit_open(e);
   print_share(e, s);
   emit_close(e);
-  const char *taken = taken_clause(e, &outer, s);
-  e->out = out;
-  e->used = outer;
+  const char *taken = aside_close(e, &body, s);
   if (!e->in_region) emit_line(e, "OMP(omp parallel%s%s)", taken, when);
   emit_line(e, "{");
-  buf_puts(out, body.s);
+  buf_puts(e->out, body.text.s);
   emit_line(e, "}");
 }
 
@@ -239,11 +252,8 @@ static void parallel_loop(Emit *e, const Stmt *s) {
   }
   const char *collapse = n > 1 ? arena_printf(e->a, " collapse(%d)", n) : "";
   const char *when = worth(e, s);
-  Buf body = buf_make(e->a), *out = e->out;
-  Uses outer = e->used;
-  e->uses_parallel = true;
-  e->used = uses_make(e->a);
-  e->out = &body;
+  Aside body;
+  aside_open(e, &body);
   names_open(&e->names);
   for (int k = 0; k < n - (tiled != NULL); k++) loop_head(e, nest[k], lo[k], hi[k]);
   e->parallel = true;
@@ -255,12 +265,10 @@ static void parallel_loop(Emit *e, const Stmt *s) {
     emit_line(e, "}");
   }
   names_close(&e->names);
-  const char *taken = taken_clause(e, &outer, s);
-  e->out = out;
-  e->used = outer;
+  const char *taken = aside_close(e, &body, s);
   if (e->in_region) emit_line(e, "OMP(omp for%s schedule(static) nowait)", collapse);
   else emit_line(e, "OMP(omp parallel for%s%s%s schedule(static))", collapse, taken, when);
-  buf_puts(out, body.s);
+  buf_puts(e->out, body.text.s);
 }
 
 // ---- lanes -------------------------------------------------------------------------------------

@@ -24,6 +24,18 @@ SLOW = ("torch.max-autotune",)    # only with --slow or by name
 BITS = ("1", "4a", "7", "8a", "8c", "9a", "13", "16a")
 
 
+def command():
+    """What was called, but for where its files lie."""
+    words = iter(sys.argv[1:])
+    said = ["bench/gpu/" + pathlib.Path(sys.argv[0]).name]
+    for word in words:
+        if word == "--out":
+            next(words, None)
+        elif word != "--inside":
+            said.append(word)
+    return " ".join(said)
+
+
 class Suite:
     def __init__(self, opt):
         self.opt, self.started, self.lines, self.wrong = opt, time.monotonic(), [], 0
@@ -86,7 +98,7 @@ class Suite:
         facts["revision"] = self.opt.revision or facts["revision"]
         self.emit("machine", **{k: facts[k] for k in ("cpu", "cores", "system", "python", "date", "revision")}, device=self.plait.device.name,
                   arch=self.plait.device.arch, driver=self.plait.device.driver, multiprocessors=self.plait.device.multiprocessors, smi=smi(),
-                  command=" ".join(sys.argv))
+                  command=command())
 
     # ---- contestants
 
