@@ -417,10 +417,10 @@ static bool uses_twice(const char *text) {
 
 // The row of math.def for an operation in a form: the coarsest that is allowed, of those with `prefix`.
 static Math row_in_form(Emit *e, const char *prefix, const char *name, Dtype d, Form form, int exactness) {
-  static const char *const of_form[FORMS] = { "", "_nonpositive", "_addend" }, *const of_exactness[EXACTNESSES] = { "", "_f16", "_bf16" };
+  static const char *const of_exactness[EXACTNESSES] = { "", "_f16", "_bf16" };
   Math m = MATH_COUNT;
   for (int k = exactness; k >= EXACT && m == MATH_COUNT; k--)
-    m = math_by_name(arena_printf(e->a, "%s%s%s_%s%s", prefix, name, of_form[form], dtypes[d].name, of_exactness[k]));
+    m = math_by_name(arena_printf(e->a, "%s%s%s_%s%s", prefix, name, math_forms[form], dtypes[d].name, of_exactness[k]));
   return m;
 }
 

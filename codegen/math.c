@@ -1,5 +1,6 @@
 // math.c: the table of math.def.
 #include "codegen/math.h"
+#include "ir/rewrite.h"
 #include <string.h>
 
 const MathInfo math_functions[MATH_COUNT] = {
@@ -8,6 +9,9 @@ const MathInfo math_functions[MATH_COUNT] = {
 #include "codegen/math_cuda.def"
 #undef MATH
 };
+
+const char *const math_forms[] = { "", "_nonpositive", "_addend" };
+_Static_assert(sizeof math_forms / sizeof *math_forms == FORMS, "each form has its name");
 
 Math math_by_name(const char *name) {
   for (int m = 0; m < MATH_COUNT; m++)

@@ -13,6 +13,9 @@ typedef enum Math {
 typedef struct MathInfo { const char *name, *needs, *text; } MathInfo;
 extern const MathInfo math_functions[MATH_COUNT];
 
+// What a row's name has behind the operation's for each Form (ir/rewrite.h).
+extern const char *const math_forms[];
+
 // MATH_COUNT when there is no such row.
 Math math_by_name(const char *name);
 #endif

@@ -23,7 +23,6 @@ typedef enum Form {
   FORMS
 } Form;
 static inline int fn_exactness(const Expr *e) { return e->aux % EXACTNESSES; }
-static inline Form fn_form(const Expr *e) { return (Form)(e->aux / EXACTNESSES); }
 
 // live[id] for each tensor whose elements something needs: outputs, and what live equations read. A read that is known to
 // fail (READ with aux READ_FAILS) needs nothing.

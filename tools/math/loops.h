@@ -62,11 +62,10 @@ static inline void loops_fill(char *to, const char *text) {
 }
 
 static inline void loops_add(LoopFn *list, int *n, Op op, Form form, const char *suffix, double relative) {
-  static const char *const of_form[FORMS] = {"", "_nonpositive", "_addend"};
   LoopFn f = {.op = op, .two = ops[op].arity == 2, .relative = relative, .form = form};
   char row[64];
-  snprintf(f.name, sizeof f.name, "%s%s%s", ops[op].name, of_form[form], suffix);
-  snprintf(row, sizeof row, "%s%s_f32%s", ops[op].name, of_form[form], suffix);
+  snprintf(f.name, sizeof f.name, "%s%s%s", ops[op].name, math_forms[form], suffix);
+  snprintf(row, sizeof row, "%s%s_f32%s", ops[op].name, math_forms[form], suffix);
   snprintf(f.text, sizeof f.text, "%s(%s%s)", row, form == FORM_NONPOSITIVE ? "x > 0 ? -x : x" : "x", f.two ? ", y" : "");
   bool own = math_by_name(row) != MATH_COUNT;
   if (!own && form != FORM_ANY) return;
